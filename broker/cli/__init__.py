@@ -1,0 +1,1 @@
+"""deskd and deskctl: parse, call, print."""

@@ -1,0 +1,151 @@
+"""Every error that Desk raises on purpose: one root, a stable code, one sentence for people.
+
+`str(error)` is for the operator's log; `public` is what a user or a caller of the API may read.
+They are translated at exactly three places: the front door, the HTTP layer, the command line.
+`docs/errors.md` lists every code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DeskError(Exception):
+    """The root. Subclasses set `code` (stable, snake case) and `default` (the public sentence)."""
+
+    code: ClassVar[str] = "internal"
+    default: ClassVar[str] = "Desk met an unexpected problem; the administrator's log tells more."
+
+    def __init__(self, detail: str | None = None, *, public: str | None = None) -> None:
+        """`detail` is for the operator, `public` for the user; each falls back to the class's."""
+        self.public = public or self.default
+        super().__init__(detail or self.public)
+
+
+class ConfigError(DeskError):
+    """The configuration cannot be used; the sentence names file, line, key, found, allowed."""
+
+    code = "config"
+    default = "The configuration cannot be used."
+
+
+class BadRequest(DeskError):
+    """What was asked cannot be understood or is out of bounds."""
+
+    code = "bad_request"
+    default = "The request cannot be understood."
+
+
+class AccessDenied(DeskError):
+    """Who asks may not do that, or is not known."""
+
+    code = "access_denied"
+    default = "You may not do that here."
+
+
+class NotFound(DeskError):
+    """The named thing does not exist, or is not the caller's."""
+
+    code = "not_found"
+    default = "There is no such thing here."
+
+
+class Conflict(DeskError):
+    """The change collides with what is there: a name taken, a key that is somebody's."""
+
+    code = "conflict"
+    default = "That collides with what is already there."
+
+
+class CapacityExhausted(DeskError):
+    """A pool or a bound is used up; asking again later may work."""
+
+    code = "full"
+    default = "All places are taken just now. Try again in a minute."
+
+
+class EngineUnavailable(DeskError):
+    """The container engine does not answer, or answered with an error of its own."""
+
+    code = "engine_unavailable"
+    default = "Desktops cannot be reached just now: the container engine does not answer. Try again in a minute."
+
+
+class ImageMissing(DeskError):
+    """The template's image is not on the engine's host."""
+
+    code = "image_missing"
+    default = "Your desktop's image is not installed here. Tell your administrator."
+
+
+class PortTaken(DeskError):
+    """Something else on the host holds the published port. Handled inside; never reaches users."""
+
+    code = "port_taken"
+    default = "A host port was taken by somebody else."
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        super().__init__(f"host port {port} is held by something else")
+
+
+class AddressTaken(DeskError):
+    """A container that is not ours holds the bridge address. Handled inside."""
+
+    code = "address_taken"
+    default = "A bridge address was taken by somebody else."
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"bridge address {address} is held by another container")
+
+
+class StartFailed(DeskError):
+    """The desktop's container was made but died, or never answered in time."""
+
+    code = "start_failed"
+    default = (
+        "Your desktop could not be started. Try again; if it fails again, tell your administrator."
+    )
+
+
+class SessionEnded(DeskError):
+    """The session was stopped while somebody waited for it."""
+
+    code = "session_ended"
+    default = "Your desktop was stopped while it started. Connect again to start it afresh."
+
+
+class ShuttingDown(DeskError):
+    """The broker is on its way out and starts nothing new."""
+
+    code = "shutting_down"
+    default = "Desk is restarting. Try again in a few seconds."
+
+
+class StateUnusable(DeskError):
+    """The state directory or database cannot be used: another broker, a newer schema, damage."""
+
+    code = "state_unusable"
+    default = "The state cannot be used."
+
+
+class StaleState(DeskError):
+    """A compare-and-set lost: somebody else moved the record first. Reload and decide again."""
+
+    code = "stale_state"
+    default = "Somebody else changed this at the same moment. Try again."
+
+
+class IllegalTransition(DeskError):
+    """The session's life has no such step: a programming error that must not be papered over."""
+
+    code = "illegal_transition"
+    default = "The desktop is not in a state that allows this."
+
+
+class AlreadyLive(DeskError):
+    """The desktop has a live session already: the database refused a second one."""
+
+    code = "already_live"
+    default = "The desktop is running already."

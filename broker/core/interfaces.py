@@ -1,0 +1,403 @@
+"""The contracts between the parts: clock, store, engine, gateway.
+
+Each method says whether it may be repeated, what it raises and what a cancelled caller leaves
+behind. Fakes and real ones are held to the same contract suites in `tests/contract`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from broker.core.model import (
+        AuditEntry,
+        Desktop,
+        DesktopId,
+        InstanceId,
+        Key,
+        Lease,
+        LeaseKind,
+        Session,
+        SessionId,
+        SessionState,
+        User,
+        UserId,
+    )
+    from broker.core.pools import Pools
+    from broker.core.spec import ContainerSpec
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it."""
+
+    def now(self) -> datetime:
+        """Aware UTC: for records, never for durations."""
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward: for durations."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; raises `CancelledError` when cancelled."""
+
+
+# --------------------------------------------------------------------------------------- store
+
+
+class Store(Protocol):
+    """The state. Each method is one transaction that is durable when it returns, and writes its
+    audit row inside it. A cancelled caller leaves the transaction either whole or absent.
+    Every `actor` is as in `AuditEntry.actor`.
+
+    Raises `StateUnusable` when the database cannot be read or written.
+    """
+
+    async def instance(self) -> InstanceId:
+        """The random id of this installation, made at the first call and kept for ever."""
+
+    # -- users and keys
+    async def add_user(self, name: str, *, admin: bool, actor: str) -> User:
+        """Raises `Conflict` when the name is taken."""
+
+    async def remove_user(self, user_id: UserId, *, actor: str) -> None:
+        """Take the account and its keys away and mark its desktops removed: homes and uids stay,
+        and nobody who is given the name later gets them. Raises `NotFound`, and `Conflict` while
+        one of its desktops has a live session.
+        """
+
+    async def user(self, name: str) -> User | None: ...
+
+    async def user_by_id(self, user_id: UserId) -> User | None:
+        """Also finds a removed user: a desktop's record can outlive its owner's account."""
+
+    async def users(self) -> Sequence[User]:
+        """All that are not removed, by name."""
+
+    async def add_key(
+        self, user_id: UserId, *, fingerprint: str, public: str, comment: str, actor: str
+    ) -> Key:
+        """Raises `Conflict` when the key is somebody's already, the same user's too; `NotFound`."""
+
+    async def remove_key(self, user_id: UserId, fingerprint: str, *, actor: str) -> None:
+        """Raises `NotFound`."""
+
+    async def keys(self, user_id: UserId) -> Sequence[Key]:
+        """In the order in which they were added."""
+
+    async def user_of_key(self, fingerprint: str) -> User | None:
+        """The enabled, unremoved user whom the key proves."""
+
+    # -- desktops
+    async def ensure_desktop(
+        self, user_id: UserId, name: str, *, template: str, host: str, pools: Pools, actor: str
+    ) -> Desktop:
+        """Find the user's desktop of the name, take up a removed one whose home was kept, or make
+        one with a uid that nobody else has. Idempotent. Raises `NotFound` for an unknown user,
+        `CapacityExhausted` when no uid is left.
+        """
+
+    async def desktop(self, desktop_id: DesktopId) -> Desktop | None:
+        """Removed ones too."""
+
+    async def desktop_of(self, user_id: UserId, name: str) -> Desktop | None:
+        """Not removed ones alone."""
+
+    async def desktops(
+        self, *, user_id: UserId | None = None, removed: bool = False
+    ) -> Sequence[Desktop]:
+        """By owner and name; with `removed`, those as well."""
+
+    async def remove_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+        """Mark it removed; its home and uid stay. Idempotent. Raises `NotFound`, and `Conflict`
+        while it has a live session.
+        """
+
+    async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+        """Delete the record and release the uid, once its home is gone. Raises `NotFound`, and
+        `Conflict` unless it is marked removed and has no live session.
+        """
+
+    # -- sessions
+    async def begin_session(
+        self,
+        desktop_id: DesktopId,
+        *,
+        host: str,
+        image: str,
+        pools: Pools,
+        deadline: datetime,
+        actor: str,
+    ) -> Session:
+        """Make a session in STARTING that holds a port, a display and an address. Raises
+        `AlreadyLive`, `NotFound` (or removed), `CapacityExhausted` naming the empty pool; then
+        nothing is left behind.
+        """
+
+    async def release_port(
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+    ) -> Session:
+        """The engine found the session's port taken by a stranger: set it aside until then, lease
+        the next one. Raises `StaleState` unless the session is STARTING, `CapacityExhausted`.
+        """
+
+    async def release_address(
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+    ) -> Session:
+        """The same for the bridge address."""
+
+    async def advance(
+        self,
+        session_id: SessionId,
+        *,
+        expected: SessionState,
+        to: SessionState,
+        deadline: datetime | None,
+        reason: str | None,
+        actor: str,
+    ) -> Session:
+        """Compare-and-set along `lifecycle.TRANSITIONS`; the step to ENDED releases the leases in
+        the same transaction. `reason` None keeps what was there. Raises `StaleState` when the
+        state is not `expected`, `IllegalTransition`, `NotFound`.
+        """
+
+    async def session(self, session_id: SessionId) -> Session | None: ...
+
+    async def live_session(self, desktop_id: DesktopId) -> Session | None: ...
+
+    async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
+        """Everything not ENDED, oldest first."""
+
+    async def session_of_display(self, host: str, display: int) -> Session | None:
+        """The live session that holds the display."""
+
+    # -- leases, audit
+    async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]: ...
+
+    async def audit(self, *, limit: int = 100, subject: str | None = None) -> Sequence[AuditEntry]:
+        """Newest first."""
+
+    async def note(
+        self,
+        *,
+        actor: str,
+        action: str,
+        subject: str,
+        detail: Mapping[str, str | int | bool | None],
+    ) -> None:
+        """An audit row of its own, for what changes no other record (a home that was deleted)."""
+
+
+# -------------------------------------------------------------------------------------- engine
+
+
+class ContainerState(StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+    """Restarting, removing and dead count as this: none of them serves anybody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What the engine tells of one of our containers."""
+
+    name: str
+    state: ContainerState
+    desktop_id: str
+    session_id: str
+    spec_hash: str
+    address: str | None
+    exit_code: int | None
+    oom_killed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    version: str
+    warnings: tuple[str, ...]
+    """What the engine cannot enforce of what every container asks for, one sentence each."""
+
+
+class Engine(Protocol):
+    """What runs containers, seen through one instance's label: nothing else is ever touched.
+
+    Every method is idempotent, bounded in time, and raises `EngineUnavailable` when the engine
+    does not answer or fails. A cancelled caller does not stop a call that is under way: it runs to
+    its end, and a repeat or a reconcile finds what it did.
+    """
+
+    async def ping(self) -> EngineInfo: ...
+
+    async def image_id(self, reference: str) -> str:
+        """The id of a present image. Raises `ImageMissing`; never pulls."""
+
+    async def ensure_network(self, name: str, *, bridge: str, subnet: str) -> str:
+        """Make the instance's bridge without traffic between its containers, or find it; returns
+        the subnet that it has (the found one's may be another). Raises `Conflict` when the engine
+        says that the subnet is in use.
+        """
+
+    async def remove_network(self, name: str) -> None: ...
+
+    async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
+        """Make the volume, filled from the image's home and owned by the uid, or find it. A found
+        one that is owned already is left as it is. Raises `ImageMissing`.
+        """
+
+    async def remove_home(self, volume: str) -> None:
+        """Raises `Conflict` while a container uses it."""
+
+    async def homes(self) -> Sequence[str]:
+        """The names of the instance's volumes."""
+
+    async def create(self, spec: ContainerSpec) -> Container:
+        """Make the container, or adopt the one of that name when its session and spec labels match;
+        one that does not match is removed and the call retried once. Raises `ImageMissing`.
+        """
+
+    async def start(self, name: str) -> Container:
+        """Start it, or find it running. Raises `PortTaken`, `AddressTaken` (and leaves the
+        container for `remove`), `NotFound`.
+        """
+
+    async def remove(self, name: str, *, grace: float = 5.0) -> None:
+        """Stop it (SIGKILL after `grace` seconds) and remove it; gone already is success."""
+
+    async def inspect(self, name: str) -> Container | None: ...
+
+    async def containers(self) -> Sequence[Container]:
+        """All of the instance's, in every state."""
+
+    async def tail(self, name: str, *, lines: int = 20) -> str:
+        """The end of its log, for the operator; at most 8 KiB, empty when it is gone."""
+
+    async def close(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------------- gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login name at the front door, parsed."""
+
+    user: str | None
+    """None: the key alone names the person."""
+    desktop: str | None
+    """None: the default desktop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedKey:
+    """A public key as a client offered it: not yet proof of anything."""
+
+    algorithm: str
+    fingerprint: str
+    """`SHA256:…`"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A person, proven by the signed step of authentication."""
+
+    user_id: str
+    user: str
+    desktop: str | None
+    """The desktop that the login name asked for."""
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A TCP address where the sshd of a desktop listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a desktop is and how to get in: all that a door needs to dial."""
+
+    session_id: str
+    desktop_id: str
+    desktop: str
+    display: int
+    user: str
+    """The account inside the container."""
+    endpoints: tuple[Endpoint, ...]
+    """In the order in which to try them; the first that connects is used."""
+    host_key: str
+    """The pinned public host key: `ssh-ed25519 BASE64`."""
+    client_key: str
+    """The session's private key in OpenSSH's format. Never logged, never leaves the door."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordReply:
+    """What one of the broker's words answers."""
+
+    stdout: str
+    stderr: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One client connection that is in a session now."""
+
+    id: str
+    session_id: str
+    user: str
+    peer: str
+    """`ADDRESS:PORT` of the client."""
+    client: str
+    """Its SSH version line, safe to print."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpReply:
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Gateway(Protocol):
+    """All that a front door knows of the rest. Its methods raise `DeskError` with a sentence for
+    the user; a cancelled caller stops waiting, and what was begun for it goes on.
+    """
+
+    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
+        """Whom the key would prove under that login; None for nobody. Reads alone, and is asked on
+        mere probes too: an answer is no identity until the client has signed.
+        """
+
+    async def route(
+        self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
+    ) -> Route:
+        """Find or start the desktop. `display` picks the one that holds it when it is the user's
+        own; else the one that the login named, else the default. `progress` gets one sentence
+        when the desktop is not ready yet, at most once. Raises `DeskError`.
+        """
+
+    async def lost(self, session_id: str) -> None:
+        """The door could not reach the session or lost it: look at the engine now. Idempotent."""
+
+    async def word(self, identity: Identity, argv: Sequence[str]) -> WordReply:
+        """Answer `desk …`; `argv` is what stands behind the word `desk`. Never raises `DeskError`:
+        a refusal is a reply. Starts nothing but what the word asks for.
+        """
+
+    async def attached(self, attachment: Attachment) -> None:
+        """A client is in the session. Idempotent by the attachment's id."""
+
+    async def detached(self, attachment_id: str) -> None:
+        """It left. Idempotent."""
+
+    async def http(self, method: str, path: str) -> HttpReply:
+        """Answer what the HTTP port passes on: `/healthz`, `/readyz`, `/metrics`."""

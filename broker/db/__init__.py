@@ -1,0 +1,1 @@
+"""State: SQLAlchemy Core tables and the Store over them."""

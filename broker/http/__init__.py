@@ -1,0 +1,1 @@
+"""aiohttp on a Unix socket: the admin's API."""

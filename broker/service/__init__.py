@@ -1,0 +1,1 @@
+"""Sessions, allocation, reconciling: the only writers of state."""
