@@ -1,0 +1,342 @@
+"""One YAML file to frozen, typed models; every mistake in it becomes one sentence for people.
+
+`docs/config.md` explains each key; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from broker.core import words
+from broker.core.errors import ConfigError
+from broker.core.model import Template, shown
+from broker.core.pools import Pool
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f"allowed is {words.DURATION_RULE}")  # noqa: TRY004 - pydantic's protocol
+    return words.seconds(value)
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"allowed is {words.SIZE_RULE}")  # noqa: TRY004 - pydantic's protocol
+    return words.size(value)
+
+
+def _range(value: object) -> Pool:
+    match = re.fullmatch(r"(\d+)-(\d+)", value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) > int(match[2]):
+        raise ValueError("allowed is a range of numbers, the lower one first: 20000-29999")
+    return Pool(int(match[1]), int(match[2]))
+
+
+def _within(low: int, high: int) -> AfterValidator:
+    def check(pool: Pool) -> Pool:
+        if pool.first < low or pool.last > high:
+            raise ValueError(f"allowed is a range within {low}-{high}")
+        return pool
+
+    return AfterValidator(check)
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Size = Annotated[int, BeforeValidator(_size)]
+PortRange = Annotated[Pool, BeforeValidator(_range), _within(1024, 65535)]
+DisplayRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 59999)]
+UidRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 4_000_000_000)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Listen(_Model):
+    """A TCP address to listen on."""
+
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            host, colon, port = value.rpartition(":")
+            if colon and host and port.isdigit():
+                return {"host": host.strip("[]"), "port": int(port)}
+            raise ValueError("allowed is ADDRESS:PORT: 0.0.0.0:2222")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _literal(cls, host: str) -> str:
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            raise ValueError("allowed is an IP address and a port: 0.0.0.0:2222") from None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
+
+
+class SshConfig(_Model):
+    """The SSH front door."""
+
+    listen: Listen = Listen(host="0.0.0.0", port=2222)  # noqa: S104 - what users reach
+    fast: bool = True
+    """False keeps every packet on the library's own path: slower, for comparing."""
+
+
+class HttpConfig(_Model):
+    """The HTTP port."""
+
+    listen: Listen = Listen(host="127.0.0.1", port=8080)
+
+    @field_validator("listen")
+    @classmethod
+    def _plain_on_loopback_alone(cls, listen: Listen) -> Listen:
+        if not listen.loopback:
+            raise ValueError(
+                "allowed is a loopback address, 127.0.0.1 or ::1: this port speaks plain HTTP"
+            )
+        return listen
+
+
+class EngineConfig(_Model):
+    """Where the container engine is, and how long it may take."""
+
+    socket: str = "unix:///var/run/docker.sock"
+    timeout: Seconds = 60.0
+
+    @field_validator("socket")
+    @classmethod
+    def _local(cls, socket: str) -> str:
+        if not socket.startswith("unix:///"):
+            raise ValueError("allowed is the engine's Unix socket: unix:///var/run/docker.sock")
+        return socket
+
+
+class NetworkConfig(_Model):
+    """The bridge of the desktops."""
+
+    pool: str = "10.213.0.0/16"
+    """Each installation takes one /22 of it: a thousand addresses."""
+    resolvers: Annotated[tuple[str, ...], Field(min_length=1, max_length=3)] | None = None
+    """Name servers of the desktops; none given: the host's own that are not on loopback."""
+
+    @field_validator("pool")
+    @classmethod
+    def _subnet(cls, pool: str) -> str:
+        try:
+            network = ipaddress.IPv4Network(pool)
+        except ValueError:
+            raise ValueError("allowed is an IPv4 network: 10.213.0.0/16") from None
+        if network.prefixlen > 22 or not network.is_private:
+            raise ValueError("allowed is a private IPv4 network of /22 or larger: 10.213.0.0/16")
+        return str(network)
+
+    @field_validator("resolvers")
+    @classmethod
+    def _routable(cls, resolvers: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in resolvers or ():
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                raise ValueError("allowed are IP addresses of name servers") from None
+            if address.is_loopback:
+                raise ValueError(
+                    "a loopback address is not allowed: the engine would ask it from the host's own network"
+                )
+        return resolvers
+
+
+class PoolsConfig(_Model):
+    """What is leased: to a session, and uids to a desktop for life."""
+
+    ports: PortRange = Pool(20000, 29999)
+    displays: DisplayRange = Pool(1000, 9999)
+    uids: UidRange = Pool(200_000, 299_999)
+
+
+class StartsConfig(_Model):
+    """How many desktops may start at once, and how long one may take."""
+
+    at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    waiting: Annotated[int, Field(ge=1, le=10_000)] = 64
+    timeout: Seconds = 90.0
+
+
+class TemplateConfig(_Model):
+    """What desktops are made from."""
+
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]{0,200}$")]
+    memory: Size = 2 << 30
+    cpus: Annotated[float, Field(gt=0, le=256)] = 2.0
+    pids: Annotated[int, Field(ge=128, le=65536)] = 1024
+    shm: Size = 256 << 20
+    geometry: Annotated[str, Field(pattern=r"^[1-9]\d{2,3}x[1-9]\d{2,3}$")] = "1280x800"
+
+    def template(self, name: str) -> Template:
+        return Template(
+            name=name,
+            image=self.image,
+            memory=self.memory,
+            cpus=self.cpus,
+            pids=self.pids,
+            shm=self.shm,
+            geometry=self.geometry,
+        )
+
+
+class LimitsConfig(_Model):
+    """How much one user may have."""
+
+    desktops_per_user: Annotated[int, Field(ge=1, le=1000)] = 5
+
+
+class Config(_Model):
+    """The whole file."""
+
+    state: Path = Path("/var/lib/desk")
+    ssh: SshConfig = SshConfig()
+    http: HttpConfig = HttpConfig()
+    engine: EngineConfig = EngineConfig()
+    network: NetworkConfig = NetworkConfig()
+    pools: PoolsConfig = PoolsConfig()
+    starts: StartsConfig = StartsConfig()
+    limits: LimitsConfig = LimitsConfig()
+    template: TemplateConfig
+    log: Annotated[str, Field(pattern=r"^(auto|json|console)$")] = "auto"
+
+    @field_validator("state")
+    @classmethod
+    def _absolute(cls, state: Path) -> Path:
+        if not state.is_absolute():
+            raise ValueError("allowed is an absolute path: /var/lib/desk")
+        return state
+
+    @model_validator(mode="after")
+    def _ports_apart(self) -> Self:
+        for listen in (self.ssh.listen, self.http.listen):
+            if listen.port in self.pools.ports:
+                raise ValueError(
+                    f"pools.ports holds port {listen.port}, on which Desk itself listens; move one of them"
+                )
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.state / "desk.db"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.state / "admin.sock"
+
+
+def load(path: Path) -> Config:
+    """Read and check the file. Raises `ConfigError`: one sentence for each mistake, one a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            public=f"{path}: there is no such file; name one with --config."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(public=f"{path}: cannot be read: {error}.") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Config:
+    """Like `load`, from the text; `source` stands in the sentences for the file."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(public=f"{source}:{line}: this is no YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(public=f"{source}: this is no YAML: {error}.") from None
+    if not isinstance(data, dict):
+        raise ConfigError(public=f"{source}: a file of keys is wanted, beginning with 'template:'.")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        sentences = [_sentence(detail, node, source) for detail in error.errors()]
+        raise ConfigError(public="\n".join(sentences)) from None
+
+
+def _sentence(detail: Any, node: yaml.Node | None, source: str) -> str:
+    """One mistake as `FILE:LINE: KEY: found …; allowed …`."""
+    location = [part for part in detail["loc"] if isinstance(part, (str, int))]
+    line, path = _place(node, location)
+    where = f"{source}:{line}: {'.'.join(str(part) for part in path)}"
+    match detail["type"]:
+        case "extra_forbidden":
+            allowed = ", ".join(sorted(_keys(location[:-1])))
+            return f"{where}: this key is unknown; allowed are {allowed}."
+        case "missing":
+            return f"{source}:{line}: the key '{'.'.join(map(str, location))}' is missing."
+        case "string_pattern_mismatch":
+            rule = f"allowed is what matches {detail['ctx']['pattern']}"
+        case "value_error":
+            rule = str(detail["ctx"]["error"])
+        case _:
+            rule = detail["msg"][0].lower() + detail["msg"][1:]
+    found = detail["input"]
+    if isinstance(found, dict):
+        return f"{where}: {rule}.".replace(": : ", ": ")
+    return f"{where}: found {shown(str(found))}; {rule}."
+
+
+def _place(node: yaml.Node | None, location: list[str | int]) -> tuple[int, list[str | int]]:
+    """The line of the deepest part of `location` that the file has, and the path to it."""
+    line, path = (node.start_mark.line + 1 if node else 1), []
+    for part in location:
+        step = _child(node, part)
+        if step is None:
+            break
+        line, node = step
+        path.append(part)
+    return line, path or location[:1]
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == part:
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        value = node.value[part]
+        return value.start_mark.line + 1, value
+    return None
+
+
+def _keys(location: list[str | int]) -> set[str]:
+    """The keys that the model at `location` knows."""
+    model: type[BaseModel] = Config
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return set(model.model_fields)
