@@ -1,0 +1,58 @@
+# Desk: what one types. `make` alone tells it.
+#
+#   make up STATE=DIR SSH_PORT=N HTTP_PORT=N    another place: several live side by side
+
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+# Named on the command line or in the environment, they reach `up`; nothing is set here, so that a
+# configuration file that exists keeps its say.
+export STATE SSH_PORT HTTP_PORT YES
+
+# A recipe installs into one environment and drives one engine: never two at once.
+.NOTPARALLEL:
+.PHONY: help up down purge test test-quick test-engine check format clean
+
+help: ## this page
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: ## start Desk here, installing what is missing, and print how to connect
+	@docker/bootstrap.sh run
+	@$(PY) -m broker.cli.up up
+
+down: ## stop the broker; desktops run on
+	@docker/bootstrap.sh run
+	@$(PY) -m broker.cli.up down
+
+purge: ## remove what this instance made, homes as well (asks; YES=1 answers)
+	@docker/bootstrap.sh run
+	@$(PY) -m broker.cli.up purge
+
+test: ## every test, on a real engine and image
+	@.ci/test quick engine
+
+test-quick: ## the tests that need neither engine nor image
+	@.ci/test quick
+
+test-engine: ## the tests on a real engine, with the image and stock clients
+	@.ci/test engine
+
+check: ## linters, types, layers, documentation: seconds
+	@docker/bootstrap.sh dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	@if command -v shellcheck >/dev/null; then \
+	  set -x; shellcheck $$(git ls-files -co --exclude-standard "*.sh") .ci/run .ci/test; \
+	else echo 'shellcheck is not installed: shell scripts were not checked.'; fi
+	$(PY) -m pytest -q tests/test_docs.py
+
+format: ## put the code into its one shape
+	@docker/bootstrap.sh dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean: ## remove what the tools left in this tree; never a state
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

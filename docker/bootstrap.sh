@@ -1,0 +1,157 @@
+#!/bin/sh
+# Make .venv with what Desk needs, and install the Debian packages around it when they are missing.
+#
+#   docker/bootstrap.sh run     what `make up` needs
+#   docker/bootstrap.sh dev     that, and the linters and test tools
+#   docker/bootstrap.sh test    that, and the programs that the test suite drives
+#
+# Nothing is done that is done already, and nothing needs root where nothing is missing.
+set -eu
+
+cd "$(dirname "$0")/.."
+
+UV='uv>=0.9,<1'
+CLIENTS='openssh-client openssh-server openssh-sftp-server rsync git sshpass curl xvfb xauth
+  x11-utils x11-apps xpra dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+
+# ------------------------------------------------------------------ Debian packages
+
+can_be_root() {
+  [ "$(id -u)" -eq 0 ] && return 0
+  command -v sudo >/dev/null 2>&1 || return 1
+  # Without a terminal a question for the password would hang for ever.
+  [ -t 0 ] || sudo -n true 2>/dev/null
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+known() { apt-cache policy "$1" 2>/dev/null | grep 'Candidate:' | grep -qv '(none)'; }
+
+apt_install() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+}
+
+refresh() { as_root apt-get update -q >&2 || say 'the package lists could not be refreshed; going on with those at hand.'; }
+
+# install_missing WHY PACKAGE...: what is missing; a package that this release lacks is told and left out.
+install_missing() {
+  why="$1"
+  shift
+  missing=
+  for package; do installed "$package" || missing="$missing $package"; done
+  [ -n "$missing" ] || return 0
+  can_be_root || die "$why needs the Debian packages$missing: install them, or run this as root or with sudo."
+  say "installing$missing, which $why needs ..."
+  refresh
+  wanted=
+  for package in $missing; do
+    if known "$package"; then wanted="$wanted $package"; else say "this release has no package $package; what needs it is skipped."; fi
+  done
+  [ -n "$wanted" ] || return 0
+  # shellcheck disable=SC2086 # a list of package names
+  apt_install $wanted || die "the packages could not be installed; the package manager's words stand above."
+}
+
+# ------------------------------------------------------------------ Python
+
+# A Python that is new enough and can make an environment with pip in it.
+find_python() {
+  for python in "${PYTHON:-python3}" python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+    if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+      command -v "$python"
+      return
+    fi
+  done
+  return 1
+}
+
+make_venv() {
+  # The programs in an environment name its path: one that was moved is made anew.
+  if [ -e .venv/.desk-path ] && [ "$(cat .venv/.desk-path)" != "$(pwd)" ]; then rm -rf .venv; fi
+  if .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then return; fi
+  if ! python="$(find_python)"; then
+    command -v apt-get >/dev/null 2>&1 || die 'Python 3.11 or newer with its venv module is missing: install it, then run this again.'
+    install_missing 'making the Python environment' python3 python3-venv ca-certificates
+    python="$(find_python)" || die 'the Python of this release is older than 3.11: install a newer one and name it with PYTHON=.'
+  fi
+  say "making .venv with $python ..."
+  rm -rf .venv
+  "$python" -m venv .venv
+}
+
+# pip and uv follow the certificates that the environment names, where a proxy stands before the registry.
+follow_certificates() {
+  if [ -n "${SSL_CERT_FILE:-}" ]; then
+    : "${PIP_CERT:=$SSL_CERT_FILE}"
+    export PIP_CERT
+  fi
+  export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_PYTHON_DOWNLOADS=never
+  unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+}
+
+make_uv() {
+  if .venv/bin/uv --version >/dev/null 2>&1; then return; fi
+  say 'installing uv into .venv ...'
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
+  .venv/bin/python -m pip install -q "$UV" || die 'uv could not be installed; the words of pip stand above.'
+}
+
+fingerprint() {
+  { .venv/bin/python -V; cat uv.lock pyproject.toml; } | cksum
+}
+
+# A stamp for each of the two makes; the larger one holds the smaller.
+current() {
+  [ -x .venv/bin/deskd ] && [ "$(cat ".venv/.desk-$1" 2>/dev/null)" = "$(fingerprint)" ]
+}
+
+sync_venv() {
+  if current dev || current "$1"; then return; fi
+  follow_certificates
+  make_uv
+  say "installing the Python packages that uv.lock names ($1) ..."
+  groups='--no-dev'
+  [ "$1" = run ] || groups='--group dev'
+  # --inexact: an environment that developers test with keeps what they have in it.
+  # shellcheck disable=SC2086 # two words
+  .venv/bin/uv sync --frozen --inexact $groups ||
+    die 'the Python packages could not be installed; the words of uv stand above.'
+  pwd >.venv/.desk-path
+  fingerprint >".venv/.desk-$1"
+}
+
+# ------------------------------------------------------------------ the three targets
+
+ssh_client() {
+  if command -v ssh >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then return; fi
+  if can_be_root; then
+    install_missing 'connecting from this machine' openssh-client
+  else
+    say 'there is no ssh here: install openssh-client to connect from this machine.'
+  fi
+}
+
+test_clients() {
+  if ! command -v apt-get >/dev/null 2>&1; then
+    say "this is no Debian: tests of clients that are not installed are skipped."
+    return
+  fi
+  # shellcheck disable=SC2086 # a list of package names
+  install_missing 'the test suite' $CLIENTS
+}
+
+case "${1:-}" in
+  run) make_venv; sync_venv run; ssh_client ;;
+  dev) make_venv; sync_venv dev ;;
+  test) make_venv; sync_venv dev; test_clients ;;
+  *) usage ;;
+esac
