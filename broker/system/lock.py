@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from broker.core.errors import StateUnusable
 
@@ -21,7 +21,7 @@ class StateLock:
         self._path = path
         self._fd: int | None = None
 
-    def __enter__(self) -> StateLock:
+    def __enter__(self) -> Self:
         """Raises `StateUnusable` when another process holds it."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

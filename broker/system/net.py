@@ -14,13 +14,13 @@ _RESOLV = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _PUBLIC = ("9.9.9.9", "1.1.1.1")
 
 
-def routed_networks(routes: Path = _ROUTES) -> list[ipaddress.IPv4Network]:
-    """Every IPv4 network that the host has a route to, but the default."""
+def routed_networks(own: str, routes: Path = _ROUTES) -> list[ipaddress.IPv4Network]:
+    """Every IPv4 network that the host routes, but the default and those of the interface `own`."""
     networks = []
     for line in routes.read_text().splitlines()[1:]:
         fields = line.split()
         destination, mask = _address(fields[1]), _address(fields[7])
-        if int(mask):
+        if int(mask) and fields[0] != own:
             networks.append(ipaddress.IPv4Network(f"{destination}/{mask}"))
     return networks
 

@@ -1,0 +1,93 @@
+"""What to do so that records and containers agree: a pure plan over what both sides say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.core.interfaces import Container, ContainerState
+from broker.core.model import Session, SessionId, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A container of ours that no live session owns: remove it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A start that nobody carries on though its container runs: wait for it to answer."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A session whose container is dead, gone, or half made and given up: stop and end it."""
+
+    session: Session
+    reason: str
+
+
+Action = Sweep | Resume | End
+
+
+def plan(
+    sessions: Iterable[Session],
+    containers: Iterable[Container],
+    *,
+    busy: Collection[SessionId],
+    listed_at: datetime,
+) -> list[Action]:
+    """Compare live `sessions` with `containers`, which were listed first, at `listed_at`.
+
+    Sessions in `busy` are somebody's work just now, and a record that changed since the listing is
+    newer than what the engine said: both are left for the next pass.
+    """
+    live = {session.id: session for session in sessions}
+    by_session = {SessionId(container.session_id): container for container in containers}
+    actions: list[Action] = [
+        Sweep(container.name)
+        for session_id, container in by_session.items()
+        if session_id not in live and session_id not in busy
+    ]
+    for session in live.values():
+        if session.id in busy or session.changed_at >= listed_at:
+            continue
+        action = _judge(session, by_session.get(session.id))
+        if action is not None:
+            actions.append(action)
+    return actions
+
+
+def _judge(session: Session, container: Container | None) -> Action | None:
+    runs = container is not None and container.state in _ALIVE
+    match session.state:
+        case SessionState.STARTING if runs:
+            return Resume(session)
+        case SessionState.STARTING:
+            return End(session, "the broker stopped while the desktop started")
+        case SessionState.READY | SessionState.FROZEN if not runs:
+            return End(session, cause_of_death(container))
+        case SessionState.STOPPING:
+            return End(session, session.reason or "it was being stopped")
+        case _:
+            return None
+
+
+_ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
+
+
+def cause_of_death(container: Container | None) -> str:
+    """Why a session ends whose container serves nobody, in words for people."""
+    if container is None:
+        return "its container was removed from outside"
+    if container.oom_killed:
+        return "its container ran out of memory"
+    return f"its container stopped with exit code {container.exit_code}"

@@ -1,0 +1,171 @@
+"""What an admin does to users, keys and desktops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from broker.core.errors import BadRequest, Conflict, NotFound
+from broker.core.model import DesktopId, desktop_name, shown, user_name
+from broker.core.spec import home_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.interfaces import Engine, Store
+    from broker.core.model import Desktop, Key, User, UserId
+    from broker.service.host import Host
+    from broker.service.sessions import Sessions
+
+#: The one template there is for now.
+TEMPLATE = "default"
+
+_KEY_TYPES = frozenset(
+    {
+        "ssh-ed25519",
+        "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "ssh-rsa",
+    }
+)
+
+_KEY_RULE = "one line as in a .pub file is wanted: 'ssh-ed25519 AAAA… comment'."
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedKey:
+    """A public key line, checked."""
+
+    fingerprint: str
+    public: str
+    comment: str
+
+
+def parse_key(line: str) -> ParsedKey:
+    """Read one public key line; raises `BadRequest` that says what is wrong with it."""
+    text = line.strip()
+    if "PRIVATE KEY" in text:
+        raise BadRequest(public=f"This is a private key; keep it to yourself. Instead, {_KEY_RULE}")
+    words = text.split(None, 2)
+    if len(words) < 2 or words[0] not in _KEY_TYPES:
+        raise BadRequest(public=f"{shown(text[:40])} is no public key: {_KEY_RULE}")
+    try:
+        key = asyncssh.import_public_key(" ".join(words[:2]))
+    except (asyncssh.KeyImportError, ValueError):
+        raise BadRequest(public=f"This {words[0]} key is damaged: {_KEY_RULE}") from None
+    comment = "".join(c for c in words[2] if c.isprintable())[:100] if len(words) > 2 else ""
+    return ParsedKey(key.get_fingerprint(), " ".join(words[:2]), comment)
+
+
+class Accounts:
+    """Users, their keys and their desktops; every change is one audited transaction."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        sessions: Sessions,
+        host: Host,
+        desktops_per_user: int,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._sessions = sessions
+        self._host = host
+        self._desktops_per_user = desktops_per_user
+
+    # -- users and keys
+    async def add_user(self, name: str, *, admin: bool, keys: Sequence[str], actor: str) -> User:
+        """Make a user with keys; when a key cannot be had, no user is left behind."""
+        parsed = [parse_key(line) for line in keys]
+        for key in parsed:
+            if await self._store.user_of_key(key.fingerprint) is not None:
+                raise Conflict(public=f"The key {key.fingerprint} belongs to a user already.")
+        user = await self._store.add_user(user_name(name), admin=admin, actor=actor)
+        try:
+            for key in parsed:
+                await self._add_key(user.id, key, actor)
+        except Conflict:
+            await self._store.remove_user(user.id, actor=actor)
+            raise
+        return user
+
+    async def user(self, name: str) -> User:
+        """Raises `NotFound`."""
+        user = await self._store.user(name)
+        if user is None:
+            raise NotFound(public=f"There is no user {shown(name)}.")
+        return user
+
+    async def remove_user(self, name: str, *, actor: str) -> None:
+        """End what the user runs and take the account away; homes stay."""
+        user = await self.user(name)
+        for desktop in await self._store.desktops(user_id=user.id):
+            await self._stop(desktop, f"the user {name} was removed", actor)
+        await self._store.remove_user(user.id, actor=actor)
+
+    async def add_key(self, name: str, line: str, *, actor: str) -> Key:
+        user = await self.user(name)
+        return await self._add_key(user.id, parse_key(line), actor)
+
+    async def _add_key(self, user_id: UserId, key: ParsedKey, actor: str) -> Key:
+        return await self._store.add_key(
+            user_id,
+            fingerprint=key.fingerprint,
+            public=key.public,
+            comment=key.comment,
+            actor=actor,
+        )
+
+    async def remove_key(self, name: str, fingerprint: str, *, actor: str) -> None:
+        user = await self.user(name)
+        await self._store.remove_key(user.id, fingerprint, actor=actor)
+
+    # -- desktops
+    async def desktop_for(self, user: User, name: str, *, actor: str) -> Desktop:
+        """The user's desktop of that name, made when it is not there yet. Raises `DeskError`."""
+        found = await self._store.desktop_of(user.id, name)
+        if found is not None:
+            return found
+        owned = await self._store.desktops(user_id=user.id)
+        if len(owned) >= self._desktops_per_user:
+            names = ", ".join(desktop.name for desktop in owned)
+            raise Conflict(
+                public=f"You have {len(owned)} desktops ({names}); more are not allowed."
+            )
+        return await self._store.ensure_desktop(
+            user.id,
+            desktop_name(name),
+            template=TEMPLATE,
+            host=self._host.name,
+            pools=await self._host.pools(),
+            actor=actor,
+        )
+
+    async def remove_desktop(self, desktop_id: str, *, with_home: bool, actor: str) -> None:
+        """Stop it and take it away. Its home stays for the user's next desktop of that name, but
+        `with_home` deletes it for good. Raises `NotFound`, `EngineUnavailable`.
+        """
+        desktop = await self._store.desktop(DesktopId(desktop_id))
+        if desktop is None:
+            raise NotFound(public=f"There is no desktop {shown(desktop_id)}.")
+        await self._stop(desktop, "the desktop was removed", actor)
+        await self._store.remove_desktop(desktop.id, actor=actor)
+        if with_home:
+            volume = home_volume(desktop.id)
+            await self._store.note(
+                actor=actor, action="home.delete", subject=desktop.id, detail={"volume": volume}
+            )
+            await self._engine.remove_home(volume)
+            await self._store.forget_desktop(desktop.id, actor=actor)
+
+    async def _stop(self, desktop: Desktop, reason: str, actor: str) -> None:
+        session = await self._store.live_session(desktop.id)
+        if session is not None:
+            await self._sessions.stop(session.id, reason=reason, actor=actor)

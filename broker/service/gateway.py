@@ -1,0 +1,127 @@
+"""The broker's side of the Gateway: what a front door may ask, answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.errors import AccessDenied, NotFound
+from broker.core.interfaces import Identity, Route
+from broker.core.model import DEFAULT_DESKTOP, SessionId, shown
+from broker.service.files import ACCOUNT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from broker.core.interfaces import (
+        Attachment,
+        HttpReply,
+        Login,
+        OfferedKey,
+        Store,
+        WordReply,
+    )
+    from broker.core.model import Desktop, User
+    from broker.service.accounts import Accounts
+    from broker.service.files import SessionKeys
+    from broker.service.health import Health
+    from broker.service.host import Host
+    from broker.service.presence import Presence
+    from broker.service.reconciler import Reconciler
+    from broker.service.sessions import Sessions
+    from broker.service.words import Words
+
+
+class LocalGateway:
+    """Implements `core.interfaces.Gateway` for doors in the broker's own process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: Sessions,
+        accounts: Accounts,
+        reconciler: Reconciler,
+        keys: SessionKeys,
+        presence: Presence,
+        host: Host,
+        words: Words,
+        health: Health,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._accounts = accounts
+        self._reconciler = reconciler
+        self._keys = keys
+        self._presence = presence
+        self._host = host
+        self._words = words
+        self._health = health
+
+    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
+        user = await self._store.user_of_key(key.fingerprint)
+        if user is None or login.user not in {None, user.name}:
+            return None
+        return Identity(
+            user_id=user.id, user=user.name, desktop=login.desktop, fingerprint=key.fingerprint
+        )
+
+    async def route(
+        self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
+    ) -> Route:
+        user = await self._enabled(identity)
+        desktop = await self._pick(user, identity, display)
+        session = await self._sessions.ensure(
+            desktop,
+            actor=f"user:{user.name}",
+            waits=lambda: progress(f"Starting your desktop '{desktop.name}' …"),
+        )
+        access = self._keys.access(session.id)
+        return Route(
+            session_id=session.id,
+            desktop_id=desktop.id,
+            desktop=desktop.name,
+            display=session.display or 0,
+            user=ACCOUNT,
+            endpoints=self._sessions.endpoints(session),
+            host_key=access.host_key,
+            client_key=access.client_key,
+        )
+
+    async def _enabled(self, identity: Identity) -> User:
+        """The account can be gone since the connection proved it."""
+        user = await self._store.user_of_key(identity.fingerprint)
+        if user is None or user.id != identity.user_id:
+            raise AccessDenied(public="Your account or key was taken away.")
+        return user
+
+    async def _pick(self, user: User, identity: Identity, display: int | None) -> Desktop:
+        if display is not None:
+            session = await self._store.session_of_display(self._host.name, display)
+            held = session and await self._store.desktop(session.desktop_id)
+            if held and held.user_id == user.id:
+                return held
+        name = identity.desktop or DEFAULT_DESKTOP
+        if name == DEFAULT_DESKTOP:
+            return await self._accounts.desktop_for(user, name, actor=f"user:{user.name}")
+        found = await self._store.desktop_of(user.id, name)
+        if found is None:
+            raise NotFound(
+                public=f"You have no desktop {shown(name)}; 'ssh desk@… desk start {name}' makes it,"
+                " 'desk list' shows what you have."
+            )
+        return found
+
+    async def lost(self, session_id: str) -> None:
+        await self._reconciler.look_at(SessionId(session_id))
+
+    async def word(self, identity: Identity, argv: Sequence[str]) -> WordReply:
+        return await self._words.answer(identity, argv)
+
+    async def attached(self, attachment: Attachment) -> None:
+        self._presence.attached(attachment)
+
+    async def detached(self, attachment_id: str) -> None:
+        self._presence.detached(attachment_id)
+
+    async def http(self, method: str, path: str) -> HttpReply:
+        return await self._health.answer(method, path)

@@ -1,0 +1,110 @@
+"""Whether the broker lives, whether it can serve, and what it measures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from broker.core.errors import DeskError
+from broker.core.interfaces import HttpReply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.core.interfaces import Clock, Engine, Store
+    from broker.service.reconciler import Reconciler
+    from broker.service.sessions import Sessions
+
+#: Seconds since the last reconcile that went through; it is tried every minute.
+RECONCILE_OVERDUE = 180.0
+
+
+class Health:
+    """Answers `/healthz`, `/readyz` and `/metrics`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        sessions: Sessions,
+        reconciler: Reconciler,
+        clock: Clock,
+        image: str,
+        metrics: Callable[[], bytes],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._sessions = sessions
+        self._reconciler = reconciler
+        self._clock = clock
+        self._image = image
+        self._metrics = metrics
+
+    async def answer(self, method: str, path: str) -> HttpReply:
+        if method not in {"GET", "HEAD"}:
+            return _text(405, "Only GET is allowed here.\n")
+        match path:
+            case "/healthz":
+                return _text(200, "ok\n")
+            case "/readyz":
+                checks = await self.checks()
+                ready = all(found == "ok" for found in checks.values())
+                body = json.dumps({"ready": ready, "checks": checks}) + "\n"
+                return HttpReply(
+                    status=200 if ready else 503,
+                    content_type="application/json",
+                    body=body.encode(),
+                )
+            case "/metrics":
+                return HttpReply(
+                    status=200,
+                    content_type="text/plain; version=0.0.4; charset=utf-8",
+                    body=self._metrics(),
+                )
+            case _:
+                return _text(404, "There is nothing here; try /healthz, /readyz or /metrics.\n")
+
+    async def checks(self) -> dict[str, str]:
+        """`ok` or one sentence, for each thing that serving a desktop needs."""
+        return {
+            "state": await self._state(),
+            "engine": await self._engine_answers(),
+            "image": await self._image_present(),
+            "reconcile": self._reconciled(),
+            "stopping": "the broker is stopping" if self._sessions.closing else "ok",
+        }
+
+    async def _state(self) -> str:
+        try:
+            await self._store.instance()
+        except DeskError as error:
+            return error.public
+        return "ok"
+
+    async def _engine_answers(self) -> str:
+        try:
+            await self._engine.ping()
+        except DeskError as error:
+            return error.public
+        return "ok"
+
+    async def _image_present(self) -> str:
+        try:
+            await self._engine.image_id(self._image)
+        except DeskError as error:
+            return error.public
+        return "ok"
+
+    def _reconciled(self) -> str:
+        at = self._reconciler.succeeded_at
+        if at is None:
+            return "records and containers were not compared yet"
+        age = self._clock.monotonic() - at
+        if age > RECONCILE_OVERDUE:
+            return f"records and containers were last compared {age:.0f} s ago"
+        return "ok"
+
+
+def _text(status: int, text: str) -> HttpReply:
+    return HttpReply(status=status, content_type="text/plain; charset=utf-8", body=text.encode())
