@@ -1,0 +1,95 @@
+"""The schema's versions: what the state has, what this code wants, and the way from one to the
+other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import broker
+from broker.core.errors import StateUnusable
+from broker.db import sqlite
+from broker.db.transaction import complaints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+def head() -> str:
+    """The version that this code reads and writes."""
+    (version,) = ScriptDirectory(str(_scripts())).get_heads()
+    return version
+
+
+async def current(engine: AsyncEngine) -> str | None:
+    """The version that the state has; None for an empty one."""
+
+    def ask(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    with complaints():
+        async with engine.connect() as connection:
+            return await connection.run_sync(ask)
+
+
+async def migrate(path: Path) -> tuple[str | None, str]:
+    """Bring the state at `path` to this code's version, making it if need be, each step whole or
+    absent; returns the versions before and after. State that had a version is copied to
+    `NAME.backup` first. Raises `StateUnusable`. Repeating it changes nothing.
+    """
+    await asyncio.to_thread(sqlite.create, path)
+    await asyncio.to_thread(sqlite.check, path)
+    # A step may rebuild a table that others refer to; references are checked before it commits.
+    engine = sqlite.open_engine(path, foreign_keys=False)
+    try:
+        before = await current(engine)
+        if before == head():
+            return before, before
+        refuse_newer(before)
+        if before is not None:
+            await asyncio.to_thread(sqlite.back_up, path)
+        await run(engine, lambda config: command.upgrade(config, "head"))
+        return before, head()
+    finally:
+        await engine.dispose()
+
+
+async def run(engine: AsyncEngine, step: Callable[[Config], None]) -> None:
+    """Run one of Alembic's commands over the engine."""
+
+    def with_connection(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(_scripts()))
+        config.attributes["connection"] = connection
+        step(config)
+
+    writer = engine.execution_options(**{sqlite.WRITES: True})
+    with complaints():
+        async with writer.connect() as connection:
+            await connection.run_sync(with_connection)
+
+
+def refuse_newer(version: str | None) -> None:
+    """Raise `StateUnusable` for a version that this code has never heard of."""
+    known = {script.revision for script in ScriptDirectory(str(_scripts())).walk_revisions()}
+    if version is not None and version not in known:
+        raise StateUnusable(
+            f"the state has schema {version}, made by a newer Desk than this one, which knows {head()}"
+        )
+
+
+def _scripts() -> Path:
+    """Inside an installed package, or at the top level of a source tree."""
+    package = Path(broker.__file__).parent
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"

@@ -1,0 +1,258 @@
+"""Sessions and their steps; what a session holds is read from the leases, where alone it stands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select, update
+
+from broker.core.errors import NotFound, StaleState
+from broker.core.model import LeaseKind, Session, SessionId, SessionState, new_id
+from broker.db import leases
+from broker.db.desktops import hold_desktop
+from broker.db.tables import lease, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, FromClause, Row, Select
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from broker.core.model import DesktopId
+    from broker.core.pools import Pools
+    from broker.db.transaction import Transaction
+
+_PORT, _DISPLAY, _ADDRESS = (lease.alias(kind.value) for kind in leases.SESSION_KINDS)
+
+
+async def begin_session(
+    tx: Transaction,
+    desktop_id: DesktopId,
+    *,
+    host: str,
+    image: str,
+    pools: Pools,
+    deadline: datetime,
+) -> Session:
+    """The database refuses a second live one."""
+    found = await hold_desktop(tx, desktop_id)
+    if found.removed_at is not None:
+        raise NotFound(f"desktop {desktop_id} is removed", public="There is no such desktop.")
+    session_id = SessionId(new_id())
+    await tx.connection.execute(
+        insert(session).values(
+            id=session_id,
+            desktop_id=desktop_id,
+            state=SessionState.STARTING,
+            host=host,
+            image=image,
+            deadline=deadline,
+            created_at=tx.now,
+            changed_at=tx.now,
+        )
+    )
+    await leases.hold_pools(tx)
+    port, display, address = [
+        await leases.take(
+            tx,
+            host=host,
+            kind=kind,
+            pool=leases.pool_of(pools, kind),
+            session_id=session_id,
+            desktop_id=desktop_id,
+        )
+        for kind in leases.SESSION_KINDS
+    ]
+    made = Session(
+        id=session_id,
+        desktop_id=desktop_id,
+        state=SessionState.STARTING,
+        host=host,
+        image=image,
+        port=port,
+        display=display,
+        address=str(IPv4Address(address)),
+        deadline=deadline,
+        reason=None,
+        created_at=tx.now,
+        changed_at=tx.now,
+    )
+    await tx.record("session.begin", session_id, {"image": image, **_held(made)})
+    return made
+
+
+async def replace_lease(
+    tx: Transaction, session_id: SessionId, *, kind: LeaseKind, until: datetime, pools: Pools
+) -> Session:
+    """Set a starting session's number aside and lease the next one to it."""
+    before = await _touch(tx, session_id)
+    held = {
+        LeaseKind.PORT: before.port,
+        LeaseKind.ADDRESS: None if before.address is None else int(IPv4Address(before.address)),
+    }[kind]
+    if held is None:
+        raise StaleState(f"session {session_id} holds no {kind}")
+    await leases.hold_pools(tx)
+    await leases.put_aside(tx, host=before.host, kind=kind, number=held, until=until)
+    number = await leases.take(
+        tx,
+        host=before.host,
+        kind=kind,
+        pool=leases.pool_of(pools, kind),
+        session_id=session_id,
+        desktop_id=before.desktop_id,
+    )
+    if kind is LeaseKind.PORT:
+        after = replace(before, port=number)
+    else:
+        after = replace(before, address=str(IPv4Address(number)))
+    await tx.record(
+        "lease.set_aside",
+        session_id,
+        {
+            "host": before.host,
+            "kind": kind.value,
+            "before": getattr(before, kind.value),
+            "after": getattr(after, kind.value),
+            "until": until.isoformat(),
+        },
+    )
+    return after
+
+
+async def advance(
+    tx: Transaction,
+    session_id: SessionId,
+    *,
+    expected: SessionState,
+    to: SessionState,
+    deadline: datetime | None,
+    reason: str | None,
+) -> Session:
+    values: dict[str, object] = {"state": to, "deadline": deadline, "changed_at": tx.now}
+    if reason is not None:
+        values["reason"] = reason
+    moved = await tx.connection.execute(
+        update(session)
+        .where(session.c.id == session_id, session.c.state == expected)
+        .values(values)
+    )
+    after = await _one_session(tx.connection, session.c.id == session_id)
+    if after is None:
+        raise NotFound(f"no session {session_id}")
+    if moved.rowcount == 0:
+        raise StaleState(f"session {session_id} is {after.state}, not {expected}")
+    await tx.record(
+        _action(expected, to),
+        session_id,
+        {"before": expected.value, "after": to.value, "reason": after.reason, **_held(after)},
+    )
+    if to is not SessionState.ENDED:
+        return after
+    await leases.release_session(tx, session_id)
+    return replace(after, port=None, display=None, address=None)
+
+
+async def session_by_id(connection: AsyncConnection, session_id: SessionId) -> Session | None:
+    return await _one_session(connection, session.c.id == session_id)
+
+
+async def live_session(connection: AsyncConnection, desktop_id: DesktopId) -> Session | None:
+    return await _one_session(connection, session.c.desktop_id == desktop_id, _LIVE)
+
+
+async def live_sessions(connection: AsyncConnection, host: str | None) -> Sequence[Session]:
+    query = _sessions().where(_LIVE).order_by(session.c.created_at, session.c.id)
+    if host is not None:
+        query = query.where(session.c.host == host)
+    rows = await connection.execute(query)
+    return [_session(row) for row in rows]
+
+
+async def session_of_display(
+    connection: AsyncConnection, host: str, display: int
+) -> Session | None:
+    return await _one_session(
+        connection, _DISPLAY.c.host == host, _DISPLAY.c.number == display, _LIVE
+    )
+
+
+_LIVE = session.c.state != SessionState.ENDED
+
+
+async def _touch(tx: Transaction, session_id: SessionId) -> Session:
+    """The session as changed now, if it is starting; raises `StaleState`."""
+    touched = await tx.connection.execute(
+        update(session)
+        .where(session.c.id == session_id, session.c.state == SessionState.STARTING)
+        .values(changed_at=tx.now)
+    )
+    found = await _one_session(tx.connection, session.c.id == session_id)
+    if touched.rowcount == 0 or found is None:
+        state = "unknown" if found is None else found.state
+        raise StaleState(f"session {session_id} is {state}, not starting")
+    return found
+
+
+def _action(before: SessionState, after: SessionState) -> str:
+    match before, after:
+        case SessionState.FROZEN, SessionState.READY:
+            return "session.thaw"
+        case _, SessionState.READY:
+            return "session.ready"
+        case _, SessionState.FROZEN:
+            return "session.freeze"
+        case _, SessionState.STOPPING:
+            return "session.stop"
+        case _:
+            return "session.end"
+
+
+def _held(held: Session) -> dict[str, str | int | None]:
+    return {
+        "desktop": held.desktop_id,
+        "host": held.host,
+        "port": held.port,
+        "display": held.display,
+        "address": held.address,
+    }
+
+
+def _sessions() -> Select[*tuple[Any, ...]]:
+    joined: FromClause = session
+    for kind, table in zip(leases.SESSION_KINDS, (_PORT, _DISPLAY, _ADDRESS), strict=True):
+        joined = joined.outerjoin(
+            table, (table.c.session_id == session.c.id) & (table.c.kind == kind)
+        )
+    return select(
+        session,
+        _PORT.c.number.label("port"),
+        _DISPLAY.c.number.label("display"),
+        _ADDRESS.c.number.label("address"),
+    ).select_from(joined)
+
+
+async def _one_session(connection: AsyncConnection, *where: ColumnElement[bool]) -> Session | None:
+    rows = await connection.execute(_sessions().where(*where))
+    row = rows.one_or_none()
+    return None if row is None else _session(row)
+
+
+def _session(row: Row[*tuple[Any, ...]]) -> Session:
+    return Session(
+        id=SessionId(row.id),
+        desktop_id=row.desktop_id,
+        state=row.state,
+        host=row.host,
+        image=row.image,
+        port=row.port,
+        display=row.display,
+        address=None if row.address is None else str(IPv4Address(row.address)),
+        deadline=row.deadline,
+        reason=row.reason,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+    )

@@ -1,0 +1,220 @@
+"""The Store over SQL: which work is which transaction. What each method promises stands in
+`core.interfaces.Store`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core import lifecycle
+from broker.core.errors import AlreadyLive, Conflict
+from broker.core.model import LeaseKind, shown
+from broker.db import accounts, audit, desktops, leases, sessions
+from broker.db.tables import session_live, user_key, user_name
+from broker.db.transaction import Transactions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from broker.core.interfaces import Clock
+    from broker.core.model import (
+        AuditEntry,
+        Desktop,
+        DesktopId,
+        InstanceId,
+        Key,
+        Lease,
+        Session,
+        SessionId,
+        SessionState,
+        User,
+        UserId,
+    )
+    from broker.core.pools import Pools
+    from broker.db.transaction import Transaction
+
+
+class SqlStore:
+    """The state, in whatever database the engine opens."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._do = Transactions(engine, clock)
+
+    async def close(self) -> None:
+        """Close the database; call it once nothing else calls the store."""
+        await self._engine.dispose()
+
+    async def instance(self) -> InstanceId:
+        found = await self._do.read(accounts.instance)
+        if found is not None:
+            return found
+        return await self._do.write(accounts.make_instance, actor="broker")
+
+    # -- users and keys
+    async def add_user(self, name: str, *, admin: bool, actor: str) -> User:
+        taken = Conflict(f"user {name} exists", public=f"The name {shown(name)} is taken.")
+        return await self._do.write(
+            lambda tx: accounts.add_user(tx, name, admin=admin),
+            actor=actor,
+            refusals={user_name: taken},
+        )
+
+    async def remove_user(self, user_id: UserId, *, actor: str) -> None:
+        await self._do.write(lambda tx: accounts.remove_user(tx, user_id), actor=actor)
+
+    async def user(self, name: str) -> User | None:
+        return await self._do.read(lambda db: accounts.user_named(db, name))
+
+    async def user_by_id(self, user_id: UserId) -> User | None:
+        return await self._do.read(lambda db: accounts.user_by_id(db, user_id))
+
+    async def users(self) -> Sequence[User]:
+        return await self._do.read(accounts.users)
+
+    async def add_key(
+        self, user_id: UserId, *, fingerprint: str, public: str, comment: str, actor: str
+    ) -> Key:
+        others = Conflict(
+            f"{fingerprint} is not {user_id}'s", public="This key belongs to another user."
+        )
+        return await self._do.write(
+            lambda tx: accounts.add_key(
+                tx, user_id, fingerprint=fingerprint, public=public, comment=comment
+            ),
+            actor=actor,
+            refusals={user_key.primary_key: others},
+        )
+
+    async def remove_key(self, user_id: UserId, fingerprint: str, *, actor: str) -> None:
+        await self._do.write(lambda tx: accounts.remove_key(tx, user_id, fingerprint), actor=actor)
+
+    async def keys(self, user_id: UserId) -> Sequence[Key]:
+        return await self._do.read(lambda db: accounts.keys(db, user_id))
+
+    async def user_of_key(self, fingerprint: str) -> User | None:
+        return await self._do.read(lambda db: accounts.user_of_key(db, fingerprint))
+
+    # -- desktops
+    async def ensure_desktop(
+        self, user_id: UserId, name: str, *, template: str, host: str, pools: Pools, actor: str
+    ) -> Desktop:
+        found = await self.desktop_of(user_id, name)
+        if found is not None:
+            return found
+
+        async def make(tx: Transaction) -> Desktop:
+            await accounts.hold_user(tx, user_id)
+            return await desktops.make_desktop(
+                tx, user_id, name, template=template, host=host, uids=pools.uids
+            )
+
+        return await self._do.write(make, actor=actor)
+
+    async def desktop(self, desktop_id: DesktopId) -> Desktop | None:
+        return await self._do.read(lambda db: desktops.desktop_by_id(db, desktop_id))
+
+    async def desktop_of(self, user_id: UserId, name: str) -> Desktop | None:
+        return await self._do.read(lambda db: desktops.desktop_of(db, user_id, name))
+
+    async def desktops(
+        self, *, user_id: UserId | None = None, removed: bool = False
+    ) -> Sequence[Desktop]:
+        return await self._do.read(
+            lambda db: desktops.desktops(db, user_id=user_id, removed=removed)
+        )
+
+    async def remove_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+        await self._do.write(lambda tx: desktops.remove_desktop(tx, desktop_id), actor=actor)
+
+    async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+        await self._do.write(lambda tx: desktops.forget_desktop(tx, desktop_id), actor=actor)
+
+    # -- sessions
+    async def begin_session(
+        self,
+        desktop_id: DesktopId,
+        *,
+        host: str,
+        image: str,
+        pools: Pools,
+        deadline: datetime,
+        actor: str,
+    ) -> Session:
+        return await self._do.write(
+            lambda tx: sessions.begin_session(
+                tx, desktop_id, host=host, image=image, pools=pools, deadline=deadline
+            ),
+            actor=actor,
+            refusals={session_live: AlreadyLive(f"desktop {desktop_id} has a live session")},
+        )
+
+    async def release_port(
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+    ) -> Session:
+        return await self._do.write(
+            lambda tx: sessions.replace_lease(
+                tx, session_id, kind=LeaseKind.PORT, until=until, pools=pools
+            ),
+            actor=actor,
+        )
+
+    async def release_address(
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+    ) -> Session:
+        return await self._do.write(
+            lambda tx: sessions.replace_lease(
+                tx, session_id, kind=LeaseKind.ADDRESS, until=until, pools=pools
+            ),
+            actor=actor,
+        )
+
+    async def advance(
+        self,
+        session_id: SessionId,
+        *,
+        expected: SessionState,
+        to: SessionState,
+        deadline: datetime | None,
+        reason: str | None,
+        actor: str,
+    ) -> Session:
+        lifecycle.check(expected, to)
+        return await self._do.write(
+            lambda tx: sessions.advance(
+                tx, session_id, expected=expected, to=to, deadline=deadline, reason=reason
+            ),
+            actor=actor,
+        )
+
+    async def session(self, session_id: SessionId) -> Session | None:
+        return await self._do.read(lambda db: sessions.session_by_id(db, session_id))
+
+    async def live_session(self, desktop_id: DesktopId) -> Session | None:
+        return await self._do.read(lambda db: sessions.live_session(db, desktop_id))
+
+    async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
+        return await self._do.read(lambda db: sessions.live_sessions(db, host))
+
+    async def session_of_display(self, host: str, display: int) -> Session | None:
+        return await self._do.read(lambda db: sessions.session_of_display(db, host, display))
+
+    # -- leases, audit
+    async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]:
+        return await self._do.read(lambda db: leases.leases(db, kind))
+
+    async def audit(self, *, limit: int = 100, subject: str | None = None) -> Sequence[AuditEntry]:
+        return await self._do.read(lambda db: audit.entries(db, limit=limit, subject=subject))
+
+    async def note(
+        self,
+        *,
+        actor: str,
+        action: str,
+        subject: str,
+        detail: Mapping[str, str | int | bool | None],
+    ) -> None:
+        await self._do.write(lambda tx: tx.record(action, subject, detail), actor=actor)

@@ -1,0 +1,202 @@
+"""The tables of the state, in words that SQLite and PostgreSQL both understand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from broker.core.model import LeaseKind, SessionState
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+    from sqlalchemy import Dialect
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept as microseconds since 1970: exact, and sorted alike everywhere."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> int | None:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(
+        self,
+        value: int | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> datetime | None:
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+def _words(kind: type[StrEnum]) -> Enum:
+    """An enumeration as text that the database checks: a new word is a migration."""
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        name=kind.__name__.lower(),
+        values_callable=lambda words: [word.value for word in words],
+    )
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(16), nullable=False),
+    CheckConstraint("number = 1", name="one_row"),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(31), nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+)
+
+#: A removed user's name may be given again, to somebody else under another id.
+user_name = Index(
+    "uq_user_name",
+    user.c.name,
+    unique=True,
+    sqlite_where=user.c.removed_at.is_(None),
+    postgresql_where=user.c.removed_at.is_(None),
+)
+
+user_key = Table(
+    "user_key",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False, index=True),
+    Column("public", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+)
+
+desktop = Table(
+    "desktop",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False),
+    Column("name", String(31), nullable=False),
+    Column("template", Text, nullable=False),
+    Column("uid", BigInteger, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+    # Over removed ones too: the same user's next desktop of the name takes the old one up.
+    UniqueConstraint("user_id", "name"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("desktop_id", String(16), ForeignKey("desktop.id"), nullable=False, index=True),
+    Column("state", _words(SessionState), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("image", Text, nullable=False),
+    Column("deadline", UtcDateTime),
+    Column("reason", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_session_state", "state"),
+)
+
+_is_live = session.c.state != SessionState.ENDED
+
+#: The refusal of a desktop's second live session.
+session_live = Index(
+    "uq_session_live",
+    session.c.desktop_id,
+    unique=True,
+    sqlite_where=_is_live,
+    postgresql_where=_is_live,
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("kind", _words(LeaseKind), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("session_id", String(16), ForeignKey("session.id")),
+    Column("desktop_id", String(16), ForeignKey("desktop.id"), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    UniqueConstraint("session_id", "kind"),
+    CheckConstraint("(kind = 'uid') = (session_id IS NULL)", name="holder"),
+    sqlite_with_rowid=False,
+)
+
+_is_uid = lease.c.kind == LeaseKind.UID
+
+lease_uid = Index(
+    "uq_lease_uid",
+    lease.c.desktop_id,
+    unique=True,
+    sqlite_where=_is_uid,
+    postgresql_where=_is_uid,
+)
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("kind", _words(LeaseKind), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", UtcDateTime, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False, index=True),
+    Column("detail", JSON, nullable=False),
+    # A number of a deleted entry is never given again.
+    sqlite_autoincrement=True,
+)
