@@ -1,0 +1,188 @@
+"""The containers of sessions: made, started, found, removed."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+from docker.errors import APIError, ImageNotFound
+from docker.errors import NotFound as Absent
+
+from broker.core.errors import Conflict, EngineUnavailable, ImageMissing, NotFound
+from broker.core.spec import LABEL_INSTANCE, LABEL_SPEC
+from broker.engine.executor import status, text_of
+from broker.engine.facts import (
+    from_inspect,
+    from_list,
+    going,
+    is_of,
+    is_session,
+    labels_of,
+    shown_log,
+    start_refusal,
+)
+from broker.engine.hostconfig import dropped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.core.interfaces import Container
+    from broker.core.spec import ContainerSpec
+    from broker.engine.executor import Calls
+    from broker.engine.facts import Json
+    from broker.engine.transport import Link
+
+_log = structlog.get_logger(__name__)
+
+#: How often a call looks again while another one makes or removes the same container.
+_POLL_SECONDS = 0.05
+
+
+class Containers:
+    """Blocking; each method is one call of the engine's Protocol."""
+
+    def __init__(self, instance: str, link: Link, calls: Calls) -> None:
+        self._instance = instance
+        self._link = link
+        self._calls = calls
+        self._warned: set[str] = set()
+
+    def create(self, spec: ContainerSpec, config: Json) -> Container:
+        replaced = False
+        while True:
+            made = self._try_create(spec, config)
+            if made is not None:
+                return made
+            found = self._find(spec.name)
+            if found is None:
+                # The name is reserved from before a container can be seen until it is gone.
+                self._pause(spec.name)
+                continue
+            if not is_of(self._instance, found):
+                raise Conflict(f"the engine's container {spec.name!r} belongs to somebody else")
+            if _made_from(spec, found) and not going(found):
+                return from_inspect(found)
+            if replaced:
+                raise Conflict(f"container {spec.name!r} is being made from another spec")
+            self._remove(found, grace=0)
+            replaced = True
+
+    def start(self, name: str) -> Container:
+        found = self._own(name)
+        if found is None:
+            raise NotFound(f"there is no container {name!r}")
+        if found["State"]["Status"] not in {"running", "paused"}:
+            self._start(name, found)
+            found = self._find(found["Id"])
+        if found is None:
+            raise NotFound(f"container {name!r} was removed while it started")
+        return from_inspect(found)
+
+    def remove(self, name: str, *, grace: float) -> None:
+        found = self._own(name)
+        if found is not None:
+            self._remove(found, grace=grace)
+
+    def inspect(self, name: str) -> Container | None:
+        found = self._own(name)
+        return None if found is None else from_inspect(found)
+
+    def all(self) -> list[Container]:
+        label = f"{LABEL_INSTANCE}={self._instance}"
+        entries = self._link.client.containers(all=True, filters={"label": label})
+        seen = (self._listed(entry) for entry in entries if is_session(entry))
+        return [container for container in seen if container is not None]
+
+    def tail(self, name: str, *, lines: int) -> str:
+        found = self._own(name)
+        if found is None:
+            return ""
+        try:
+            return shown_log(self._link.client.logs(found["Id"], tail=lines))
+        except Absent:
+            return ""
+
+    def _try_create(self, spec: ContainerSpec, config: Json) -> Container | None:
+        """None when the name is taken."""
+        try:
+            made = self._link.create(config, spec.name)
+        except ImageNotFound as error:
+            raise ImageMissing(f"image {spec.image!r} is not on the engine's host") from error
+        except APIError as error:
+            if status(error) == 409 and "already in use" in text_of(error):
+                return None
+            raise
+        found = self._find(made["Id"])
+        if found is None:
+            raise EngineUnavailable(f"container {spec.name!r} was removed while it was made")
+        self._warn(made["Warnings"] or (), dropped(config["HostConfig"], found["HostConfig"]))
+        return from_inspect(found)
+
+    def _warn(self, warnings: Iterable[str], ignored: Iterable[str]) -> None:
+        for kind in {*warnings, *ignored} - self._warned:
+            self._warned.add(kind)
+            _log.warning("engine does not enforce all limits", limit=kind)
+
+    def _start(self, name: str, found: Json) -> None:
+        try:
+            self._link.client.start(found["Id"])
+        except APIError as error:
+            sentence = text_of(error)
+            if "no such container" in sentence or "marked for removal" in sentence:
+                raise NotFound(f"container {name!r} was removed while it started") from error
+            refusal = start_refusal(sentence, found)
+            if refusal is not None:
+                raise refusal from error
+            raise
+
+    def _remove(self, found: Json, *, grace: float) -> None:
+        container = found["Id"]
+        if grace > 0:
+            # What could not be stopped is killed next; that call's error is the one to tell.
+            with suppress(APIError):
+                self._link.client.stop(container, timeout=math.ceil(grace))
+        while self._find(container) is not None:
+            try:
+                self._link.client.remove_container(container, v=True, force=True)
+            except Absent:
+                return
+            except APIError as error:
+                if status(error) != 409:
+                    raise
+                self._pause(container)
+
+    def _pause(self, what: str) -> None:
+        if self._calls.deadline.passed or self._calls.closing.wait(_POLL_SECONDS):
+            raise EngineUnavailable(f"container {what!r} is busy with another call")
+
+    def _listed(self, entry: Json) -> Container | None:
+        container = from_list(entry)
+        if container is not None:
+            return container
+        found = self._find(entry["Id"])
+        return None if found is None else from_inspect(found)
+
+    def _own(self, name: str) -> Json | None:
+        """The container of that name, if it is a session's and the instance's."""
+        found = self._find(name)
+        if found is None or not is_of(self._instance, found) or not is_session(found):
+            return None
+        return found
+
+    def _find(self, name: str) -> Json | None:
+        try:
+            reply: Json = self._link.client.inspect_container(name)
+        except Absent:
+            return None
+        # The engine also takes an id's beginning for a name.
+        return reply if name in {reply["Name"].removeprefix("/"), reply["Id"]} else None
+
+
+def _made_from(spec: ContainerSpec, found: Json) -> bool:
+    wanted, labels = dict(spec.labels), labels_of(found)
+    return is_session(found) and (
+        labels.get(LABEL_SPEC) == wanted.get(LABEL_SPEC)
+        and from_inspect(found).session_id == spec.session_id
+    )

@@ -1,0 +1,126 @@
+"""Docker behind the `Engine` Protocol."""
+
+from __future__ import annotations
+
+from functools import partial
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
+
+from docker.errors import APIError, ImageNotFound
+
+from broker.core.errors import ImageMissing, NotFound
+from broker.core.interfaces import EngineInfo
+from broker.core.spec import LABEL_INSTANCE
+from broker.engine.containers import Containers
+from broker.engine.executor import Calls, status
+from broker.engine.facts import shortcomings
+from broker.engine.homes import Homes
+from broker.engine.hostconfig import container_config
+from broker.engine.network import Networks
+from broker.engine.transport import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.interfaces import Container
+    from broker.core.spec import ContainerSpec
+    from broker.engine.facts import Json
+
+#: Seconds for a look, and for a deed.
+_LOOK = 10.0
+_DEED = 60.0
+
+#: Calls at once, and calls that wait for their turn.
+_THREADS = 12
+_WAITING = 500
+
+#: How long `close` lets calls come to their end.
+_CLOSE_GRACE = 5.0
+
+
+class DockerEngine:
+    """One Docker engine, seen through one instance's label. Making one does no I/O.
+
+    Each method runs as one piece in a thread, so that a cancelled caller leaves no half of it.
+    """
+
+    def __init__(self, instance: str, *, base_url: str, close_grace: float = _CLOSE_GRACE) -> None:
+        self._instance = instance
+        self._calls = Calls(threads=_THREADS, waiting=_WAITING)
+        self._link = Link(base_url, deadline=self._calls.deadline, connections=_THREADS)
+        self._close_grace = close_grace
+        self._networks = Networks(instance, self._link)
+        self._homes = Homes(instance, self._link)
+        self._containers = Containers(instance, self._link, self._calls)
+
+    async def ping(self) -> EngineInfo:
+        return await self._calls.run("ping", _LOOK, self._ping)
+
+    async def image_id(self, reference: str) -> str:
+        return await self._calls.run("image", _LOOK, partial(self._image_id, reference))
+
+    async def ensure_network(self, name: str, *, bridge: str, subnet: str) -> str:
+        network = IPv4Network(subnet)
+        ensure = partial(self._networks.ensure, name, bridge=bridge, subnet=network)
+        return await self._calls.run("network", _DEED, ensure)
+
+    async def remove_network(self, name: str) -> None:
+        remove = partial(self._networks.remove, name)
+        await self._calls.run("network removal", _DEED, remove)
+
+    async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
+        ensure = partial(self._homes.ensure, volume, desktop_id=desktop_id, image=image, uid=uid)
+        await self._calls.run("home", _DEED, ensure)
+
+    async def remove_home(self, volume: str) -> None:
+        await self._calls.run("home removal", _DEED, partial(self._homes.remove, volume))
+
+    async def homes(self) -> Sequence[str]:
+        return await self._calls.run("homes", _LOOK, self._homes.names)
+
+    async def create(self, spec: ContainerSpec) -> Container:
+        if dict(spec.labels).get(LABEL_INSTANCE) != self._instance:
+            raise ValueError(f"container {spec.name!r} is labelled as another instance's")
+        create = partial(self._create, spec, container_config(spec))
+        return await self._calls.run("create", _DEED, create)
+
+    async def start(self, name: str) -> Container:
+        return await self._calls.run("start", _DEED, partial(self._containers.start, name))
+
+    async def remove(self, name: str, *, grace: float = 5.0) -> None:
+        remove = partial(self._containers.remove, name, grace=grace)
+        await self._calls.run("remove", _DEED + grace, remove)
+
+    async def inspect(self, name: str) -> Container | None:
+        return await self._calls.run("inspect", _LOOK, partial(self._containers.inspect, name))
+
+    async def containers(self) -> Sequence[Container]:
+        return await self._calls.run("list", _LOOK, self._containers.all)
+
+    async def tail(self, name: str, *, lines: int = 20) -> str:
+        tail = partial(self._containers.tail, name, lines=lines)
+        return await self._calls.run("log", _LOOK, tail)
+
+    async def close(self) -> None:
+        await self._calls.close(grace=self._close_grace, abort=self._link.abort)
+        self._link.close()
+
+    def _ping(self) -> EngineInfo:
+        info = self._link.negotiate().info()
+        return EngineInfo(version=str(info["ServerVersion"]), warnings=tuple(shortcomings(info)))
+
+    def _create(self, spec: ContainerSpec, config: Json) -> Container:
+        # The engine would make a missing volume, empty: a lost home has to be told, not replaced.
+        if self._homes.find(spec.home_volume) is None:
+            raise NotFound(f"the home volume {spec.home_volume!r} is gone")
+        return self._containers.create(spec, config)
+
+    def _image_id(self, reference: str) -> str:
+        try:
+            return str(self._link.image(reference)["Id"])
+        except ImageNotFound as error:
+            raise ImageMissing(f"image {reference!r} is not on the engine's host") from error
+        except APIError as error:
+            if status(error) == 400:
+                raise ImageMissing(f"{reference!r} cannot name an image") from error
+            raise

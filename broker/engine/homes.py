@@ -1,0 +1,162 @@
+"""Home volumes: made, filled from the image, given to the desktop's uid."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from broker.core.errors import Conflict, EngineUnavailable, ImageMissing
+from broker.core.spec import LABEL_DESKTOP, LABEL_INSTANCE
+from broker.engine.executor import status
+from broker.engine.facts import LABEL_HELPER, is_of, shown_log
+from broker.engine.hostconfig import HOME, LOG_CONFIG, NO_NEW_PRIVILEGES
+
+if TYPE_CHECKING:
+    from broker.engine.facts import Json
+    from broker.engine.transport import Link
+
+_log = structlog.get_logger(__name__)
+
+#: The home's own directory comes last: its owner tells that all below is done. Links are given
+#: away themselves, never followed.
+_SCRIPT = f"""
+set -eu
+[ "$(stat -c %u {HOME})" != "$DESK_UID" ] || exit 0
+for entry in {HOME}/* {HOME}/.[!.]* {HOME}/..?*; do
+  if [ -e "$entry" ] || [ -L "$entry" ]; then chown -hR "$DESK_UID:$DESK_UID" "$entry"; fi
+done
+chown "$DESK_UID:$DESK_UID" {HOME}
+"""
+
+
+class Homes:
+    """Blocking; each method is one call of the engine's Protocol."""
+
+    def __init__(self, instance: str, link: Link) -> None:
+        self._instance = instance
+        self._link = link
+        self._owned: dict[str, int] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def ensure(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
+        # Two helpers at work on one volume would take each other for a crash's leftover.
+        with self._locks.setdefault(volume, threading.Lock()):
+            found = self.find(volume)
+            if found is not None and self._owned.get(volume) == uid:
+                return
+            if found is None and self._owned.pop(volume, None) is not None:
+                _log.warning("home volume vanished", volume=volume, desktop=desktop_id)
+            self._require(image)
+            if found is None:
+                self._make(volume, desktop_id)
+            self._give(volume, desktop_id, image, uid)
+            self._owned[volume] = uid
+
+    def remove(self, volume: str) -> None:
+        with self._locks.setdefault(volume, threading.Lock()):
+            self._owned.pop(volume, None)
+            try:
+                found = self.find(volume)
+            except Conflict:
+                return
+            if found is None:
+                return
+            self._remove_helper(_helper(volume))
+            try:
+                self._link.client.remove_volume(volume)
+            except NotFound:
+                return
+            except APIError as error:
+                if status(error) == 409:
+                    raise Conflict(f"volume {volume!r} is in use") from error
+                raise
+
+    def names(self) -> list[str]:
+        label = f"{LABEL_INSTANCE}={self._instance}"
+        reply = self._link.client.volumes(filters={"label": label})
+        return sorted(volume["Name"] for volume in reply["Volumes"] or ())
+
+    def find(self, volume: str) -> Json | None:
+        """The volume, if it is there. Raises `Conflict` when it is somebody else's."""
+        try:
+            reply: Json = self._link.client.inspect_volume(volume)
+        except NotFound:
+            return None
+        return self._ours(reply)
+
+    def _ours(self, reply: Json) -> Json:
+        if not is_of(self._instance, reply):
+            raise Conflict(f"the engine's volume {reply['Name']!r} belongs to somebody else")
+        return reply
+
+    def _require(self, image: str) -> None:
+        try:
+            self._link.image(image)
+        except ImageNotFound as error:
+            raise ImageMissing(f"image {image!r} is not on the engine's host") from error
+
+    def _make(self, volume: str, desktop_id: str) -> None:
+        labels = {LABEL_INSTANCE: self._instance, LABEL_DESKTOP: desktop_id}
+        # The engine answers with the one that is there, if another call was quicker.
+        self._ours(self._link.client.create_volume(volume, labels=labels))
+
+    def _give(self, volume: str, desktop_id: str, image: str, uid: int) -> None:
+        """Run a container once whose mount lets the engine fill the volume, and which then gives
+        everything in it to the uid.
+        """
+        name, client = _helper(volume), self._link.client
+        labels = {LABEL_INSTANCE: self._instance, LABEL_DESKTOP: desktop_id, LABEL_HELPER: "home"}
+        self._remove_helper(name)
+        try:
+            made = self._link.create(_helper_config(volume, image, uid, labels), name)
+            client.start(made["Id"])
+            code = client.wait(made["Id"])["StatusCode"]
+            if code != 0:
+                words = shown_log(client.logs(made["Id"], tail=5))
+                raise EngineUnavailable(f"volume {volume!r}: its helper ended with {code}: {words}")
+        finally:
+            # The error that is under way tells more than one of the removal, which is made up
+            # for at the next call.
+            with suppress(APIError, OSError):
+                self._remove_helper(name)
+
+    def _remove_helper(self, name: str) -> None:
+        with suppress(NotFound):
+            found = self._link.client.inspect_container(name)
+            if not is_of(self._instance, found):
+                raise Conflict(f"the engine's container {name!r} belongs to somebody else")
+            self._link.client.remove_container(found["Id"], v=True, force=True)
+
+
+def _helper(volume: str) -> str:
+    return f"{volume}-helper"
+
+
+def _helper_config(volume: str, image: str, uid: int, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "Image": image,
+        "Entrypoint": ["/bin/sh", "-c"],
+        "Cmd": [_SCRIPT],
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Env": [f"DESK_UID={uid}"],
+        "Labels": labels,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            # Directories in an image's home are often 0700: without the second, not even root
+            # sees what is in them.
+            "CapAdd": ["CHOWN", "DAC_OVERRIDE"],
+            "SecurityOpt": [NO_NEW_PRIVILEGES],
+            "ReadonlyRootfs": True,
+            "PidsLimit": 16,
+            "Memory": 128 << 20,
+            "LogConfig": LOG_CONFIG,
+            "RestartPolicy": {"Name": "no"},
+            "Mounts": [{"Type": "volume", "Source": volume, "Target": HOME}],
+        },
+    }
