@@ -123,10 +123,9 @@ class HttpConfig(_Model):
 
 
 class EngineConfig(_Model):
-    """Where the container engine is, and how long it may take."""
+    """Where the container engine is."""
 
     socket: str = "unix:///var/run/docker.sock"
-    timeout: Seconds = 60.0
 
     @field_validator("socket")
     @classmethod

@@ -1,4 +1,4 @@
-"""Logs: structlog over the standard library, one formatter for ours and the libraries' records."""
+"""Logs (structlog over the standard library, one formatter for all) and metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import sys
 
 import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 #: Libraries that tell more than an operator wants at INFO.
 _QUIET = ("asyncssh", "aiohttp.access", "aiosqlite", "alembic", "docker", "urllib3", "asyncio")
@@ -43,3 +44,46 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class Metrics:
+    """What the broker measures, in a registry of its own; `docs/operations.md` names each."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.sessions = Gauge(
+            "desk_sessions", "Live sessions by state.", ["state"], registry=registry
+        )
+        self.attachments = Gauge(
+            "desk_attachments", "Clients that are in a session now.", registry=registry
+        )
+        self.starts = Counter(
+            "desk_session_starts_total",
+            "Starts of sessions by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.start_seconds = Histogram(
+            "desk_session_start_seconds",
+            "From the wish to a desktop that answers.",
+            buckets=(0.5, 1, 2, 3, 5, 8, 13, 30, 60, 120),
+            registry=registry,
+        )
+        self.starts_waiting = Gauge(
+            "desk_session_starts_waiting", "Starts that wait for a place.", registry=registry
+        )
+        self.ssh_connections = Gauge(
+            "desk_ssh_connections", "SSH connections open now.", registry=registry
+        )
+        self.ssh_logins = Gauge(
+            "desk_ssh_logins",
+            "SSH connections that authenticated since the start.",
+            registry=registry,
+        )
+        self.loop_failures = Counter(
+            "desk_loop_failures_total", "Failed passes of a loop.", ["loop"], registry=registry
+        )
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)

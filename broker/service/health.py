@@ -9,7 +9,7 @@ from broker.core.errors import DeskError
 from broker.core.interfaces import HttpReply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from broker.core.interfaces import Clock, Engine, Store
     from broker.service.reconciler import Reconciler
@@ -31,7 +31,7 @@ class Health:
         reconciler: Reconciler,
         clock: Clock,
         image: str,
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._store = store
         self._engine = engine
@@ -60,7 +60,7 @@ class Health:
                 return HttpReply(
                     status=200,
                     content_type="text/plain; version=0.0.4; charset=utf-8",
-                    body=self._metrics(),
+                    body=await self._metrics(),
                 )
             case _:
                 return _text(404, "There is nothing here; try /healthz, /readyz or /metrics.\n")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from broker.service.host import Host
     from broker.service.ready import Probe
     from broker.service.starts import Starts
+    from broker.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -80,6 +81,7 @@ class Sessions:
         timeout: float,
         resolvers: tuple[str, ...],
         spawn: Spawn,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -90,6 +92,7 @@ class Sessions:
         self._template = template
         self._timeout = timeout
         self._spawn = spawn
+        self._metrics = metrics
         self._launcher = Launcher(
             store=store,
             engine=engine,
@@ -160,6 +163,7 @@ class Sessions:
             try:
                 session = await self._begin(desktop, actor)
             except DeskError as error:
+                self._metrics.starts.labels(error.code).inc()
                 log.warning(
                     "session not begun", desktop=desktop.id, code=error.code, reason=str(error)
                 )
@@ -188,6 +192,8 @@ class Sessions:
         except DeskError as error:
             raise await self._failed(session, error, str(error)) from error
         took = round(self._clock.monotonic() - began, 3)
+        self._metrics.starts.labels("ready").inc()
+        self._metrics.start_seconds.observe(took)
         log.info(
             "session ready",
             session=session.id,
@@ -231,6 +237,7 @@ class Sessions:
 
     async def _failed(self, session: Session, error: DeskError, reason: str) -> DeskError:
         """Clean up after a start that failed, and hand the error back for raising."""
+        self._metrics.starts.labels(error.code).inc()
         tail = ""
         if isinstance(error, StartFailed):
             tail = await self._tail(session)

@@ -104,8 +104,11 @@ class Words:
             return Facts(
                 [], f"You have no desktop yet; the first connect makes '{DEFAULT_DESKTOP}'."
             )
-        rows = [("NAME", "STATE", "DISPLAY", "ATTACHED")]
-        rows += [(f["name"], f["state"], f["display"] or "-", str(f["attached"])) for f in found]
+        rows: list[tuple[str, ...]] = [("NAME", "STATE", "DISPLAY", "ATTACHED")]
+        rows += [
+            (str(f["name"]), str(f["state"]), str(f["display"] or "-"), str(f["attached"]))
+            for f in found
+        ]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [
             "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -1,0 +1,251 @@
+"""deskctl: the admin's tool, nouns first."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from broker import __version__
+from broker.cli.client import Client
+from broker.cli.errors import plain_errors
+from broker.cli.output import Output
+from broker.core.errors import BadRequest, DeskError
+
+_KEY_FILE = click.option(
+    "--key", "key_file", required=True, help="A public key's file, or '-' for standard input."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every command works with."""
+
+    client: Client
+    out: Output
+
+
+@click.group()
+@click.version_option(__version__, prog_name="deskctl")
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/desk/admin.sock"),
+    show_default=True,
+    envvar="DESK_SOCKET",
+    help="The broker's admin socket.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.pass_context
+def main(context: click.Context, socket: Path, *, as_json: bool) -> None:
+    """Manage users, desktops and sessions of a running broker."""
+    context.obj = Desk(Client(socket), Output(as_json=as_json))
+
+
+# ---------------------------------------------------------------------------------------- user
+
+
+@main.group()
+def user() -> None:
+    """People with an account."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option(
+    "--key", "key_file", multiple=True, help="A public key's file, or '-' for standard input."
+)
+@click.option("--admin", is_flag=True, help="Make the user an admin.")
+@click.pass_obj
+@plain_errors
+def user_add(desk: Desk, name: str, key_file: tuple[str, ...], *, admin: bool) -> None:
+    """Make a user."""
+    keys = [line for file in key_file for line in _key_lines(file)]
+    made = desk.client.call("POST", "/users", body={"name": name, "admin": admin, "keys": keys})
+    hint = "" if keys else f"; give a key with: deskctl user key add {name} --key FILE"
+    desk.out.done(made, f"User {name} is there, with {len(keys)} keys{hint}.")
+
+
+@user.command("ls")
+@click.pass_obj
+@plain_errors
+def user_ls(desk: Desk) -> None:
+    """List users."""
+    desk.out.table(
+        desk.client.call("GET", "/users"), ("name", "admin", "enabled", "keys", "created_at")
+    )
+
+
+@user.command("rm")
+@click.argument("name")
+@click.pass_obj
+@plain_errors
+def user_rm(desk: Desk, name: str) -> None:
+    """Stop what a user runs and take the account away; homes are kept."""
+    desk.client.call("DELETE", f"/users/{_part(name)}")
+    desk.out.done(
+        {"name": name},
+        f"User {name} is gone. Homes are kept: deskctl desktop ls --all lists them.",
+    )
+
+
+@user.group("key")
+def user_key() -> None:
+    """The keys that prove a user."""
+
+
+@user_key.command("add")
+@click.argument("name")
+@_KEY_FILE
+@click.pass_obj
+@plain_errors
+def key_add(desk: Desk, name: str, key_file: str) -> None:
+    """Add each key of a file to a user."""
+    lines = _key_lines(key_file)
+    made = [
+        desk.client.call("POST", f"/users/{_part(name)}/keys", body={"key": line}) for line in lines
+    ]
+    told = ", ".join(key["fingerprint"] for key in made)
+    desk.out.done({"items": made}, f"{told} now proves {name}.")
+
+
+@user_key.command("ls")
+@click.argument("name")
+@click.pass_obj
+@plain_errors
+def key_ls(desk: Desk, name: str) -> None:
+    """List a user's keys."""
+    found = desk.client.call("GET", f"/users/{_part(name)}/keys")
+    desk.out.table(found, ("fingerprint", "type", "comment", "added_at"))
+
+
+@user_key.command("rm")
+@click.argument("name")
+@click.argument("fingerprint")
+@click.pass_obj
+@plain_errors
+def key_rm(desk: Desk, name: str, fingerprint: str) -> None:
+    """Take a key away; FINGERPRINT as 'user key ls' shows it."""
+    desk.client.call("DELETE", f"/users/{_part(name)}/keys/{_part(fingerprint)}")
+    desk.out.done({"fingerprint": fingerprint}, f"{fingerprint} proves nobody any more.")
+
+
+# ----------------------------------------------------------------------- session, desktop, lease
+
+
+@main.group()
+def session() -> None:
+    """Runs of desktops."""
+
+
+@session.command("ls")
+@click.pass_obj
+@plain_errors
+def session_ls(desk: Desk) -> None:
+    """List live sessions."""
+    columns = (
+        "id",
+        "user",
+        "desktop",
+        "state",
+        "display",
+        "port",
+        "address",
+        "attached",
+        "created_at",
+    )
+    desk.out.table(desk.client.call("GET", "/sessions"), columns)
+
+
+@session.command("stop")
+@click.argument("session_id", metavar="ID")
+@click.pass_obj
+@plain_errors
+def session_stop(desk: Desk, session_id: str) -> None:
+    """Stop a session; its home is kept."""
+    ended = desk.client.call("POST", f"/sessions/{_part(session_id)}/stop")
+    desk.out.done(ended, f"Session {session_id} ended; the home of {ended['user']} is kept.")
+
+
+@main.group()
+def desktop() -> None:
+    """What users own and keep."""
+
+
+@desktop.command("ls")
+@click.option("--all", "every", is_flag=True, help="Removed ones too, whose homes are kept.")
+@click.pass_obj
+@plain_errors
+def desktop_ls(desk: Desk, *, every: bool) -> None:
+    """List desktops."""
+    found = desk.client.call("GET", "/desktops", query={"all": "1"} if every else None)
+    columns = ("id", "user", "name", "state", "removed", "uid", "created_at")
+    desk.out.table(found, columns if every else tuple(c for c in columns if c != "removed"))
+
+
+@desktop.command("rm")
+@click.argument("desktop_id", metavar="ID")
+@click.option("--with-home", is_flag=True, help="Delete its home for good; asks twice.")
+@click.option("--yes", is_flag=True, help="Answer both questions beforehand, for programs.")
+@click.pass_obj
+@plain_errors
+def desktop_rm(desk: Desk, desktop_id: str, *, with_home: bool, yes: bool) -> None:
+    """Remove a desktop. Its home is kept, and the user's next desktop of the name gets it back."""
+    if with_home and not yes:
+        _ask_twice(desk, desktop_id)
+    query = {"with_home": desktop_id} if with_home else None
+    desk.client.call("DELETE", f"/desktops/{_part(desktop_id)}", query=query)
+    end = "its home is deleted" if with_home else "its home is kept"
+    desk.out.done({"id": desktop_id, "home": end}, f"Desktop {desktop_id} is removed; {end}.")
+
+
+def _ask_twice(desk: Desk, desktop_id: str) -> None:
+    if not sys.stdin.isatty():
+        raise BadRequest(public="--with-home asks twice at a terminal; programs add --yes.")
+    every = desk.client.call("GET", "/desktops", query={"all": "1"})["items"]
+    found = next((item for item in every if item["id"] == desktop_id), None)
+    if found is None:
+        raise DeskError(public=f"There is no desktop {desktop_id}.")
+    click.confirm(
+        f"Delete the home of {found['user']}'s desktop {found['name']} for good?", abort=True
+    )
+    if click.prompt(f"Type its id {desktop_id} to delete it") != desktop_id:
+        raise BadRequest(public="That was not its id; nothing was deleted.")
+
+
+@main.group()
+def lease() -> None:
+    """Ports, displays, addresses and uids that are held."""
+
+
+@lease.command("ls")
+@click.pass_obj
+@plain_errors
+def lease_ls(desk: Desk) -> None:
+    """List leases."""
+    columns = ("kind", "value", "desktop_id", "session_id", "since")
+    desk.out.table(desk.client.call("GET", "/leases"), columns)
+
+
+def _key_lines(file: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(public=f"{file}: cannot be read as a public key: {error}.") from error
+    lines = [line.strip() for line in text.splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise BadRequest(public=f"{file}: there is no key in it.")
+    return keys if "PRIVATE KEY" not in text else [keys[0]]
+
+
+def _part(text: str) -> str:
+    """`text` as one part of a path."""
+    return quote(text, safe="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

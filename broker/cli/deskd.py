@@ -1,0 +1,71 @@
+"""deskd: the broker itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from broker import __version__, telemetry
+from broker.cli.errors import plain_errors
+from broker.config import load
+
+_CONFIG = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/desk/desk.yaml"),
+    show_default=True,
+    envvar="DESK_CONFIG",
+    help="The configuration file.",
+)
+
+
+@click.group()
+@click.version_option(__version__, prog_name="deskd")
+def main() -> None:
+    """Desk's broker: a Linux desktop for every person, one ssh away."""
+
+
+@main.command()
+@_CONFIG
+@plain_errors
+def serve(path: Path) -> None:
+    """Run the broker in the foreground until SIGTERM; desktops outlive it."""
+    from broker.app import serve as run
+
+    config = load(path)
+    telemetry.configure(config.log)
+    asyncio.run(run(config))
+
+
+@main.command("check-config")
+@_CONFIG
+@plain_errors
+def check_config(path: Path) -> None:
+    """Read the configuration and say whether it can be used."""
+    load(path)
+    click.echo(f"{path}: good.")
+
+
+@main.command()
+@_CONFIG
+@plain_errors
+def migrate(path: Path) -> None:
+    """Bring the state to this version's schema; stop the broker first."""
+    from broker.db.migrate import migrate as run
+    from broker.system.lock import StateLock
+    from broker.system.state import prepare
+
+    config = load(path)
+    prepare(config.state)
+    with StateLock(config.state / "lock"):
+        before, after = asyncio.run(run(config.database))
+    told = "is up to date" if before == after else f"went from {before or 'nothing'} to {after}"
+    click.echo(f"{config.database}: the schema {told}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

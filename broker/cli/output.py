@@ -1,0 +1,49 @@
+"""Tables for people, JSON for programs; nothing that a tenant named reaches a terminal raw."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Prints answers in the form that was asked for."""
+
+    as_json: bool
+
+    def done(self, answer: Any, sentence: str) -> None:
+        click.echo(json.dumps(answer) if self.as_json else _safe(sentence))
+
+    def table(self, answer: Any, columns: tuple[str, ...]) -> None:
+        if self.as_json:
+            click.echo(json.dumps(answer["items"]))
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.upper().replace("_", " "), no_wrap=True)
+        for item in answer["items"]:
+            table.add_row(*(Text(_cell(item[column])) for column in columns))
+        console = Console()
+        # A pipe gets every column whole: a program that cuts lines gets what it expects.
+        console.print(table, width=console.width if console.is_terminal else 400)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return _safe(str(value))
+
+
+def _safe(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

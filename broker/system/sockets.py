@@ -1,0 +1,62 @@
+"""Listening sockets: bound early, so that a taken port is told before anything starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from broker.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def bind_tcp(key: str, host: str, port: int) -> socket.socket:
+    """A bound TCP socket, not listening yet. Raises `ConfigError` that names the config's `key`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(public=f"{key}: {_why(error, host, port)}") from error
+    sock.setblocking(False)
+    return sock
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"port {port} of {host} is used by another program; stop it or choose another port."
+            )
+        case errno.EACCES:
+            return f"port {port} needs root; choose one above 1023."
+        case errno.EADDRNOTAVAIL:
+            return f"this machine has no address {host}."
+        case _:
+            return f"{host}:{port} cannot be listened on: {error.strerror}."
+
+
+def bind_unix(path: Path, *, mode: int, gid: int | None) -> socket.socket:
+    """A bound Unix socket in place of a left-over one. The caller holds the state's lock."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            public=f"{path}: cannot be listened on: {error.strerror or error}."
+        ) from error
+    finally:
+        os.umask(previous)
+    if gid is not None:
+        os.chown(path, -1, gid)
+        path.chmod(mode)
+    sock.setblocking(False)
+    return sock
