@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from broker.core.errors import Conflict, NotFound
 from broker.core.model import InstanceId, Key, User, UserId, new_id
@@ -123,6 +123,9 @@ async def add_key(
         insert(user_key).values(
             fingerprint=fingerprint,
             user_id=user_id,
+            position=select(func.coalesce(func.max(user_key.c.position), 0) + 1)
+            .where(user_key.c.user_id == user_id)
+            .scalar_subquery(),
             public=public,
             comment=comment,
             added_at=made.added_at,
@@ -146,9 +149,7 @@ async def remove_key(tx: Transaction, user_id: UserId, fingerprint: str) -> None
 
 async def keys(connection: AsyncConnection, user_id: UserId) -> Sequence[Key]:
     rows = await connection.execute(
-        select(user_key)
-        .where(user_key.c.user_id == user_id)
-        .order_by(user_key.c.added_at, user_key.c.fingerprint)
+        select(user_key).where(user_key.c.user_id == user_id).order_by(user_key.c.position)
     )
     return [
         Key(

@@ -109,10 +109,13 @@ user_key = Table(
     "user_key",
     metadata,
     Column("fingerprint", String(64), primary_key=True),
-    Column("user_id", String(16), ForeignKey("user.id"), nullable=False, index=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False),
+    # A clock that was set back must not shuffle them.
+    Column("position", Integer, nullable=False),
     Column("public", Text, nullable=False),
     Column("comment", Text, nullable=False),
     Column("added_at", UtcDateTime, nullable=False),
+    UniqueConstraint("user_id", "position"),
 )
 
 desktop = Table(

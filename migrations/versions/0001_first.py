@@ -45,13 +45,14 @@ def upgrade() -> None:
         "user_key",
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("user_id", sa.String(16), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("public", sa.Text(), nullable=False),
         sa.Column("comment", sa.Text(), nullable=False),
         sa.Column("added_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("fingerprint", name="pk_user_key"),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name="fk_user_key_user_id"),
+        sa.UniqueConstraint("user_id", "position", name="uq_user_key_user_id_position"),
     )
-    op.create_index("ix_user_key_user_id", "user_key", ["user_id"])
     op.create_table(
         "desktop",
         sa.Column("id", sa.String(16), nullable=False),

@@ -1,0 +1,786 @@
+"""What every `core.interfaces.Store` promises, on every database that it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from broker.core.errors import (
+    AlreadyLive,
+    CapacityExhausted,
+    Conflict,
+    DeskError,
+    IllegalTransition,
+    NotFound,
+    StaleState,
+)
+from broker.core.interfaces import Store
+from broker.core.lifecycle import TRANSITIONS
+from broker.core.model import (
+    Desktop,
+    DesktopId,
+    LeaseKind,
+    Session,
+    SessionId,
+    SessionState,
+    User,
+    UserId,
+)
+from broker.core.pools import Pool, Pools
+from tests.clocks import ManualClock
+from tests.contract.stores import HOST, PLACES, POOLS, Place
+
+S = SessionState
+KEY = "SHA256:" + "a" * 43
+NOBODY = UserId("0" * 16)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=PLACES)
+def place(request, tmp_path) -> Place:
+    return PLACES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def another(place, clock) -> AsyncIterator[Callable[[], Awaitable[Store]]]:
+    """Opens one more store over the same database."""
+    opened = []
+
+    async def open_one() -> Store:
+        opened.append(await place.open(clock))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+async def store(another) -> Store:
+    return await another()
+
+
+@pytest.fixture
+async def ada(store) -> User:
+    return await store.add_user("ada", admin=False, actor="uid:0")
+
+
+@pytest.fixture
+async def main(store, ada) -> Desktop:
+    return await ensure(store, ada, "main")
+
+
+async def ensure(store: Store, user: User, name: str, pools: Pools = POOLS) -> Desktop:
+    return await store.ensure_desktop(
+        user.id, name, template="standard", host=HOST, pools=pools, actor="user:ada"
+    )
+
+
+async def begin(
+    store: Store, desktop: Desktop, *, pools: Pools = POOLS, host: str = HOST
+) -> Session:
+    return await store.begin_session(
+        desktop.id,
+        host=host,
+        image="sha256:1",
+        pools=pools,
+        deadline=datetime.fromisoformat("2030-01-01T09:05:00Z"),
+        actor="user:ada",
+    )
+
+
+async def move(
+    store: Store, session: Session, *steps: SessionState, reason: str | None = None
+) -> Session:
+    for to in steps:
+        session = await store.advance(
+            session.id,
+            expected=session.state,
+            to=to,
+            deadline=None,
+            reason=reason,
+            actor="broker",
+        )
+    return session
+
+
+async def actions(store: Store) -> list[str]:
+    """The audit, oldest first."""
+    return [entry.action for entry in reversed(await store.audit(limit=1000))]
+
+
+@pytest.fixture
+async def nothing_written(store):
+    """Hold that whatever is refused in the block leaves the state and the audit as they were."""
+
+    class Refused:
+        def __init__(self, error: type[DeskError]) -> None:
+            self._raises = pytest.raises(error)
+
+        async def __aenter__(self):
+            self._before = await facts(store)
+            return self._raises.__enter__()
+
+        async def __aexit__(self, *exc):
+            caught = self._raises.__exit__(*exc)
+            assert await facts(store) == self._before
+            return caught
+
+    return Refused
+
+
+async def facts(store: Store) -> object:
+    people = await store.users()
+    return (
+        people,
+        [await store.keys(user.id) for user in people],
+        await store.desktops(removed=True),
+        await store.live_sessions(),
+        await store.leases(),
+        await store.audit(limit=1000),
+    )
+
+
+# ------------------------------------------------------------------------------------ instance
+
+
+async def test_the_instance_has_one_id_for_ever(store, another):
+    first = await store.instance()
+    assert len(first) == 16
+    assert await store.instance() == first
+    assert await (await another()).instance() == first
+    assert await actions(store) == ["instance.create"]
+
+
+async def test_stores_that_race_for_the_first_id_agree(another):
+    stores = [await another() for _ in range(4)]
+    assert len(set(await asyncio.gather(*(store.instance() for store in stores)))) == 1
+
+
+# --------------------------------------------------------------------------------------- users
+
+
+async def test_an_added_user_is_found_by_name_and_id(store, clock):
+    made = await store.add_user("ada", admin=True, actor="uid:0")
+    assert made.name == "ada"
+    assert made.admin
+    assert made.enabled
+    assert made.created_at == clock.now()
+    assert await store.user("ada") == made
+    assert await store.user_by_id(made.id) == made
+
+
+async def test_unknown_users_are_none(store):
+    assert await store.user("nobody") is None
+    assert await store.user_by_id(NOBODY) is None
+    assert await store.users() == []
+
+
+async def test_users_are_listed_by_name(store):
+    for name in ("cara", "ada", "bob"):
+        await store.add_user(name, admin=False, actor="uid:0")
+    assert [user.name for user in await store.users()] == ["ada", "bob", "cara"]
+
+
+async def test_a_taken_name_is_refused_in_words_for_people(store, ada, nothing_written):
+    async with nothing_written(Conflict) as caught:
+        await store.add_user("ada", admin=True, actor="uid:0")
+    assert caught.value.public == "The name 'ada' is taken."
+
+
+async def test_a_removed_user_is_gone_but_found_by_id(store, ada):
+    await store.remove_user(ada.id, actor="admin:root")
+    assert await store.user("ada") is None
+    assert await store.users() == []
+    kept = await store.user_by_id(ada.id)
+    assert kept == replace(ada, enabled=False)
+
+
+async def test_removing_a_user_takes_the_keys_and_marks_the_desktops(store, ada, main, clock):
+    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 A", comment="", actor="x")
+    clock.advance(5)
+    await store.remove_user(ada.id, actor="admin:root")
+    assert await store.user_of_key(KEY) is None
+    assert await store.keys(ada.id) == []
+    assert await store.desktop_of(ada.id, "main") is None
+    assert await store.desktop(main.id) == replace(main, removed_at=clock.now())
+    assert [lease.number for lease in await store.leases(LeaseKind.UID)] == [main.uid]
+    assert (await actions(store))[-3:] == ["desktop.remove", "key.remove", "user.remove"]
+
+
+async def test_who_gets_the_name_later_gets_nothing_else(store, ada, main):
+    await store.remove_user(ada.id, actor="admin:root")
+    later = await store.add_user("ada", admin=False, actor="uid:0")
+    assert later.id != ada.id
+    theirs = await ensure(store, later, "main")
+    assert theirs.id != main.id
+    assert theirs.uid != main.uid
+    assert await store.user("ada") == later
+
+
+async def test_a_user_with_a_live_session_stays(store, ada, main, nothing_written):
+    session = await begin(store, main)
+    async with nothing_written(Conflict):
+        await store.remove_user(ada.id, actor="admin:root")
+    await move(store, session, S.STOPPING, S.ENDED)
+    await store.remove_user(ada.id, actor="admin:root")
+
+
+async def test_removing_nobody_is_not_found(store, ada, nothing_written):
+    async with nothing_written(NotFound):
+        await store.remove_user(NOBODY, actor="x")
+    await store.remove_user(ada.id, actor="x")
+    async with nothing_written(NotFound):
+        await store.remove_user(ada.id, actor="x")
+
+
+# ---------------------------------------------------------------------------------------- keys
+
+
+async def test_a_key_proves_its_user(store, ada, clock):
+    made = await store.add_key(
+        ada.id, fingerprint=KEY, public="ssh-ed25519 A", comment="ada@lap", actor="user:ada"
+    )
+    assert made.added_at == clock.now()
+    assert await store.user_of_key(KEY) == ada
+    assert await store.keys(ada.id) == [made]
+    assert await store.user_of_key("SHA256:other") is None
+
+
+async def test_keys_come_in_the_order_in_which_they_were_added(store, ada, clock):
+    for name in ("SHA256:c", "SHA256:a", "SHA256:b"):
+        await store.add_key(ada.id, fingerprint=name, public="p", comment="", actor="x")
+        clock.advance(1)
+    assert [key.fingerprint for key in await store.keys(ada.id)] == [
+        "SHA256:c",
+        "SHA256:a",
+        "SHA256:b",
+    ]
+
+
+async def test_keys_added_in_one_moment_keep_their_order(store, ada):
+    names = ["SHA256:c", "SHA256:a", "SHA256:b"]
+    for name in names:
+        await store.add_key(ada.id, fingerprint=name, public="p", comment="", actor="x")
+    assert [key.fingerprint for key in await store.keys(ada.id)] == names
+
+
+async def test_another_users_key_is_refused_without_naming_them(store, ada, nothing_written):
+    bob = await store.add_user("bob", admin=False, actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    async with nothing_written(Conflict) as caught:
+        await store.add_key(bob.id, fingerprint=KEY, public="p", comment="", actor="x")
+    assert caught.value.public == "This key belongs to another user."
+    assert await store.user_of_key(KEY) == ada
+
+
+async def test_ones_own_key_is_not_added_twice(store, ada, nothing_written):
+    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    async with nothing_written(Conflict) as caught:
+        await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    assert caught.value.public == "This key was added already."
+
+
+async def test_nobody_gets_no_key(store, ada, nothing_written):
+    async with nothing_written(NotFound):
+        await store.add_key(NOBODY, fingerprint=KEY, public="p", comment="", actor="x")
+    await store.remove_user(ada.id, actor="x")
+    async with nothing_written(NotFound):
+        await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+
+
+async def test_a_removed_key_proves_nobody_and_may_be_anothers(store, ada):
+    bob = await store.add_user("bob", admin=False, actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    await store.remove_key(ada.id, KEY, actor="x")
+    assert await store.user_of_key(KEY) is None
+    await store.add_key(bob.id, fingerprint=KEY, public="p", comment="", actor="x")
+    assert await store.user_of_key(KEY) == bob
+
+
+async def test_only_ones_own_key_is_removed(store, ada, nothing_written):
+    bob = await store.add_user("bob", admin=False, actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    async with nothing_written(NotFound):
+        await store.remove_key(bob.id, KEY, actor="x")
+    async with nothing_written(NotFound):
+        await store.remove_key(ada.id, "SHA256:other", actor="x")
+
+
+# ------------------------------------------------------------------------------------ desktops
+
+
+async def test_a_desktop_is_made_once(store, ada, clock):
+    made = await ensure(store, ada, "main")
+    assert (made.user_id, made.name, made.template) == (ada.id, "main", "standard")
+    assert made.uid in POOLS.uids
+    assert made.created_at == clock.now()
+    assert made.removed_at is None
+    assert await ensure(store, ada, "main") == made
+    assert await store.desktop(made.id) == made
+    assert await store.desktop_of(ada.id, "main") == made
+    assert await actions(store) == ["user.add", "desktop.create"]
+
+
+async def test_each_desktop_has_a_uid_of_its_own_for_life(store, ada):
+    bob = await store.add_user("bob", admin=False, actor="x")
+    made = [await ensure(store, user, name) for user in (ada, bob) for name in ("main", "lab")]
+    assert len({desktop.uid for desktop in made}) == 4
+    held = await store.leases(LeaseKind.UID)
+    assert {(lease.number, lease.desktop_id) for lease in held} == {
+        (desktop.uid, desktop.id) for desktop in made
+    }
+    assert all(lease.session_id is None for lease in held)
+
+
+async def test_hosts_do_not_share_uids(store, ada, main):
+    elsewhere = await store.ensure_desktop(
+        ada.id, "lab", template="standard", host="host-b", pools=POOLS, actor="x"
+    )
+    assert elsewhere.uid != main.uid
+
+
+async def test_a_desktop_of_nobody_is_not_found(store, ada, nothing_written):
+    async with nothing_written(NotFound):
+        await ensure(store, replace(ada, id=NOBODY), "main")
+    await store.remove_user(ada.id, actor="x")
+    async with nothing_written(NotFound):
+        await ensure(store, ada, "main")
+
+
+async def test_a_removed_desktop_hides_and_keeps_its_uid(store, ada, main, clock):
+    clock.advance(60)
+    await store.remove_desktop(main.id, actor="x")
+    await store.remove_desktop(main.id, actor="x")
+    assert await store.desktop_of(ada.id, "main") is None
+    assert await store.desktops() == []
+    assert await store.desktops(removed=True) == [replace(main, removed_at=clock.now())]
+    other = await ensure(store, ada, "lab")
+    assert other.uid != main.uid
+    assert await actions(store) == [
+        "user.add",
+        "desktop.create",
+        "desktop.remove",
+        "desktop.create",
+    ]
+
+
+async def test_the_same_name_takes_the_removed_desktop_up_again(store, ada, main):
+    await store.remove_desktop(main.id, actor="x")
+    revived = await store.ensure_desktop(
+        ada.id, "main", template="big", host=HOST, pools=POOLS, actor="user:ada"
+    )
+    assert revived == replace(main, template="big")
+    assert (await actions(store))[-1] == "desktop.revive"
+
+
+async def test_desktops_are_listed_by_owner_and_name(store):
+    users = [await store.add_user(name, admin=False, actor="x") for name in ("bob", "ada")]
+    for user in users:
+        for name in ("main", "lab"):
+            await ensure(store, user, name)
+    bob, ada = users
+    assert [(d.user_id, d.name) for d in await store.desktops()] == [
+        (ada.id, "lab"),
+        (ada.id, "main"),
+        (bob.id, "lab"),
+        (bob.id, "main"),
+    ]
+    assert [d.name for d in await store.desktops(user_id=bob.id)] == ["lab", "main"]
+
+
+async def test_a_running_desktop_is_not_removed(store, main, nothing_written):
+    await begin(store, main)
+    async with nothing_written(Conflict) as caught:
+        await store.remove_desktop(main.id, actor="x")
+    assert caught.value.public == "The desktop 'main' is running. Stop it first."
+
+
+async def test_a_forgotten_desktop_leaves_nothing_but_the_audit(store, ada, main):
+    session = await move(store, await begin(store, main), S.STOPPING, S.ENDED)
+    await store.remove_desktop(main.id, actor="x")
+    await store.forget_desktop(main.id, actor="x")
+    assert await store.desktop(main.id) is None
+    assert await store.session(session.id) is None
+    assert await store.desktops(removed=True) == []
+    assert await store.leases() == []
+    assert [entry.action for entry in await store.audit(subject=main.id)] == [
+        "desktop.forget",
+        "desktop.remove",
+        "desktop.create",
+    ]
+    again = await ensure(store, ada, "main")
+    assert again.id != main.id
+
+
+async def test_only_a_removed_desktop_is_forgotten(store, main, nothing_written):
+    async with nothing_written(Conflict):
+        await store.forget_desktop(main.id, actor="x")
+
+
+async def test_an_unknown_desktop_is_not_found(store, nothing_written):
+    ghost = DesktopId("0" * 16)
+    assert await store.desktop(ghost) is None
+    async with nothing_written(NotFound):
+        await store.remove_desktop(ghost, actor="x")
+    async with nothing_written(NotFound):
+        await store.forget_desktop(ghost, actor="x")
+
+
+async def test_when_no_uid_is_left_nothing_is_made(store, ada, nothing_written):
+    few = replace(POOLS, uids=Pool(200000, 200001))
+    await ensure(store, ada, "one", few)
+    two = await ensure(store, ada, "two", few)
+    async with nothing_written(CapacityExhausted) as caught:
+        await ensure(store, ada, "three", few)
+    assert "uid" in str(caught.value)
+    await store.remove_desktop(two.id, actor="x")
+    async with nothing_written(CapacityExhausted):
+        await ensure(store, ada, "three", few)
+    await store.forget_desktop(two.id, actor="x")
+    assert (await ensure(store, ada, "three", few)).uid == two.uid
+
+
+async def test_a_forgotten_uid_below_the_top_comes_back_when_the_top_is_reached(store, ada):
+    few = replace(POOLS, uids=Pool(200000, 200002))
+    one, two = [await ensure(store, ada, name, few) for name in ("one", "two")]
+    await store.remove_desktop(one.id, actor="x")
+    await store.forget_desktop(one.id, actor="x")
+    uids = [(await ensure(store, ada, name, few)).uid for name in ("three", "four")]
+    assert uids == [two.uid + 1, one.uid]
+
+
+# ------------------------------------------------------------------------------------ sessions
+
+
+async def test_a_session_begins_with_its_leases(store, main, clock):
+    session = await begin(store, main)
+    assert session.state is S.STARTING
+    assert (session.desktop_id, session.host, session.image) == (main.id, HOST, "sha256:1")
+    assert (session.port, session.display, session.address) == (20000, 1000, "10.0.0.2")
+    assert session.deadline == datetime.fromisoformat("2030-01-01T09:05:00Z")
+    assert session.reason is None
+    assert session.created_at == session.changed_at == clock.now()
+    assert await store.session(session.id) == session
+    assert await store.live_session(main.id) == session
+    assert await store.session_of_display(HOST, 1000) == session
+    held = [lease for lease in await store.leases() if lease.session_id == session.id]
+    assert {(lease.kind, lease.number) for lease in held} == {
+        (LeaseKind.PORT, 20000),
+        (LeaseKind.DISPLAY, 1000),
+        (LeaseKind.ADDRESS, 0x0A000002),
+    }
+    assert {(lease.host, lease.desktop_id, lease.since) for lease in held} == {
+        (HOST, main.id, clock.now())
+    }
+
+
+async def test_unknown_sessions_are_none(store, main):
+    assert await store.session(SessionId("0" * 16)) is None
+    assert await store.live_session(main.id) is None
+    assert await store.session_of_display(HOST, 1000) is None
+
+
+async def test_a_display_is_looked_for_on_its_host(store, main):
+    await begin(store, main)
+    assert await store.session_of_display("host-b", 1000) is None
+    assert await store.session_of_display(HOST, 1001) is None
+
+
+@pytest.mark.parametrize("steps", [[], [S.READY], [S.READY, S.FROZEN], [S.STOPPING]])
+async def test_a_desktop_has_one_live_session(store, main, nothing_written, steps):
+    await move(store, await begin(store, main), *steps)
+    async with nothing_written(AlreadyLive):
+        await begin(store, main)
+
+
+async def test_a_desktop_that_is_gone_begins_nothing(store, main, nothing_written):
+    await store.remove_desktop(main.id, actor="x")
+    async with nothing_written(NotFound):
+        await begin(store, main)
+    async with nothing_written(NotFound):
+        await begin(store, replace(main, id=DesktopId("0" * 16)))
+
+
+async def test_an_end_frees_what_was_held_for_the_next(store, main):
+    first = await move(store, await begin(store, main), S.STOPPING, S.ENDED)
+    assert (first.port, first.display, first.address) == (None, None, None)
+    assert not first.live
+    assert await store.session(first.id) == first
+    assert await store.live_session(main.id) is None
+    assert await store.live_sessions() == []
+    assert [lease.kind for lease in await store.leases()] == [LeaseKind.UID]
+    second = await begin(store, main)
+    assert second.id != first.id
+    assert (second.port, second.display, second.address) == (20000, 1000, "10.0.0.2")
+
+
+@pytest.mark.parametrize("kind", ["ports", "displays", "addresses"])
+async def test_an_empty_pool_is_named_and_nothing_is_left(store, ada, nothing_written, kind):
+    pool = getattr(POOLS, kind)
+    one = replace(POOLS, **{kind: Pool(pool.first, pool.first)})
+    first, second = [await ensure(store, ada, name) for name in ("one", "two")]
+    session = await begin(store, first, pools=one)
+    async with nothing_written(CapacityExhausted) as caught:
+        await begin(store, second, pools=one)
+    assert kind.removesuffix("es").removesuffix("s") in str(caught.value)
+    await move(store, session, S.STOPPING, S.ENDED)
+    await begin(store, second, pools=one)
+
+
+async def test_hosts_have_pools_of_their_own(store, ada):
+    first, second = [await ensure(store, ada, name) for name in ("one", "two")]
+    a, b = await begin(store, first), await begin(store, second, host="host-b")
+    assert a.port == b.port
+    assert [s.id for s in await store.live_sessions("host-b")] == [b.id]
+    assert await store.session_of_display("host-b", 1000) == b
+
+
+async def test_live_sessions_come_oldest_first(store, ada, clock):
+    made = []
+    for name in ("one", "two", "three"):
+        made.append(await begin(store, await ensure(store, ada, name)))
+        clock.advance(1)
+    await move(store, made[1], S.STOPPING, S.ENDED)
+    assert [s.id for s in await store.live_sessions()] == [made[0].id, made[2].id]
+
+
+# ------------------------------------------------------------------------------- setting aside
+
+RELEASES = [("release_port", "port"), ("release_address", "address")]
+
+
+@pytest.mark.parametrize(("method", "field"), RELEASES)
+async def test_a_strangers_number_is_set_aside_for_a_while(store, ada, main, clock, method, field):
+    before = await begin(store, main)
+    clock.advance(1)
+    until = clock.now() + timedelta(seconds=600)
+    after = await getattr(store, method)(before.id, until=until, pools=POOLS, actor="broker")
+    assert getattr(after, field) != getattr(before, field)
+    assert after == replace(before, changed_at=clock.now(), **{field: getattr(after, field)})
+    assert await store.session(before.id) == after
+    other = await begin(store, await ensure(store, ada, "two"))
+    assert getattr(other, field) not in {getattr(before, field), getattr(after, field)}
+    clock.advance(600)
+    third = await begin(store, await ensure(store, ada, "three"))
+    assert getattr(third, field) == getattr(before, field)
+    (entry,) = [e for e in await store.audit() if e.action == "lease.set_aside"]
+    assert (entry.subject, entry.detail["before"], entry.detail["after"]) == (
+        before.id,
+        getattr(before, field),
+        getattr(after, field),
+    )
+
+
+@pytest.mark.parametrize(("method", "field"), RELEASES)
+async def test_several_strangers_are_all_passed(store, main, clock, method, field):
+    session = await begin(store, main)
+    until = clock.now() + timedelta(seconds=600)
+    seen = [getattr(session, field)]
+    for _ in range(5):
+        session = await getattr(store, method)(session.id, until=until, pools=POOLS, actor="x")
+        seen.append(getattr(session, field))
+    assert len(set(seen)) == 6
+
+
+@pytest.mark.parametrize(("method", "field"), RELEASES)
+async def test_only_a_starting_session_changes_its_numbers(
+    store, main, clock, nothing_written, method, field
+):
+    session = await move(store, await begin(store, main), S.READY)
+    async with nothing_written(StaleState):
+        await getattr(store, method)(session.id, until=clock.now(), pools=POOLS, actor="x")
+    async with nothing_written(StaleState):
+        await getattr(store, method)(SessionId("0" * 16), until=clock.now(), pools=POOLS, actor="x")
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("release_port", "ports"), ("release_address", "addresses")]
+)
+async def test_without_a_next_number_the_session_keeps_the_one_it_has(
+    store, main, clock, nothing_written, method, kind
+):
+    pool = getattr(POOLS, kind)
+    one = replace(POOLS, **{kind: Pool(pool.first, pool.first)})
+    session = await begin(store, main, pools=one)
+    until = clock.now() + timedelta(seconds=600)
+    async with nothing_written(CapacityExhausted):
+        await getattr(store, method)(session.id, until=until, pools=one, actor="x")
+
+
+# --------------------------------------------------------------------------------------- steps
+
+#: From STARTING to each state.
+PATHS = {
+    S.STARTING: [],
+    S.READY: [S.READY],
+    S.FROZEN: [S.READY, S.FROZEN],
+    S.STOPPING: [S.STOPPING],
+    S.ENDED: [S.STOPPING, S.ENDED],
+}
+
+ACTIONS = {
+    (S.STARTING, S.READY): "session.ready",
+    (S.FROZEN, S.READY): "session.thaw",
+    (S.READY, S.FROZEN): "session.freeze",
+    (S.STARTING, S.STOPPING): "session.stop",
+    (S.READY, S.STOPPING): "session.stop",
+    (S.FROZEN, S.STOPPING): "session.stop",
+    (S.STOPPING, S.ENDED): "session.end",
+}
+
+
+@pytest.mark.parametrize(("before", "after"), [(b, a) for b in S for a in S])
+async def test_each_step_of_the_table_is_taken_and_no_other(
+    store, main, clock, nothing_written, before, after
+):
+    session = await move(store, await begin(store, main), *PATHS[before])
+    clock.advance(1)
+    deadline = clock.now() + timedelta(seconds=60)
+    step = {
+        "expected": before,
+        "to": after,
+        "deadline": deadline,
+        "reason": "because",
+        "actor": "broker",
+    }
+    if after not in TRANSITIONS[before]:
+        async with nothing_written(IllegalTransition):
+            await store.advance(session.id, **step)
+        return
+    moved = await store.advance(session.id, **step)
+    assert moved.state is after
+    assert (moved.deadline, moved.reason, moved.changed_at) == (deadline, "because", clock.now())
+    assert moved.created_at == session.created_at
+    assert await store.session(session.id) == moved
+    (entry,) = await store.audit(limit=1)
+    assert (entry.action, entry.subject, entry.actor) == (
+        ACTIONS[before, after],
+        session.id,
+        "broker",
+    )
+    assert entry.detail["before"] == before
+    assert entry.detail["after"] == after
+    assert entry.detail["port"] == session.port
+
+
+async def test_a_step_from_elsewhere_is_stale(store, main, nothing_written):
+    session = await move(store, await begin(store, main), S.READY)
+    async with nothing_written(StaleState):
+        await store.advance(
+            session.id, expected=S.STARTING, to=S.STOPPING, deadline=None, reason=None, actor="x"
+        )
+
+
+async def test_a_step_of_no_session_is_not_found(store, nothing_written):
+    async with nothing_written(NotFound):
+        await store.advance(
+            SessionId("0" * 16),
+            expected=S.STARTING,
+            to=S.READY,
+            deadline=None,
+            reason=None,
+            actor="x",
+        )
+
+
+async def test_a_reason_stays_until_another_is_given(store, main):
+    session = await begin(store, main)
+    stopping = await move(store, session, S.STOPPING, reason="You were idle.")
+    ended = await move(store, stopping, S.ENDED)
+    assert ended.reason == "You were idle."
+
+
+# --------------------------------------------------------------------------------------- audit
+
+
+async def test_the_audit_tells_who_did_what_newest_first(store, ada, main, clock):
+    clock.advance(1)
+    await store.note(
+        actor="admin:eve",
+        action="home.delete",
+        subject=main.id,
+        detail={"bytes": 17, "asked": True, "why": None, "volume": "v"},
+    )
+    newest, *older = await store.audit()
+    assert (newest.actor, newest.action, newest.subject) == ("admin:eve", "home.delete", main.id)
+    assert newest.detail == {"bytes": 17, "asked": True, "why": None, "volume": "v"}
+    assert newest.at == clock.now()
+    assert [entry.action for entry in older] == ["desktop.create", "user.add"]
+    assert newest.seq > older[0].seq > older[1].seq
+    assert older[0].detail["uid"] == main.uid
+    assert [e.action for e in await store.audit(limit=1)] == ["home.delete"]
+    assert [e.action for e in await store.audit(subject=ada.id)] == ["user.add"]
+
+
+async def test_no_audit_row_holds_a_public_key_or_more(store, ada):
+    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 AAAA", comment="", actor="x")
+    await store.remove_key(ada.id, KEY, actor="x")
+    assert "AAAA" not in repr(await store.audit())
+
+
+# --------------------------------------------------------------------------------------- races
+
+
+async def outcomes(work) -> list[object]:
+    return await asyncio.gather(*work, return_exceptions=True)
+
+
+async def test_fifty_at_once_begin_one_session(store, another, main):
+    stores = [store, await another()]
+    results = await outcomes(begin(stores[i % 2], main) for i in range(50))
+    begun = [result for result in results if isinstance(result, Session)]
+    assert len(begun) == 1
+    assert all(isinstance(r, AlreadyLive) for r in results if r is not begun[0])
+    assert await store.live_sessions() == begun
+    assert len(await store.leases()) == 4
+
+
+async def test_thirty_desktops_at_once_hold_distinct_numbers(store, another, ada):
+    stores = [store, await another()]
+    made = await asyncio.gather(*(ensure(stores[i % 2], ada, f"d{i}") for i in range(30)))
+    assert len({desktop.uid for desktop in made}) == 30
+    begun = await asyncio.gather(*(begin(stores[i % 2], d) for i, d in enumerate(made)))
+    for field, first in (("port", 20000), ("display", 1000)):
+        assert {getattr(s, field) for s in begun} == set(range(first, first + 30))
+    assert len({s.address for s in begun}) == 30
+
+
+async def test_a_desktop_that_many_ask_for_is_made_once(store, another, ada):
+    stores = [store, await another()]
+    made = await asyncio.gather(*(ensure(stores[i % 2], ada, "main") for i in range(20)))
+    assert len(set(made)) == 1
+    assert await actions(store) == ["user.add", "desktop.create"]
+
+
+async def test_of_two_that_want_a_name_one_gets_it(store, another):
+    stores = [store, await another()]
+    results = await outcomes(
+        stores[i % 2].add_user("ada", admin=False, actor="x") for i in range(10)
+    )
+    assert sorted(type(r).__name__ for r in results) == ["Conflict"] * 9 + ["User"]
+
+
+async def test_of_two_that_move_a_session_one_does(store, another, main):
+    stores = [store, await another()]
+    session = await begin(store, main)
+    results = await outcomes(move(stores[i % 2], session, S.READY) for i in range(10))
+    assert sorted(type(r).__name__ for r in results) == ["Session"] + ["StaleState"] * 9
+
+
+async def test_a_removal_and_a_beginning_do_not_both_happen(store, another, ada):
+    stores = [store, await another()]
+    for i in range(10):
+        desktop = await ensure(store, ada, f"d{i}")
+        began, removed = await outcomes(
+            [begin(stores[0], desktop), stores[1].remove_desktop(desktop.id, actor="x")]
+        )
+        assert isinstance(began, Session) != (removed is None)
