@@ -1,0 +1,155 @@
+"""A real sshd of an ordinary account, in namespaces of its own: no account is made, no child outlives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import asyncssh
+
+from .clients import free_port, until
+
+UID = 23456
+ACCOUNT = "desk"
+SSHD = "/usr/sbin/sshd"
+
+_CONFIG = """\
+Port {port}
+ListenAddress 127.0.0.1
+AddressFamily inet
+HostKey {base}/host
+AuthorizedKeysFile {base}/authorized
+UsePAM no
+StrictModes no
+PidFile none
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+X11Forwarding yes
+StreamLocalBindUnlink yes
+GatewayPorts clientspecified
+ClientAliveInterval 0
+AcceptEnv LANG LC_* TZ COLORTERM FOO
+MaxSessions 100
+MaxStartups 500:30:1000
+Subsystem sftp internal-sftp
+PrintMotd no
+PrintLastLog no
+"""
+
+_PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+sshd:x:100:65534::/run/sshd:/usr/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+desk:x:{uid}:{uid}:desk:{home}:/bin/bash
+"""
+
+_GROUP = """\
+root:x:0:
+tty:x:5:
+nogroup:x:65534:
+desk:x:{uid}:
+"""
+
+_NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "-f", "--mount-proc"]
+
+# Its own /tmp, so that agents' sockets go with it; its own pts, so that the account owns its ttys.
+_SCRIPT = """\
+set -e
+mount --bind "$BASE" /mnt
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$BASE"
+mount --move /mnt "$BASE"
+mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+mount --bind /dev/pts/ptmx /dev/ptmx
+mount --bind "$BASE/passwd" /etc/passwd
+mount --bind "$BASE/group" /etc/group
+exec setpriv --pdeathsig KILL --reuid "$ACCOUNT" --regid "$ACCOUNT" --clear-groups \
+    env -i PATH=/usr/sbin:/usr/bin:/bin HOME="$BASE/home" "$SSHD" -D -e -f "$BASE/sshd_config"
+"""
+
+
+class InnerSshd:
+    """What stands in for the sshd in a user's container; `home` is the account's, `base` both see."""
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise RuntimeError("these tests need root: they make namespaces for the inner sshd")
+        for program in (SSHD, "unshare", "setpriv", "xauth", "rsync", "git"):
+            if shutil.which(program) is None:
+                raise RuntimeError(f"these tests need {program}: see the list of packages")
+        self.base = Path(tempfile.mkdtemp(prefix="desk-inner-", dir="/tmp"))
+        self.base.chmod(0o755)
+        self.home = self.base / "home"
+        self.home.mkdir()
+        os.chown(self.home, UID, UID)
+        self.shared = self.base / "shared"
+        self.shared.mkdir()
+        self.shared.chmod(0o777)
+        host = asyncssh.generate_private_key("ssh-ed25519")
+        client = asyncssh.generate_private_key("ssh-ed25519")
+        self.host_key = host.export_public_key().decode().strip()
+        self.client_key = client.export_private_key().decode()
+        self._write("host", host.export_private_key().decode(), 0o600)
+        os.chown(self.base / "host", UID, UID)
+        self._write("authorized", client.export_public_key().decode())
+        self._write("passwd", _PASSWD.format(uid=UID, home=self.home))
+        self._write("group", _GROUP.format(uid=UID))
+        self.log = self.base / "sshd.log"
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _write(self, name: str, text: str, mode: int = 0o644) -> None:
+        (self.base / name).write_text(text)
+        (self.base / name).chmod(mode)
+
+    def start(self) -> None:
+        """Bring it up on a free port; another try when somebody was quicker with the port."""
+        for _ in range(5):
+            self.port = free_port()
+            self._write("sshd_config", _CONFIG.format(port=self.port, base=self.base))
+            if _knows_penalties(self.base / "sshd_config"):
+                with (self.base / "sshd_config").open("a") as config:
+                    config.write("PerSourcePenalties no\n")
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [*_NAMESPACES, "sh", "-c", _SCRIPT],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    env={
+                        "PATH": os.environ["PATH"],
+                        "BASE": str(self.base),
+                        "ACCOUNT": str(UID),
+                        "SSHD": SSHD,
+                    },
+                )
+            until(self._decided, 15, "the inner sshd listens")
+            if self._process.poll() is None:
+                return
+            self._process.wait()
+        raise RuntimeError(f"the inner sshd does not start: {self.log.read_text()}")
+
+    def _decided(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is not None or (
+            f"Server listening on 127.0.0.1 port {self.port}" in self.log.read_text()
+        )
+
+    def stop(self) -> None:
+        """Kill it: the end of its process namespace ends every child, wherever it hid."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(10)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def _knows_penalties(config: Path) -> bool:
+    """Whether this sshd has the option that would shut out a loopback of many short connections."""
+    check = [SSHD, "-t", "-f", str(config), "-o", "PerSourcePenalties=no"]
+    found = subprocess.run(check, capture_output=True, check=False)
+    return b"PerSourcePenalties" not in found.stderr
