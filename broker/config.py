@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -233,15 +233,6 @@ class Config(_Model):
         if not state.is_absolute():
             raise ValueError("allowed is an absolute path: /var/lib/desk")
         return state
-
-    @model_validator(mode="after")
-    def _ports_apart(self) -> Self:
-        for listen in (self.ssh.listen, self.http.listen):
-            if listen.port in self.pools.ports:
-                raise ValueError(
-                    f"pools.ports holds port {listen.port}, on which Desk itself listens; move one of them"
-                )
-        return self
 
     @property
     def database(self) -> Path:

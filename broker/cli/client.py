@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from broker.core.errors import DeskError
+from broker.core.errors import AccessDenied, BrokerUnavailable, DeskError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,12 +48,12 @@ class Client:
             ):
                 answer: Any = {} if reply.status == 204 else await reply.json(content_type=None)
         except PermissionError as error:
-            raise DeskError(
+            raise AccessDenied(
                 public=f"{self._socket}: you may not use it; root, the broker's own user and the"
                 " group desk-admin may."
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise DeskError(
+            raise BrokerUnavailable(
                 public=f"{self._socket}: no broker answers there; is it running, and is this its"
                 " socket (--socket or DESK_SOCKET)?"
             ) from error

@@ -130,6 +130,13 @@ class StateUnusable(DeskError):
     default = "The state cannot be used."
 
 
+class BrokerUnavailable(DeskError):
+    """The broker cannot be reached: by an admin's tool, or by a front door for too long."""
+
+    code = "broker_unavailable"
+    default = "The broker does not answer. Try again in a few seconds."
+
+
 class StaleState(DeskError):
     """A compare-and-set lost: somebody else moved the record first. Reload and decide again."""
 
