@@ -13,7 +13,7 @@ from broker import __version__
 from broker.cli.client import Client
 from broker.cli.errors import plain_errors
 from broker.cli.output import Output
-from broker.core.errors import BadRequest, DeskError
+from broker.core.errors import BadRequest, NotFound
 
 _KEY_FILE = click.option(
     "--key", "key_file", required=True, help="A public key's file, or '-' for standard input."
@@ -208,7 +208,7 @@ def _ask_twice(desk: Desk, desktop_id: str) -> None:
     every = desk.client.call("GET", "/desktops", query={"all": "1"})["items"]
     found = next((item for item in every if item["id"] == desktop_id), None)
     if found is None:
-        raise DeskError(public=f"There is no desktop {desktop_id}.")
+        raise NotFound(public=f"There is no desktop {desktop_id}.")
     click.confirm(
         f"Delete the home of {found['user']}'s desktop {found['name']} for good?", abort=True
     )

@@ -27,20 +27,27 @@ class Output:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.upper().replace("_", " "), no_wrap=True)
+            table.add_column(column.upper().replace("_", " "), overflow="fold")
         for item in answer["items"]:
-            table.add_row(*(Text(_cell(item[column])) for column in columns))
+            table.add_row(*(Text(_cell(column, item[column])) for column in columns))
         console = Console()
-        # A pipe gets every column whole: a program that cuts lines gets what it expects.
-        console.print(table, width=console.width if console.is_terminal else 400)
+        if not console.is_terminal:
+            console = Console(width=_PIPE)
+        console.print(table)
 
 
-def _cell(value: Any) -> str:
+#: Columns of a pipe: a program that reads lines gets every row on one.
+_PIPE = 400
+
+
+def _cell(column: str, value: Any) -> str:
     match value:
         case None:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case str() if column.endswith(("_at", "since")):
+            return _safe(value[:19].replace("T", " ") + "Z")
         case _:
             return _safe(str(value))
 
