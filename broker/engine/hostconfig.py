@@ -7,6 +7,7 @@ of the host's and no mount but its home and read-only files; a spec that would i
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ def dropped(asked: Mapping[str, Any], taken: Mapping[str, Any]) -> tuple[str, ..
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return sorted(map(str, value))
+        return sorted(json.dumps(item, sort_keys=True) for item in value)
     return value
 
 

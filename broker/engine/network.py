@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,14 @@ class Networks:
     def __init__(self, instance: str, link: Link) -> None:
         self._instance = instance
         self._link = link
+        self._making = threading.Lock()
 
     def ensure(self, name: str, *, bridge: str, subnet: IPv4Network) -> str:
-        found = self._find(name)
-        if found is None:
-            found = self._create(name, bridge, subnet)
+        # While the engine makes a network, the subnet is in use and the network not to be seen.
+        with self._making:
+            found = self._find(name)
+            if found is None:
+                found = self._create(name, bridge, subnet)
         if not is_of(self._instance, found):
             raise Conflict(f"the engine's network {name!r} belongs to somebody else")
         return str(found["IPAM"]["Config"][0]["Subnet"])
@@ -70,10 +74,6 @@ class Networks:
                 ipam=IPAMConfig(pool_configs=[pool(subnet)]),
             )
         except APIError as error:
-            # Another call may have made it meanwhile.
-            found = self._find(name)
-            if found is not None:
-                return found
             if any(word in text_of(error) for word in _TAKEN):
                 raise Conflict(f"network {name!r} on {subnet}: {said(error)}") from error
             raise

@@ -1,0 +1,608 @@
+"""What every engine promises: one suite over the one in memory and the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import pytest
+
+from broker.core.errors import (
+    AddressTaken,
+    Conflict,
+    EngineUnavailable,
+    ImageMissing,
+    NotFound,
+    PortTaken,
+)
+from broker.core.interfaces import ContainerState
+from broker.core.model import new_id
+from broker.core.spec import bridge_name, network_name, with_hash
+from tests.contract.engines import (
+    UID,
+    FakeWorld,
+    RealWorld,
+    World,
+    desktop_of,
+    engine_host,
+    real_world,
+)
+
+
+@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.engine)])
+async def world(request, tmp_path):
+    if request.param == "fake":
+        yield FakeWorld(tmp_path)
+        return
+    async with real_world(engine_host(), tmp_path) as real:
+        yield real
+
+
+async def made_home(world: World, **changes):
+    """A spec whose home is made and whose network is not."""
+    spec = world.spec(**changes)
+    await world.engine.ensure_home(
+        spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, uid=spec.uid
+    )
+    return spec
+
+
+async def running(world: World, **changes):
+    spec = await world.ready(**changes)
+    await world.engine.create(spec)
+    await world.engine.start(spec.name)
+    return spec
+
+
+# ------------------------------------------------------------------------------- engine and image
+
+
+async def test_ping_tells_the_version(world: World):
+    info = await world.engine.ping()
+    assert info.version
+    assert all(sentence.endswith(".") for sentence in info.warnings)
+
+
+async def test_an_image_has_an_id_that_names_it_too(world: World):
+    image = await world.engine.image_id(world.image)
+    assert image.startswith("sha256:")
+    assert await world.engine.image_id(image) == image
+
+
+@pytest.mark.parametrize(
+    "reference", ["desk-test:nowhere", "NOT::a reference", "sha256:" + 64 * "0"]
+)
+async def test_an_absent_image_is_missing(world: World, reference):
+    with pytest.raises(ImageMissing):
+        await world.engine.image_id(reference)
+
+
+async def test_a_closed_engine_is_unavailable_and_closes_again(world: World):
+    await world.engine.close()
+    with pytest.raises(EngineUnavailable):
+        await world.engine.containers()
+    await world.engine.close()
+
+
+# ---------------------------------------------------------------------------------------- network
+
+
+async def test_a_network_is_made_once_and_found_again_with_the_subnet_it_has(world: World):
+    await world.ready()
+    name, bridge = network_name(world.instance), bridge_name(world.instance)
+    again = await world.engine.ensure_network(name, bridge=bridge, subnet="10.213.0.0/22")
+    assert again == world.subnet
+
+
+async def test_a_network_made_by_a_lost_call_is_found(world: World):
+    spec = await world.ready()
+    await world.engine.remove_network(spec.network)
+    call = {"bridge": bridge_name(world.instance), "subnet": world.subnet}
+    world.lose_reply("ensure_network")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.ensure_network(spec.network, **call)
+    assert await world.engine.ensure_network(spec.network, **call) == world.subnet
+
+
+async def test_ten_callers_at_once_get_one_network(world: World):
+    spec = await world.ready()
+    await world.engine.remove_network(spec.network)
+    call = {"bridge": bridge_name(world.instance), "subnet": world.subnet}
+    subnets = await asyncio.gather(
+        *(world.engine.ensure_network(spec.network, **call) for _ in range(10))
+    )
+    assert set(subnets) == {world.subnet}
+
+
+async def test_a_subnet_in_use_is_a_conflict(world: World):
+    await world.ready()
+    with pytest.raises(Conflict):
+        await world.engine.ensure_network(
+            f"{network_name(world.instance)}-2", bridge="desk-other0", subnet=world.subnet
+        )
+
+
+async def test_a_foreign_network_of_that_name_is_a_conflict_and_is_left_alone(world: World):
+    name = network_name(world.instance)
+    await world.foreign_network(name, "10.214.252.0/24")
+    for _ in range(2):
+        with pytest.raises(Conflict):
+            await world.engine.ensure_network(
+                name, bridge=bridge_name(world.instance), subnet=world.subnet
+            )
+        await world.engine.remove_network(name)
+
+
+async def test_a_network_in_use_is_not_removed(world: World):
+    spec = await running(world)
+    with pytest.raises(Conflict):
+        await world.engine.remove_network(spec.network)
+    await world.engine.remove(spec.name)
+    for _ in range(2):
+        await world.engine.remove_network(spec.network)
+
+
+async def test_a_network_removed_by_a_lost_call_is_gone(world: World):
+    spec = await world.ready()
+    world.lose_reply("remove_network")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.remove_network(spec.network)
+    await world.engine.remove_network(spec.network)
+
+
+# ------------------------------------------------------------------------------------------- home
+
+
+async def test_a_home_belongs_to_the_uid_and_is_listed(world: World):
+    spec = await made_home(world)
+    assert await world.home_owner(spec.home_volume) == UID
+    assert spec.home_volume in await world.engine.homes()
+
+
+async def test_a_home_is_given_once_and_left_as_it_is(world: World):
+    spec = await made_home(world)
+    call = {"desktop_id": desktop_of(spec), "uid": spec.uid}
+    await world.engine.ensure_home(spec.home_volume, image=spec.image, **call)
+    await world.engine.ensure_home(spec.home_volume, image="desk-test:nowhere", **call)
+    assert await world.home_owner(spec.home_volume) == UID
+
+
+async def test_ten_callers_at_once_get_one_home(world: World):
+    spec = world.spec()
+    call = {"desktop_id": desktop_of(spec), "image": spec.image, "uid": spec.uid}
+    await asyncio.gather(*(world.engine.ensure_home(spec.home_volume, **call) for _ in range(10)))
+    assert await world.home_owner(spec.home_volume) == UID
+    assert await world.engine.containers() == []
+
+
+async def test_a_home_whose_making_was_cut_off_is_finished_by_the_next_call(world: World):
+    spec = world.spec()
+    world.lose_reply("ensure_home")
+    with pytest.raises(EngineUnavailable):
+        await made_home_of(world, spec)
+    await made_home_of(world, spec)
+    assert await world.home_owner(spec.home_volume) == UID
+
+
+async def made_home_of(world: World, spec):
+    await world.engine.ensure_home(
+        spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, uid=spec.uid
+    )
+
+
+async def test_a_home_of_a_missing_image_is_not_made(world: World):
+    spec = world.spec(image="desk-test:nowhere")
+    with pytest.raises(ImageMissing):
+        await made_home_of(world, spec)
+    assert await world.engine.homes() == []
+
+
+async def test_a_foreign_volume_of_that_name_is_a_conflict_and_is_left_alone(world: World):
+    spec = await world.ready()
+    await world.engine.remove_home(spec.home_volume)
+    await world.foreign_volume(spec.home_volume)
+    for _ in range(2):
+        with pytest.raises(Conflict):
+            await made_home_of(world, spec)
+        with pytest.raises(Conflict):
+            await world.engine.create(spec)
+        await world.engine.remove_home(spec.home_volume)
+    assert await world.engine.homes() == []
+
+
+async def test_a_home_survives_its_container(world: World):
+    spec = await running(world)
+    await world.write_home(spec.name, "thesis.txt")
+    await world.engine.remove(spec.name)
+    await made_home_of(world, spec)
+    assert await world.home_has(spec.home_volume, "thesis.txt")
+
+
+async def test_a_home_in_use_is_not_removed(world: World):
+    spec = await made_home(world)
+    await world.engine.create(spec)
+    with pytest.raises(Conflict):
+        await world.engine.remove_home(spec.home_volume)
+    await world.engine.remove(spec.name)
+    for _ in range(2):
+        await world.engine.remove_home(spec.home_volume)
+    assert await world.engine.homes() == []
+
+
+async def test_a_home_removed_by_a_lost_call_is_gone(world: World):
+    spec = await made_home(world)
+    world.lose_reply("remove_home")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.remove_home(spec.home_volume)
+    await world.engine.remove_home(spec.home_volume)
+    assert await world.engine.homes() == []
+
+
+# ------------------------------------------------------------------------------------- containers
+
+
+async def test_a_new_container_is_created_and_not_running(world: World):
+    spec = await made_home(world)
+    made = await world.engine.create(spec)
+    assert made.state is ContainerState.CREATED
+    assert made.name == spec.name
+    assert made.session_id == spec.session_id
+    assert made.desktop_id == desktop_of(spec)
+    assert made.spec_hash == dict(spec.labels)["desk.spec"]
+    assert made.address == spec.address
+    assert made.exit_code is None
+    assert not made.oom_killed
+    assert await world.engine.inspect(spec.name) == made
+    assert await world.engine.containers() == [made]
+
+
+async def test_a_container_of_the_same_spec_is_adopted(world: World):
+    spec = await running(world)
+    found = await world.engine.create(spec)
+    assert found.state is ContainerState.RUNNING
+
+
+async def test_a_container_made_by_a_lost_call_is_adopted(world: World):
+    spec = await made_home(world)
+    world.lose_reply("create")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.create(spec)
+    assert (await world.engine.create(spec)).state is ContainerState.CREATED
+    assert len(await world.engine.containers()) == 1
+
+
+async def test_a_container_of_another_spec_is_replaced(world: World):
+    spec = await running(world)
+    changed = with_hash(replace(spec, pids=48))
+    made = await world.engine.create(changed)
+    assert made.state is ContainerState.CREATED
+    assert made.spec_hash == dict(changed.labels)["desk.spec"]
+    assert await world.engine.containers() == [made]
+
+
+async def test_ten_creates_at_once_make_one_container(world: World):
+    spec = await made_home(world)
+    made = await asyncio.gather(*(world.engine.create(spec) for _ in range(10)))
+    assert {container.name for container in made} == {spec.name}
+    assert len(await world.engine.containers()) == 1
+
+
+async def test_ten_sessions_start_at_once(world: World):
+    specs = [await world.ready() for _ in range(10)]
+    await asyncio.gather(*(world.engine.create(spec) for spec in specs))
+    started = await asyncio.gather(*(world.engine.start(spec.name) for spec in specs))
+    assert {container.state for container in started} == {ContainerState.RUNNING}
+    listed = await world.engine.containers()
+    assert {container.address for container in listed} == {spec.address for spec in specs}
+    await asyncio.gather(*(world.engine.remove(spec.name) for spec in specs))
+    assert await world.engine.containers() == []
+
+
+async def test_a_container_of_a_missing_image_is_not_made(world: World):
+    spec = await made_home(world)
+    with pytest.raises(ImageMissing):
+        await world.engine.create(with_hash(replace(spec, image="sha256:" + 64 * "0")))
+    assert await world.engine.containers() == []
+
+
+async def test_a_container_without_its_home_is_not_made(world: World):
+    with pytest.raises(NotFound):
+        await world.engine.create(world.spec())
+    assert await world.engine.homes() == []
+
+
+async def test_another_instances_spec_is_a_mistake(world: World):
+    spec = await made_home(world)
+    labels = tuple((k, "other" if k == "desk.instance" else v) for k, v in spec.labels)
+    with pytest.raises(ValueError, match="another instance"):
+        await world.engine.create(replace(spec, labels=labels))
+
+
+async def test_a_forbidden_spec_is_a_mistake(world: World):
+    spec = await made_home(world)
+    with pytest.raises(ValueError, match="network"):
+        await world.engine.create(with_hash(replace(spec, network="host")))
+
+
+@pytest.mark.parametrize("instance", [None, "another"])
+async def test_foreign_containers_are_neither_seen_nor_touched(world: World, instance):
+    spec = await made_home(world)
+    await world.stranger(spec.name, instance=instance)
+    assert await world.engine.containers() == []
+    assert await world.engine.inspect(spec.name) is None
+    assert await world.engine.tail(spec.name) == ""
+    with pytest.raises(NotFound):
+        await world.engine.start(spec.name)
+    with pytest.raises(Conflict):
+        await world.engine.create(spec)
+    await world.engine.remove(spec.name)
+    assert await world.is_there(spec.name)
+
+
+async def test_a_name_that_only_begins_like_a_container_is_not_it(world: World):
+    spec = await made_home(world)
+    await world.engine.create(spec)
+    assert await world.engine.inspect(spec.name[:-1]) is None
+
+
+# ------------------------------------------------------------------------------------------ start
+
+
+async def test_a_started_container_runs_and_starting_again_finds_it(world: World):
+    spec = await running(world)
+    again = await world.engine.start(spec.name)
+    assert again.state is ContainerState.RUNNING
+    assert again.address == spec.address
+    assert await world.engine.containers() == [again]
+
+
+async def test_a_container_started_by_a_lost_call_runs(world: World):
+    spec = await world.ready()
+    await world.engine.create(spec)
+    world.lose_reply("start")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.start(spec.name)
+    assert (await world.engine.start(spec.name)).state is ContainerState.RUNNING
+
+
+async def test_what_does_not_exist_cannot_be_started(world: World):
+    with pytest.raises(NotFound):
+        await world.engine.start(f"desk-{new_id()}")
+
+
+async def test_without_the_network_the_start_fails_and_the_container_stays(world: World):
+    spec = await made_home(world)
+    await world.engine.create(spec)
+    with pytest.raises(EngineUnavailable, match="network"):
+        await world.engine.start(spec.name)
+    assert await world.engine.inspect(spec.name) is not None
+
+
+async def test_a_port_held_by_a_process_is_taken(world: World):
+    spec = await world.ready()
+    await world.engine.create(spec)
+    with world.hold_port(spec.port):
+        with pytest.raises(PortTaken) as caught:
+            await world.engine.start(spec.name)
+        assert caught.value.port == spec.port
+        await world.engine.remove(spec.name)
+    await world.engine.create(spec)
+    assert (await world.engine.start(spec.name)).state is ContainerState.RUNNING
+
+
+async def test_a_port_held_by_a_container_is_taken(world: World):
+    first = await running(world)
+    second = await world.ready(port=first.port)
+    await world.engine.create(second)
+    with pytest.raises(PortTaken) as caught:
+        await world.engine.start(second.name)
+    assert caught.value.port == first.port
+    await world.engine.remove(second.name)
+    assert await world.engine.inspect(second.name) is None
+
+
+async def test_an_address_held_by_a_container_is_taken(world: World):
+    spec = await world.ready()
+    await world.hold_address(spec.address)
+    await world.engine.create(spec)
+    with pytest.raises(AddressTaken) as caught:
+        await world.engine.start(spec.name)
+    assert caught.value.address == spec.address
+    await world.engine.remove(spec.name)
+    assert await world.engine.inspect(spec.name) is None
+
+
+async def test_a_killed_container_is_seen_with_its_code_and_starts_again(world: World):
+    spec = await running(world)
+    await world.kill(spec.name)
+    seen = await world.engine.inspect(spec.name)
+    assert seen is not None
+    assert (seen.state, seen.exit_code) == (ContainerState.EXITED, 137)
+    assert await world.engine.containers() == [seen]
+    again = await world.engine.start(spec.name)
+    assert (again.state, again.exit_code) == (ContainerState.RUNNING, None)
+
+
+async def test_a_paused_container_is_seen_and_not_woken_by_start(world: World):
+    spec = await running(world)
+    await world.pause(spec.name)
+    seen = await world.engine.inspect(spec.name)
+    assert seen is not None
+    assert seen.state is ContainerState.PAUSED
+    assert await world.engine.containers() == [seen]
+    assert await world.engine.start(spec.name) == seen
+    await world.engine.remove(spec.name, grace=1)
+    assert await world.engine.containers() == []
+
+
+async def test_a_container_that_vanished_is_absent(world: World):
+    spec = await running(world)
+    await world.vanish(spec.name)
+    assert await world.engine.inspect(spec.name) is None
+    assert await world.engine.containers() == []
+
+
+# ----------------------------------------------------------------------------------------- remove
+
+
+async def test_removing_what_is_gone_is_success(world: World):
+    await world.engine.remove(f"desk-{new_id()}")
+
+
+async def test_ten_removals_at_once_all_succeed(world: World):
+    spec = await running(world)
+    await asyncio.gather(*(world.engine.remove(spec.name, grace=1) for _ in range(10)))
+    assert await world.engine.inspect(spec.name) is None
+    assert await world.engine.homes() == [spec.home_volume]
+
+
+async def test_a_container_removed_by_a_lost_call_is_gone(world: World):
+    spec = await running(world)
+    world.lose_reply("remove")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.remove(spec.name)
+    await world.engine.remove(spec.name)
+    assert await world.engine.inspect(spec.name) is None
+
+
+async def test_a_removed_name_can_be_made_anew_at_once(world: World):
+    spec = await running(world)
+    await world.engine.remove(spec.name, grace=0)
+    assert (await world.engine.create(spec)).state is ContainerState.CREATED
+
+
+# -------------------------------------------------------------------------------------------- log
+
+
+async def test_the_log_of_what_is_absent_or_never_ran_is_empty(world: World):
+    assert await world.engine.tail(f"desk-{new_id()}") == ""
+    spec = await made_home(world)
+    await world.engine.create(spec)
+    assert await world.engine.tail(spec.name) == ""
+
+
+async def test_a_cancelled_start_leaves_what_a_repeat_finds(world: World):
+    spec = await world.ready()
+    await world.engine.create(spec)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await world.engine.start(spec.name)
+    assert (await world.engine.start(spec.name)).state is ContainerState.RUNNING
+
+
+# ------------------------------------------------------------------------------------- Docker only
+
+
+@pytest.fixture
+async def real(tmp_path):
+    async with real_world(engine_host(), tmp_path) as world:
+        yield world
+
+
+@pytest.mark.engine
+async def test_a_running_container_is_as_locked_down_as_its_spec_says(real: RealWorld):
+    spec = await running(real)
+    status = dict(
+        line.split(":", 1) for line in real.run_in(spec.name, "cat", "/proc/1/status").splitlines()
+    )
+    assert {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {
+        "CapEff": 0,
+        "CapPrm": 0,
+        "CapBnd": 0,
+    }
+    assert int(status["NoNewPrivs"]) == 1
+    assert int(status["Seccomp"]) == 2
+    assert set(status["Uid"].split()) == {str(UID)}
+    assert "read-only" in real.run_in(
+        spec.name, "sh", "-c", "touch /x 2>&1 || echo read-only; touch /tmp/x /run/x /home/desk/x"
+    )
+    assert real.run_in(spec.name, "cat", "/etc/desk/host_key") == "key\n"
+    assert real.run_in(spec.name, "sh", "-c", "ulimit -n; ulimit -c") == "4096\n0\n"
+    assert real.run_in(spec.name, "cat", "/etc/passwd").startswith("desk:")
+
+
+@pytest.mark.engine
+async def test_the_engine_took_all_that_was_asked_for(real: RealWorld):
+    spec = await running(real)
+    taken = real.raw.inspect_container(spec.name)
+    host = taken["HostConfig"]
+    asked = {
+        "Privileged": False,
+        "CapAdd": None,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "ReadonlyRootfs": True,
+        "Binds": None,
+        "Devices": None,
+        "PidMode": "",
+        "UTSMode": "",
+        "UsernsMode": "",
+        "IpcMode": "private",
+        "NetworkMode": spec.network,
+        "Memory": spec.memory,
+        "MemorySwap": spec.memory,
+        "NanoCpus": 500_000_000,
+        "PidsLimit": spec.pids,
+        "ShmSize": spec.shm,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "LogConfig": {"Type": "local", "Config": {"max-file": "2", "max-size": "1m"}},
+        "Dns": ["192.0.2.53"],
+        "PortBindings": {"2222/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(spec.port)}]},
+    }
+    assert {name: host[name] or asked[name] for name in asked} == asked
+    writable = [mount["Destination"] for mount in taken["Mounts"] if mount["RW"]]
+    assert writable == ["/home/desk"]
+    assert taken["Config"]["User"] == f"{UID}:{UID}"
+    assert taken["Config"]["Hostname"] == desktop_of(spec)
+
+
+@pytest.mark.engine
+async def test_a_home_is_filled_from_the_image_and_all_of_it_is_the_uids(real: RealWorld):
+    spec = await running(real)
+    owned = real.run_in(
+        spec.name, "stat", "-c", "%u:%g", "/home/desk/.profile", "/home/desk/.config/deep"
+    )
+    assert owned.split() == [f"{UID}:{UID}"] * 2
+
+
+@pytest.mark.engine
+async def test_the_end_of_the_log_is_told(real: RealWorld):
+    spec = await running(real)
+    async with asyncio.timeout(10):
+        while not await real.engine.tail(spec.name):
+            await asyncio.sleep(0.05)
+    assert await real.engine.tail(spec.name, lines=1) == "started\n"
+
+
+@pytest.mark.engine
+async def test_strays_on_the_bridge_get_no_address_of_the_pool(real: RealWorld):
+    spec = await real.ready()
+    network = real.raw.inspect_network(spec.network)
+    third = int(real.subnet.split(".")[2]) + 3
+    pool = network["IPAM"]["Config"][0]
+    assert pool["IPRange"] == f"10.213.{third}.240/28"
+    assert pool["Gateway"] == real.subnet.replace(".0/22", ".1")
+    assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+    assert network["Options"]["com.docker.network.bridge.name"] == bridge_name(real.instance)
+
+
+@pytest.mark.engine
+async def test_a_helper_that_a_crash_left_is_removed_and_its_work_done(real: RealWorld):
+    spec = await real.ready()
+    real.raw.create_container_from_config(
+        {
+            "Image": real.image,
+            "Labels": {"desk.instance": real.instance, "desk.helper": "home"},
+            "HostConfig": {
+                "Mounts": [{"Type": "volume", "Source": spec.home_volume, "Target": "/home/desk"}]
+            },
+        },
+        f"{spec.home_volume}-helper",
+    )
+    assert await real.engine.containers() == []
+    await real.engine.ensure_home(
+        spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, uid=UID + 1
+    )
+    assert await real.home_owner(spec.home_volume) == UID + 1
+    assert not await real.is_there(f"{spec.home_volume}-helper")
