@@ -1,0 +1,192 @@
+import asyncio
+import os
+import sqlite3
+import stat
+import sys
+from contextlib import closing
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from broker.core.errors import StateUnusable
+from broker.db import migrate, sqlite
+from broker.db.connect import connect
+from broker.db.store import SqlStore
+from broker.db.tables import metadata
+from tests.clocks import ManualClock
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+async def engine(path):
+    sqlite.create(path)
+    engine = sqlite.open_engine(path, foreign_keys=False)
+    yield engine
+    await engine.dispose()
+
+
+def schema(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE name != 'alembic_version'"
+            " AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        ).fetchall()
+
+
+async def test_it_makes_the_state_once(path):
+    assert await migrate.migrate(path) == (None, migrate.head())
+    made = schema(path)
+    assert await migrate.migrate(path) == (migrate.head(), migrate.head())
+    assert schema(path) == made
+
+
+async def test_the_tables_are_what_the_migrations_make(engine):
+    await migrate.run(engine, lambda config: command.upgrade(config, "head"))
+
+    def difference(connection):
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return compare_metadata(context, metadata)
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(difference) == []
+
+
+async def test_the_checks_and_indexes_are_what_the_tables_say(path, tmp_path):
+    # Alembic's comparison looks at neither checks nor the conditions of indexes.
+    await migrate.migrate(path)
+    straight = tmp_path / "straight.db"
+    engine = sqlite.open_engine(straight)
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    await engine.dispose()
+
+    def parts(path):
+        return {
+            name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
+            for _, name, sql in schema(path)
+        }
+
+    made, said = parts(path), parts(straight)
+    # The audit's key is spelled otherwise, and is the same.
+    del made["audit"], said["audit"]
+    assert made == said
+
+
+async def test_up_down_up_comes_back_to_the_same(engine, path):
+    await migrate.run(engine, lambda config: command.upgrade(config, "head"))
+    first = schema(path)
+    await migrate.run(engine, lambda config: command.downgrade(config, "base"))
+    assert schema(path) == []
+    await migrate.run(engine, lambda config: command.upgrade(config, "head"))
+    assert schema(path) == first
+
+
+async def test_a_step_that_fails_leaves_nothing(engine, path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr("alembic.op.create_index", fail)
+    with pytest.raises(RuntimeError):
+        await migrate.run(engine, lambda config: command.upgrade(config, "head"))
+    assert schema(path) == []
+    assert await migrate.current(engine) is None
+
+
+async def test_files_are_for_their_owner_alone(path, tmp_path):
+    old = os.umask(0)
+    try:
+        await migrate.migrate(path)
+        store = SqlStore(await connect(path), ManualClock())
+        await store.instance()
+        sqlite.back_up(path)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        await store.close()
+    finally:
+        os.umask(old)
+    assert set(modes) == {"state.db", "state.db-wal", "state.db-shm", "state.db.backup"}
+    assert set(modes.values()) == {0o600}
+
+
+async def test_state_that_had_a_version_is_copied_first(path, monkeypatch):
+    await migrate.migrate(path)
+    store = SqlStore(await connect(path), ManualClock())
+    ada = await store.add_user("ada", admin=False, actor="x")
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    seen = []
+
+    async def run(_engine, _step):
+        with closing(sqlite3.connect(path.with_name("state.db.backup"))) as connection:
+            seen.extend(connection.execute("SELECT id FROM user"))
+
+    monkeypatch.setattr(migrate, "run", run)
+    monkeypatch.setattr(migrate, "refuse_newer", lambda _version: None)
+    assert await migrate.migrate(path) == ("0000", migrate.head())
+    assert seen == [(ada.id,)]
+    assert not path.with_name("state.db.backup-part").exists()
+
+
+async def test_a_new_state_needs_no_copy(path):
+    await migrate.migrate(path)
+    assert not path.with_name("state.db.backup").exists()
+
+
+async def test_newer_state_is_left_alone(path):
+    await migrate.migrate(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StateUnusable, match=r"schema 9999, made by a newer Desk"):
+        await migrate.migrate(path)
+    with pytest.raises(StateUnusable, match=r"schema 9999, made by a newer Desk"):
+        await connect(path)
+
+
+async def test_broken_references_undo_the_step(engine, path):
+    await migrate.run(engine, lambda config: command.upgrade(config, "head"))
+    await migrate.run(engine, lambda config: command.downgrade(config, "base"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TABLE b (a INTEGER REFERENCES a (id))")
+        connection.execute("INSERT INTO b VALUES (1)")
+    before = schema(path)
+    with pytest.raises(RuntimeError, match="broken references"):
+        await migrate.run(engine, lambda config: command.upgrade(config, "head"))
+    assert schema(path) == before
+
+
+MIGRATE = """
+import asyncio, pathlib, sys
+from broker.core.errors import StateUnusable
+from broker.db.migrate import migrate
+try:
+    print(*asyncio.run(migrate(pathlib.Path(sys.argv[1]))))
+except StateUnusable:
+    print("refused")
+"""
+
+
+async def test_two_processes_that_migrate_at_once_make_one_state(path):
+    run = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MIGRATE, str(path), stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    said = [(await process.communicate())[0].decode().strip() for process in run]
+    assert f"None {migrate.head()}" in said
+    assert await migrate.migrate(path) == (migrate.head(), migrate.head())
+
+
+async def test_an_installed_package_brings_its_migrations(tmp_path, monkeypatch):
+    package = tmp_path / "broker"
+    monkeypatch.setattr(migrate.broker, "__file__", str(package / "__init__.py"))
+    assert migrate._scripts() == tmp_path / "migrations"
+    (package / "migrations").mkdir(parents=True)
+    assert migrate._scripts() == package / "migrations"
