@@ -20,7 +20,7 @@ from broker.core.model import DesktopId, Lease, LeaseKind, SessionId
 from broker.db.tables import desktop, instance, lease, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Select
@@ -54,35 +54,45 @@ async def hold_pools(tx: Transaction) -> None:
 
 async def take(
     tx: Transaction,
+    wanted: Mapping[LeaseKind, Pool],
     *,
     host: str,
-    kind: LeaseKind,
-    pool: Pool,
     session_id: SessionId,
     desktop_id: DesktopId,
-) -> int:
-    """Lease the lowest number of the pool that nobody holds and that is not set aside. Raises
-    `CapacityExhausted`.
+) -> dict[LeaseKind, int]:
+    """Lease of each pool the lowest number that nobody holds and that is not set aside. Raises
+    `CapacityExhausted` naming the pool that has none.
     """
     await tx.connection.execute(
-        delete(set_aside).where(
-            set_aside.c.host == host, set_aside.c.kind == kind, set_aside.c.until <= tx.now
+        delete(set_aside).where(set_aside.c.host == host, set_aside.c.until <= tx.now)
+    )
+    free = await tx.connection.execute(
+        select(
+            *(
+                _lowest_free(host, kind, pool).scalar_subquery().label(kind.value)
+                for kind, pool in wanted.items()
+            )
         )
     )
-    number = await tx.connection.scalar(_lowest_free(host, kind, pool))
-    if number is None:
-        raise _exhausted(host, kind, pool)
+    numbers = dict(zip(wanted, free.one(), strict=True))
+    for kind, number in numbers.items():
+        if number is None:
+            raise _exhausted(host, kind, wanted[kind])
     await tx.connection.execute(
-        insert(lease).values(
-            host=host,
-            kind=kind,
-            number=number,
-            session_id=session_id,
-            desktop_id=desktop_id,
-            since=tx.now,
-        )
+        insert(lease),
+        [
+            {
+                "host": host,
+                "kind": kind,
+                "number": number,
+                "session_id": session_id,
+                "desktop_id": desktop_id,
+                "since": tx.now,
+            }
+            for kind, number in numbers.items()
+        ],
     )
-    return number
+    return numbers
 
 
 async def take_uid(tx: Transaction, *, host: str, pool: Pool) -> int:

@@ -55,26 +55,22 @@ async def begin_session(
         )
     )
     await leases.hold_pools(tx)
-    port, display, address = [
-        await leases.take(
-            tx,
-            host=host,
-            kind=kind,
-            pool=leases.pool_of(pools, kind),
-            session_id=session_id,
-            desktop_id=desktop_id,
-        )
-        for kind in leases.SESSION_KINDS
-    ]
+    numbers = await leases.take(
+        tx,
+        {kind: leases.pool_of(pools, kind) for kind in leases.SESSION_KINDS},
+        host=host,
+        session_id=session_id,
+        desktop_id=desktop_id,
+    )
     made = Session(
         id=session_id,
         desktop_id=desktop_id,
         state=SessionState.STARTING,
         host=host,
         image=image,
-        port=port,
-        display=display,
-        address=str(IPv4Address(address)),
+        port=numbers[LeaseKind.PORT],
+        display=numbers[LeaseKind.DISPLAY],
+        address=str(IPv4Address(numbers[LeaseKind.ADDRESS])),
         deadline=deadline,
         reason=None,
         created_at=tx.now,
@@ -97,18 +93,17 @@ async def replace_lease(
         raise StaleState(f"session {session_id} holds no {kind}")
     await leases.hold_pools(tx)
     await leases.put_aside(tx, host=before.host, kind=kind, number=held, until=until)
-    number = await leases.take(
+    numbers = await leases.take(
         tx,
+        {kind: leases.pool_of(pools, kind)},
         host=before.host,
-        kind=kind,
-        pool=leases.pool_of(pools, kind),
         session_id=session_id,
         desktop_id=before.desktop_id,
     )
     if kind is LeaseKind.PORT:
-        after = replace(before, port=number)
+        after = replace(before, port=numbers[kind])
     else:
-        after = replace(before, address=str(IPv4Address(number)))
+        after = replace(before, address=str(IPv4Address(numbers[kind])))
     await tx.record(
         "lease.set_aside",
         session_id,
