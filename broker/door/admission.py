@@ -1,0 +1,51 @@
+"""How many connections may be open that have not proven anybody."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broker.door.limits import Limits
+
+
+class Admission:
+    """Counts the unauthenticated by where they come from."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._total = 0
+        self._by_origin: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Count one in; False when there is no place for it."""
+        origin = _origin(address)
+        if (
+            self._total >= self._limits.unauthenticated
+            or self._by_origin[origin] >= self._limits.unauthenticated_per_address
+        ):
+            return False
+        self._total += 1
+        self._by_origin[origin] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Count out one that was let in."""
+        origin = _origin(address)
+        self._total -= 1
+        self._by_origin[origin] -= 1
+        if not self._by_origin[origin]:
+            del self._by_origin[origin]
+
+
+def _origin(address: str) -> str:
+    """An IPv4 address, or the /64 that an IPv6 host can choose its address from."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    mapped = parsed.ipv4_mapped
+    return str(mapped) if mapped else str(IPv6Address(int(parsed) >> 64 << 64))

@@ -1,0 +1,187 @@
+"""The front door's composition root: a listener, and what its connections share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from asyncssh.connection import SSHServerConnectionOptions
+
+from broker.door import library
+from broker.door.admission import Admission
+from broker.door.binding import Binder
+from broker.door.bridge import Bridge
+from broker.door.lane import Buffers, Common
+from broker.door.limits import Limits
+from broker.door.outer import OuterWire, Owner
+from broker.door.tasks import Tasks
+
+if TYPE_CHECKING:
+    import socket
+
+    from asyncssh import SSHKey
+
+    from broker.core.interfaces import Gateway
+
+log = structlog.get_logger()
+
+_CLOSING = "desk: the front door is restarting. Connect again in a few seconds."
+_BACKLOG = 1000
+
+_KEX = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
+_CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes128-ctr"]
+_MACS = [
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "umac-128-etm@openssh.com",
+]
+_SIGNATURES = [
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorStats:
+    """What a door has done since it started, and what it carries now."""
+
+    connections: int
+    """Open now."""
+    authenticated: int
+    """Of those, the ones that proved who they are."""
+    accepted: int
+    """All that were ever accepted."""
+    packets: int
+    """Bulk packets switched by the fast lane."""
+    bytes: int
+    """Their size as it was written."""
+
+
+class Door:
+    """One SSH front door."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        host_key: SSHKey,
+        *,
+        limits: Limits | None = None,
+        fast: bool = True,
+    ) -> None:
+        self._gateway = gateway
+        self._host_key = host_key
+        self._limits = limits or Limits()
+        self._common = Common(self._limits, fast, Buffers(self._limits.packet))
+        self._admission = Admission(self._limits)
+        self._binder = Binder(gateway, self._common)
+        self._background = Tasks()
+        self._bridges: set[Bridge] = set()
+        self._authenticated: set[Bridge] = set()
+        self._accepted = 0
+        self._options: SSHServerConnectionOptions | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(
+        self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None
+    ) -> None:
+        """Listen, at an address or on a socket that is bound already. Raises `ConfigError` when
+        asyncssh is not the one that the door was written for, `OSError` when it cannot listen.
+        """
+        library.check()
+        self._options = await self._server_options()
+        loop = asyncio.get_running_loop()
+        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        self._server = await loop.create_server(self._accept, backlog=_BACKLOG, **where)
+        log.info("front door open", port=self.port)
+
+    @property
+    def port(self) -> int:
+        """The port of the listener."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stats(self) -> DoorStats:
+        counters = self._common.counters
+        return DoorStats(
+            connections=len(self._bridges),
+            authenticated=len(self._authenticated),
+            accepted=self._accepted,
+            packets=counters.packets,
+            bytes=counters.bytes,
+        )
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Stop accepting, tell every client a sentence, give them `grace` seconds to take what was
+        written, then end what is left.
+        """
+        if self._server is not None:
+            self._server.close()
+        bridges = list(self._bridges)
+        for bridge in bridges:
+            bridge.say_goodbye(_CLOSING)
+        try:
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(bridge.outer.closed.wait() for bridge in bridges))
+        except TimeoutError:
+            for bridge in bridges:
+                bridge.drop()
+        await self._binder.close()
+        await self._background.close(grace=grace)
+
+    def _accept(self) -> OuterWire:
+        assert self._options is not None
+        bridge = Bridge(
+            gateway=self._gateway,
+            binder=self._binder,
+            limits=self._limits,
+            background=self._background,
+            on_authenticated=self._authenticated.add,
+            on_gone=self._gone,
+        )
+        wire = OuterWire(
+            asyncio.get_running_loop(),
+            self._options,
+            common=self._common,
+            admission=self._admission,
+            authenticator=bridge,
+        )
+        bridge.adopt(wire)
+        self._bridges.add(bridge)
+        self._accepted += 1
+        return wire
+
+    def _gone(self, bridge: Bridge) -> None:
+        self._bridges.discard(bridge)
+        self._authenticated.discard(bridge)
+
+    async def _server_options(self) -> SSHServerConnectionOptions:
+        limits = self._limits
+        options: SSHServerConnectionOptions = await SSHServerConnectionOptions.construct(
+            config=None,
+            server_factory=Owner,
+            server_host_keys=[self._host_key],
+            send_server_host_keys=False,
+            server_version="desk",
+            kex_algs=_KEX,
+            encryption_algs=_CIPHERS,
+            mac_algs=_MACS,
+            compression_algs=None,
+            signature_algs=_SIGNATURES,
+            host_based_auth=False,
+            password_auth=False,
+            kbdint_auth=False,
+            gss_host=None,
+            login_timeout=limits.login_timeout,
+            rekey_bytes=limits.outer_rekey,
+            keepalive_interval=limits.outer_keepalive,
+            agent_forwarding=False,
+        )
+        return options

@@ -1,0 +1,320 @@
+"""The fast lane: bulk packets of one connection go to its peer without asyncssh's packet path.
+
+One read is decrypted, switched and encrypted packet by packet in buffers that all connections
+share, and written at once. Whatever is not plain bulk goes back to asyncssh, still encrypted.
+"""
+# ruff: noqa: SLF001 - with `cipher` and `wire` the place that touches the inside of asyncssh
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asyncssh.connection import SSHConnection
+from cryptography.exceptions import InvalidTag
+
+from broker.door.cipher import COUNTER_MASK, LENGTH, TAG, SharedGCM
+from broker.door.messages import FIRST, LAST, Message
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from broker.door.limits import Limits
+
+_READ = 256 * 1024
+_OVERHEAD = LENGTH + TAG
+_BLOCK = 16
+_SMALLEST = LENGTH + _BLOCK + TAG
+_LEAST_PADDING = 4
+
+_IGNORE = 2
+_BULK_FIRST = int(Message.WINDOW_ADJUST)
+_BULK_LAST = int(Message.EOF)
+
+#: What a burst ended with, where it was not a packet's type.
+_INCOMPLETE = 0
+_FULL = -1
+
+#: From Python 3.12 on a transport keeps the view that it was given.
+_TRANSPORT_KEEPS_VIEWS = sys.version_info >= (3, 12)
+
+_PROTOCOL_ERROR = 2
+_MAC_ERROR = 5
+
+
+class Buffers:
+    """The memory of a read, used within one event and by one thread."""
+
+    def __init__(self, packet: int) -> None:
+        self.received = memoryview(bytearray(_READ + packet + 64))
+        self.plain = memoryview(bytearray(packet + 64))
+        self.sealed = memoryview(bytearray(_READ + packet + 4096))
+
+
+@dataclass(slots=True)
+class Counters:
+    """What all wires of a door have switched, added up once per read."""
+
+    packets: int = 0
+    bytes: int = 0
+    reads: int = 0
+
+
+@dataclass(slots=True)
+class Common:
+    """What the wires of one door have in common."""
+
+    limits: Limits
+    fast: bool
+    buffers: Buffers
+    counters: Counters = field(default_factory=Counters)
+
+
+class _Broken(Exception):
+    """A packet cannot be what the peer meant to send."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Lane(SSHConnection):
+    """An asyncssh connection whose bulk packets go straight to its peer.
+
+    Counters of nonces, packets and bytes until the next key live in local variables inside
+    `_burst` alone, and are back in their places before any other code runs.
+    """
+
+    common: Common
+    peer: Lane | None
+    routes: dict[int, bytes]
+    _left: bytes
+    _offset: int
+    _heard: float
+
+    def __init__(self, *args: Any, common: Common, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.common = common
+        self.peer = None
+        self.routes = {}
+        self._left = b""
+        self._offset = 0
+        self._heard = 0.0
+
+    # -- for `wire`
+    def fail(self, text: str, code: int = _PROTOCOL_ERROR) -> None:
+        raise NotImplementedError
+
+    def take(self, payload: bytes) -> None:
+        """A connection-protocol packet by the slow lane."""
+        raise NotImplementedError
+
+    def spent(self, packets: int) -> None:
+        """So many packets were handled in one read."""
+        raise NotImplementedError
+
+    # -- asyncio's buffered protocol
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        left = self._left
+        self._offset = len(left)
+        received = self.common.buffers.received
+        if left:
+            received[: self._offset] = left
+        return received[self._offset : self._offset + _READ]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        end = self._offset + nbytes
+        received = self.common.buffers.received
+        if not self._may_run_fast():
+            self._stock(bytes(received[:end]))
+        elif not (self._inpbuf or self._packet or self._recv_handler != self._recv_pkthdr):
+            self._run(received, end)
+        elif self._recv_handler in (self._recv_packet, self._recv_pkthdr):
+            # With GCM the header that asyncssh holds is still as it was on the wire.
+            whole = memoryview(bytearray(self._packet + self._inpbuf + received[:end]))
+            self._inpbuf = self._packet = b""
+            self._recv_handler = self._recv_pkthdr
+            self._run(whole, len(whole))
+        else:
+            self._stock(bytes(received[:end]))
+
+    def _may_run_fast(self) -> bool:
+        return (
+            self.common.fast
+            and self._auth_complete
+            and type(self._recv_encryption) is SharedGCM
+            and not self._decompressor
+            and self._kex is None
+            and self._next_recv_encryption is None
+        )
+
+    def _stock(self, data: bytes) -> None:
+        """By asyncssh's own path."""
+        self._left = b""
+        self.acknowledge_at_once()
+        self._inpbuf += data
+        if len(self._inpbuf) > self.common.limits.deferred:
+            self.fail("too much data during key exchange")
+            return
+        self._recv_data()
+
+    def acknowledge_at_once(self) -> None:
+        """OpenSSH has Nagle's algorithm on while it sets up, and writes small packets apart: a
+        delayed acknowledgement costs it 40 ms each.
+        """
+        if self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None and sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    # -- the lane
+    def _run(self, buffer: memoryview, end: int) -> None:
+        """Handle all whole packets of a read."""
+        self._left = b""
+        self._heard = self._loop.time()
+        self._auth_final = True
+        plain = self.common.buffers.plain
+        before = self._recv_seq
+        position = 0
+        while True:
+            try:
+                position, kind = self._burst(buffer, position, end)
+            except _Broken as broken:
+                self.fail(str(broken), broken.code)
+                return
+            if kind == _INCOMPLETE or not self._open():
+                break
+            if kind == _FULL:
+                continue
+            if kind != _IGNORE and not FIRST <= kind <= LAST:
+                self._stock(bytes(buffer[position:end]))
+                return
+            length = int.from_bytes(buffer[position : position + LENGTH], "big")
+            position += length + _OVERHEAD
+            self._step_over()
+            if kind != _IGNORE:
+                self.take(bytes(plain[1 : length - plain[0]]))
+        if position < end and self._open():
+            self._left = bytes(buffer[position:end])
+        self.spent((self._recv_seq - before) & 0xFFFFFFFF)
+
+    def _open(self) -> bool:
+        """False once a packet had the connection closed."""
+        return self._transport is not None
+
+    def _step_over(self) -> None:
+        """The packet that ended a burst was taken."""
+        cipher = self._recv_encryption
+        assert type(cipher) is SharedGCM
+        cipher.counter = (cipher.counter + 1) & COUNTER_MASK
+        self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
+
+    def _outlet(self) -> Lane | None:
+        """The peer, when packets can be encrypted to it without asyncssh."""
+        peer = self.peer
+        if (
+            peer is None
+            or peer._transport is None
+            or not peer._kex_complete
+            or not peer._auth_complete
+            or type(peer._send_encryption) is not SharedGCM
+            or peer._compressor
+            or (peer._rekey_seconds and time.monotonic() >= peer._rekey_time)
+        ):
+            return None
+        return peer
+
+    def _burst(  # noqa: C901, PLR0915 - one loop over locals: a call per packet is what it saves
+        self, buffer: memoryview, position: int, end: int
+    ) -> tuple[int, int]:
+        """Switch packets up to one that is not bulk for the peer. Return its position and type,
+        with its plain text in the shared buffer and no counter moved for it.
+        """
+        cipher = self._recv_encryption
+        assert type(cipher) is SharedGCM
+        decrypt, salt = cipher.aead.decrypt_into, cipher.salt
+        received = first_received = cipher.counter
+        number = int.from_bytes
+        largest = self.common.limits.packet
+        scratch, sealed = self.common.buffers.plain, self.common.buffers.sealed
+        room = len(sealed)
+        routes = self.routes
+        peer = self._outlet()
+        written = sent = 0
+        kind = _INCOMPLETE
+        broken: _Broken | None = None
+        budget = -1
+        if peer is not None:
+            outward = peer._send_encryption
+            assert type(outward) is SharedGCM
+            budget = peer._rekey_bytes - peer._rekey_bytes_sent
+            encrypt, outward_salt = outward.aead.encrypt_into, outward.salt
+            sealing = outward.counter
+        while end - position >= _SMALLEST:
+            header = buffer[position : position + LENGTH]
+            length = number(header, "big")
+            after = position + length + _OVERHEAD
+            if length > largest or length < _BLOCK or length % _BLOCK:
+                broken = _Broken(_PROTOCOL_ERROR, "bad packet length")
+                break
+            if after > end:
+                break
+            plain = scratch[:length]
+            try:
+                nonce = salt + received.to_bytes(8, "big")
+                decrypt(nonce, buffer[position + LENGTH : after], header, plain)
+            except InvalidTag:
+                broken = _Broken(_MAC_ERROR, "MAC verification failed")
+                break
+            padding = plain[0]
+            if padding < _LEAST_PADDING or padding + 2 > length:
+                broken = _Broken(_PROTOCOL_ERROR, "bad padding")
+                break
+            kind = plain[1]
+            if not _BULK_FIRST <= kind <= _BULK_LAST or sent >= budget or length - padding < 6:
+                break
+            target = routes.get(number(plain[2:6], "big"))
+            if target is None:
+                break
+            begin = written + LENGTH
+            finish = begin + length + TAG
+            if finish > room:
+                kind = _FULL
+                break
+            plain[2:6] = target
+            sealed[written:begin] = header
+            nonce = outward_salt + sealing.to_bytes(8, "big")
+            encrypt(nonce, plain, header, sealed[begin:finish])
+            sealing += 1
+            received += 1
+            written = finish
+            sent += length
+            position = after
+            kind = _INCOMPLETE
+        count = received - first_received
+        cipher.counter = received & COUNTER_MASK
+        self._recv_seq = (self._recv_seq + count) & 0xFFFFFFFF
+        if count:
+            assert peer is not None
+            assert type(outward) is SharedGCM
+            outward.counter = sealing & COUNTER_MASK
+            peer._send_seq = (peer._send_seq + count) & 0xFFFFFFFF
+            peer._rekey_bytes_sent += sent
+            self._flush(peer, count, written)
+        if broken is not None:
+            raise broken
+        return position, kind
+
+    def _flush(self, peer: Lane, count: int, written: int) -> None:
+        counters = self.common.counters
+        counters.packets += count
+        counters.bytes += written
+        counters.reads += 1
+        transport: asyncio.Transport | None = peer._transport
+        assert transport is not None
+        view = self.common.buffers.sealed[:written]
+        transport.write(bytes(view) if _TRANSPORT_KEEPS_VIEWS else view)

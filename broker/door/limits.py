@@ -1,0 +1,106 @@
+"""Every number of the front door, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+_GIB = 1024 * _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of one front door. Sizes are bytes, times are seconds."""
+
+    # -- before authentication
+    unauthenticated: int = 100
+    """Connections that have not proven anybody, in all; OpenSSH's MaxStartups."""
+    unauthenticated_per_address: int = 10
+    """The same from one IPv4 address or one IPv6 /64."""
+    login_timeout: float = 20.0
+    """From accept to a proven identity; OpenSSH's LoginGraceTime is 120."""
+    attempts: int = 6
+    """Failed requests to authenticate, as OpenSSH's MaxAuthTries counts them."""
+    early_packet: int = 35_256
+    """Length of a packet before authentication: 35000 of RFC 4253 and what OpenSSH allows on top."""
+    early_bytes: int = 256 * _KIB
+    """Bytes received before authentication: a login with many agent keys needs 20 KiB."""
+    early_packets: int = 200
+    """Packets received before authentication: a login needs about 10."""
+
+    # -- packets
+    packet: int = 256 * _KIB
+    """Length of a packet after authentication, as in OpenSSH."""
+    packets_per_second: int = 30_000
+    """Packets that one connection may have handled in a second before its reading pauses:
+    bulk data needs 16,000 at 500 MB/s, one small packet costs 7 to 17 microseconds."""
+
+    # -- channels and requests
+    channels: int = 64
+    """Open channels of one connection; OpenSSH's client seldom needs ten."""
+    refused_opens: int = 1000
+    """Channel opens refused before the connection is cut."""
+    undecided_requests: int = 1024
+    """Requests queued on a session channel before shell, exec or subsystem."""
+    undecided_bytes: int = 256 * _KIB
+    """Their bytes."""
+    waiting_packets: int = 1024
+    """Packets that wait for the inner connection before the client's reading pauses."""
+    waiting_bytes: int = 256 * _KIB
+    """Their bytes."""
+    global_replies: int = 1024
+    """Ready replies to global requests that wait behind one of the inner's."""
+    environment_count: int = 32
+    """Environment variables of one channel."""
+    environment_bytes: int = 4 * _KIB
+    """Their names and values together."""
+    word_bytes: int = 4 * _KIB
+    """Length of a command that is one of the broker's words."""
+    output_packet: int = 256
+    """Smallest packet size of a client that the door's own output is cut into: below it the
+    client gets the exit status alone."""
+
+    # -- flow control
+    write_high: int = 1 * _MIB
+    """Bytes waiting in one transport before the other side's reading pauses."""
+    write_low: int = 256 * _KIB
+    """Where it resumes."""
+    own_replies: int = 2 * _MIB
+    """Bytes waiting in a transport, after a reply of the door's own, before its own reading
+    pauses."""
+    deferred: int = 4 * _MIB
+    """Bytes that wait for the end of a key exchange."""
+
+    # -- key exchange
+    rekeys_per_minute: int = 20
+    """Key exchanges that the peer may begin in a minute."""
+    rekey_stall: float = 30.0
+    """Time that a key exchange may take while the door reads from its peer."""
+    inner_rekey: int = 16 * _GIB
+    """Bytes sent inwards under one key: the GCM nonce is a counter, 2^32 blocks would do."""
+    outer_rekey: int = 1 * _GIB
+    """Bytes sent to a client under one key: asyncssh's and OpenSSH's default."""
+
+    # -- timers
+    optimistic: float = 0.02
+    """Silence after a request on an undecided channel that shows a client waiting for its
+    reply."""
+    linger: float = 30.0
+    """Time that a closed connection has to take what was written."""
+    orphaned: float = 5.0
+    """Time that a client has to end its channels after its desktop went away."""
+    outer_keepalive: float = 30.0
+    """Silence of a client before it is asked whether it lives; three unanswered end it."""
+    inner_keepalive: float = 15.0
+    """The same of a desktop's sshd."""
+
+    # -- inner connections
+    connect_timeout: float = 3.0
+    """TCP connect to one endpoint of a desktop."""
+    handshake_timeout: float = 20.0
+    """Key exchange and authentication with a desktop's sshd."""
+    spare_delay: float = 0.05
+    """Time after one inner connection was taken until the next is made in advance."""
+    spare_idle: float = 60.0
+    """Time that a spare stays after the session's last client left."""

@@ -1,0 +1,141 @@
+"""What a client and a desktop may ask of each other, by name; and what a session is for.
+
+Everything that is not named here is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from enum import Flag, auto
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from broker.door import xpra
+from broker.door.messages import string
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.door.limits import Limits
+
+
+class Grant(Flag):
+    """What a desktop may open towards the client, once the client asked and was granted it."""
+
+    NONE = 0
+    TCP = auto()
+    STREAMLOCAL = auto()
+    X11 = auto()
+    AGENT = auto()
+
+
+#: Channel types that a client may open, beside `session`.
+CLIENT_FORWARDS = frozenset({b"direct-tcpip", b"direct-streamlocal@openssh.com"})
+
+#: Channel types that a desktop may open, and the grant that each needs.
+INNER_OPENS: Mapping[bytes, Grant] = MappingProxyType(
+    {
+        b"forwarded-tcpip": Grant.TCP,
+        b"forwarded-streamlocal@openssh.com": Grant.STREAMLOCAL,
+        b"x11": Grant.X11,
+        b"auth-agent@openssh.com": Grant.AGENT,
+    }
+)
+
+#: Global requests of a client that travel on, and what their success grants.
+GLOBAL_REQUESTS: Mapping[bytes, Grant] = MappingProxyType(
+    {
+        b"tcpip-forward": Grant.TCP,
+        b"cancel-tcpip-forward": Grant.NONE,
+        b"streamlocal-forward@openssh.com": Grant.STREAMLOCAL,
+        b"cancel-streamlocal-forward@openssh.com": Grant.NONE,
+    }
+)
+KEEPALIVE = b"keepalive@openssh.com"
+NO_MORE_SESSIONS = b"no-more-sessions@openssh.com"
+
+#: Channel requests that say what a session is for.
+DECIDING = frozenset({b"shell", b"exec", b"subsystem"})
+
+#: Channel requests of a client that travel on, and what their success grants.
+CHANNEL_REQUESTS: Mapping[bytes, Grant] = MappingProxyType(
+    {
+        **dict.fromkeys(DECIDING, Grant.NONE),
+        b"pty-req": Grant.NONE,
+        b"env": Grant.NONE,
+        b"window-change": Grant.NONE,
+        b"xon-xoff": Grant.NONE,
+        b"signal": Grant.NONE,
+        b"break": Grant.NONE,
+        b"eow@openssh.com": Grant.NONE,
+        b"x11-req": Grant.X11,
+        b"auth-agent-req@openssh.com": Grant.AGENT,
+    }
+)
+
+#: The name under which a refused request travels on, so that its reply keeps its place.
+REFUSED = b"refused@desk"
+
+_ENVIRONMENT = re.compile(rb"LANG|LC_[A-Z_]{1,32}|TERM|COLORTERM")
+
+
+@dataclass(slots=True)
+class Environment:
+    """What one channel may still set of its environment."""
+
+    count: int = 0
+    size: int = 0
+
+    def admits(self, request: bytes, limits: Limits) -> bool:
+        """Count the `env` request, and say whether it may travel on."""
+        _, offset = string(request, 5)
+        name, offset = string(request, offset + 1)
+        value, _ = string(request, offset)
+        if not _ENVIRONMENT.fullmatch(name):
+            return False
+        self.count += 1
+        self.size += len(name) + len(value)
+        return self.count <= limits.environment_count and self.size <= limits.environment_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """The broker is spoken to: `argv` is what stands behind `desk`."""
+
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """The session is for a desktop; `display` picks one of several."""
+
+    display: int | None
+
+
+_WORD = re.compile(r"""\s*(["']?)desk\1(?:\s|$)""")
+
+
+def decide(request: bytes, limits: Limits) -> Word | Desktop:
+    """What a shell, exec or subsystem request is for."""
+    name, offset = string(request, 5)
+    if name != b"exec":
+        return Desktop(None)
+    command = string(request, offset + 1)[0].decode("utf-8", "replace")
+    if _WORD.match(command):
+        return Word(tuple(_split(command, limits)[1:]))
+    wanted = xpra.parse_command(command)
+    return Desktop(wanted.display if wanted else None)
+
+
+def _split(command: str, limits: Limits) -> list[str]:
+    """Shell words of a short command; a long or broken one is cut at blanks, for it will be
+    refused by whoever reads it.
+    """
+    if len(command) <= limits.word_bytes:
+        try:
+            return shlex.split(command)
+        except ValueError:
+            pass
+    return command[: limits.word_bytes].split()

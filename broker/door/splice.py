@@ -1,0 +1,530 @@
+"""The switch between one client and its desktop: packets and events in, actions out.
+
+No socket, no clock, no library of ours or others: `bridge` feeds it and does what it says.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from broker.door import actions, messages, policy
+from broker.door.channels import Channel, ChannelTable, Stage
+from broker.door.messages import Message, OpenFailure, ProtocolViolation
+from broker.door.policy import Grant
+from broker.door.sessions import Sessions
+
+if TYPE_CHECKING:
+    from broker.door.actions import Action
+    from broker.door.limits import Limits
+
+
+class Inner(Enum):
+    """Whether there is a connection to the desktop."""
+
+    ABSENT = auto()
+    BINDING = auto()
+    BOUND = auto()
+
+
+class Splice:
+    """One client connection's side of the switch.
+
+    Each method that takes an event returns what is to be done, in order. A `ProtocolViolation`
+    means that whoever sent the packet is to be cut.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._out: list[Action] = []
+        self.table = ChannelTable()
+        self._sessions = Sessions(self.table, limits, self._emit)
+        self._inner = Inner.ABSENT
+        self._displays: set[int | None] = {None}
+        """Displays known to be the bound desktop's; none named is any desktop's."""
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._held = False
+        self._grants = Grant.NONE
+        self._inner_order: deque[Grant | None] = deque()
+        """What each global reply of the inner will be for; None: a keepalive of the door's."""
+        self._client_order: deque[bytes | None] = deque()
+        """Global replies that the client has yet to get; None: the inner's next one."""
+        self._inner_opens: dict[int, bool] = {}
+        """Opens of the inner that the client has yet to answer; False: that inner is gone."""
+        self._more_sessions = True
+        self._refused = 0
+        self._retried = False
+        self._loss = ""
+
+    def _emit(self, action: Action) -> None:
+        self._out.append(action)
+
+    def _done(self) -> list[Action]:
+        self._balance()
+        done, self._out = self._out, []
+        return done
+
+    # ---------------------------------------------------------------------------------- client
+
+    def from_client(self, payload: bytes) -> list[Action]:
+        """A connection-protocol packet of the client."""
+        match payload[0]:
+            case Message.OPEN:
+                self._client_open(payload)
+            case Message.GLOBAL_REQUEST:
+                self._client_global(payload)
+            case Message.REQUEST_SUCCESS | Message.REQUEST_FAILURE:
+                self._emit(actions.KeepaliveAnswered(payload))
+            case Message.OPEN_CONFIRMATION | Message.OPEN_FAILURE:
+                self._client_answers_open(payload)
+            case kind if Message.WINDOW_ADJUST <= kind <= messages.LAST:
+                self._client_channel(payload)
+            case _:
+                raise ProtocolViolation("unknown message")
+        return self._done()
+
+    def _client_open(self, payload: bytes) -> None:
+        kind, offset = messages.string(payload, 1)
+        number = messages.uint32(payload, offset)
+        window = messages.uint32(payload, offset + 4)
+        packet = messages.uint32(payload, offset + 8)
+        if packet < 1:
+            raise ProtocolViolation("packet size of zero")
+        if len(self.table) + len(self._inner_opens) >= self._limits.channels:
+            self._refuse_open(number, OpenFailure.RESOURCE_SHORTAGE, "too many channels")
+        elif kind == b"session" and self._more_sessions:
+            self._sessions.open(number, window, packet)
+        elif kind in policy.CLIENT_FORWARDS:
+            self.table.add(Channel(number, Stage.OPENING, window=window, packet=packet))
+            self._inwards(payload)
+        else:
+            self._refuse_open(number, OpenFailure.ADMINISTRATIVELY_PROHIBITED, "not allowed")
+
+    def _refuse_open(self, number: int, reason: OpenFailure, text: str) -> None:
+        self._refused += 1
+        if self._refused > self._limits.refused_opens:
+            raise ProtocolViolation("too many refused channels")
+        self._emit(actions.ReplyToClient(messages.open_failure(number, reason, text)))
+
+    def _client_global(self, payload: bytes) -> None:
+        name, offset = messages.string(payload, 1)
+        wanted = messages.boolean(payload, offset)
+        if name in policy.GLOBAL_REQUESTS:
+            if wanted:
+                self._client_order.append(None)
+            self._inwards(payload)
+            return
+        if name == policy.NO_MORE_SESSIONS:
+            self._more_sessions = False
+        if wanted:
+            self._client_order.append(messages.global_reply(granted=name == policy.KEEPALIVE))
+            self._send_ready_replies()
+
+    def _send_ready_replies(self) -> None:
+        order = self._client_order
+        while order and (reply := order[0]) is not None:
+            order.popleft()
+            self._emit(actions.ReplyToClient(reply))
+
+    def _client_answers_open(self, payload: bytes) -> None:
+        number = messages.uint32(payload, 1)
+        alive = self._inner_opens.pop(number, None)
+        if alive is None:
+            raise ProtocolViolation("answer to no open")
+        if payload[0] == Message.OPEN_FAILURE:
+            if alive:
+                self._emit(actions.ToInner(payload))
+            self._rebind_when_drained()
+            return
+        if messages.uint32(payload, 13) < 1:
+            raise ProtocolViolation("packet size of zero")
+        channel = Channel(messages.uint32(payload, 5), Stage.BOUND)
+        self.table.add(channel)
+        self.table.bind(channel, number)
+        if alive:
+            self._emit(actions.ToInner(payload))
+        else:
+            self._orphan(channel)
+            self.table.unroute()
+
+    def _client_channel(self, payload: bytes) -> None:
+        channel = self.table.of_client(messages.uint32(payload, 1))
+        if channel.closed_by_client:
+            return
+        match channel.stage:
+            case Stage.BOUND:
+                self._to_bound(channel, payload)
+            case Stage.ORPHANED:
+                if payload[0] == Message.CLOSE:
+                    self.table.client_closed(channel)
+                    self._rebind_when_drained()
+            case _:
+                if self._sessions.receive(channel, payload):
+                    self._decided(channel)
+
+    def _to_bound(self, channel: Channel, payload: bytes) -> None:
+        assert channel.inner is not None
+        inner = messages.pack(channel.inner)
+        if payload[0] == Message.REQUEST:
+            allowed = self._sessions.admit(channel, payload)
+            if allowed is None:
+                return
+            payload = allowed
+            self._grants |= self._sessions.expect(channel, payload, swallow=False)
+        elif payload[0] == Message.CLOSE:
+            self.table.client_closed(channel)
+        self._emit(actions.ToInner(messages.readdressed(payload, inner)))
+
+    # ------------------------------------------------------------------------------- deciding
+
+    def _decided(self, channel: Channel) -> None:
+        """Shell, exec or subsystem was asked: find out for whom, and go there."""
+        choice = policy.decide(channel.queue[-1], self._limits)
+        if isinstance(choice, policy.Word):
+            self._sessions.take_over(channel)
+            self._emit(actions.RunWord(channel.number, choice.argv))
+            return
+        channel.stage = Stage.WAITING
+        channel.display = choice.display
+        self._sessions.show_progress(channel)
+        self._need_inner()
+
+    def _inwards(self, payload: bytes) -> None:
+        if self._inner is Inner.BOUND:
+            self._forward(payload)
+        else:
+            self._waiting.append(payload)
+            self._waiting_size += len(payload)
+            self._need_inner()
+
+    def _forward(self, payload: bytes) -> None:
+        """One of the client's opens or global requests goes inwards."""
+        if payload[0] == Message.GLOBAL_REQUEST:
+            name, offset = messages.string(payload, 1)
+            grants = policy.GLOBAL_REQUESTS[name]
+            if messages.boolean(payload, offset):
+                self._inner_order.append(grants)
+            else:
+                self._grants |= grants
+        self._emit(actions.ToInner(payload))
+
+    def _need_inner(self) -> None:
+        match self._inner:
+            case Inner.BOUND:
+                self._flush()
+            case Inner.ABSENT if not self._draining:
+                self._inner = Inner.BINDING
+                wanted = self._sessions.wanted_display()
+                self._displays = {None, wanted}
+                self._emit(actions.Bind(wanted))
+
+    @property
+    def _draining(self) -> bool:
+        """Whether the client still has numbers of an inner that is gone."""
+        return bool(self._inner_opens) or any(
+            channel.stage is Stage.ORPHANED for channel in self.table
+        )
+
+    def _rebind_when_drained(self) -> None:
+        if self._inner is Inner.ABSENT and (self._waiting or self._sessions.waiting()):
+            self._need_inner()
+
+    def _flush(self) -> None:
+        """The inner is there: give it all that waited."""
+        waiting, self._waiting = self._waiting, []
+        self._waiting_size = 0
+        for payload in waiting:
+            self._forward(payload)
+        for channel in self._sessions.waiting():
+            if channel.display in self._displays:
+                self._sessions.open_inside(channel)
+            else:
+                channel.stage = Stage.RESOLVING
+                assert channel.display is not None
+                self._emit(actions.ResolveDisplay(channel.number, channel.display))
+
+    def display_resolved(self, number: int, *, same: bool) -> list[Action]:
+        """Whether the display that the channel wants is the bound desktop's."""
+        channel = self.table.of_door(number)
+        if channel is None or channel.stage is not Stage.RESOLVING:
+            return self._done()
+        if same:
+            self._displays.add(channel.display)
+            channel.stage = Stage.WAITING
+            self._need_inner()
+        elif self._inner is Inner.BOUND and self._unused:
+            self._emit(actions.Unbind())
+            self._forget_inner()
+            channel.stage = Stage.WAITING
+            self._need_inner()
+        else:
+            self._sessions.refuse(channel, _other_desktop(channel.display))
+        return self._done()
+
+    @property
+    def _unused(self) -> bool:
+        """Whether nothing of the client hangs on the inner connection."""
+        if self._grants or self._inner_opens or any(g is not None for g in self._inner_order):
+            return False
+        idle = (Stage.UNDECIDED, Stage.RESOLVING, Stage.ANSWERED)
+        return all(channel.stage in idle for channel in self.table)
+
+    def display_refused(self, number: int, sentence: str) -> list[Action]:
+        """The display cannot be had."""
+        channel = self.table.of_door(number)
+        if channel is not None and channel.stage is Stage.RESOLVING:
+            self._sessions.refuse(channel, sentence)
+        return self._done()
+
+    # ----------------------------------------------------------------------------------- inner
+
+    def from_inner(self, payload: bytes) -> list[Action]:
+        """A connection-protocol packet of the desktop's sshd."""
+        match payload[0]:
+            case Message.GLOBAL_REQUEST:
+                self._inner_global(payload)
+            case Message.REQUEST_SUCCESS | Message.REQUEST_FAILURE:
+                self._inner_global_reply(payload)
+            case Message.OPEN:
+                self._inner_open(payload)
+            case kind if Message.OPEN_CONFIRMATION <= kind <= messages.LAST:
+                self._inner_channel(payload)
+            case _:
+                raise ProtocolViolation("unknown message")
+        return self._done()
+
+    def _inner_global(self, payload: bytes) -> None:
+        """Answered here and never told to the client: it would learn the container's host keys."""
+        name, offset = messages.string(payload, 1)
+        if messages.boolean(payload, offset):
+            reply = messages.global_reply(granted=name == policy.KEEPALIVE)
+            self._emit(actions.ReplyToInner(reply))
+
+    def keepalive_sent(self) -> None:
+        """The door itself asked the inner for a global reply."""
+        self._inner_order.append(None)
+
+    def _inner_global_reply(self, payload: bytes) -> None:
+        if not self._inner_order:
+            raise ProtocolViolation("reply to no request")
+        grants = self._inner_order.popleft()
+        if grants is None:
+            self._emit(actions.KeepaliveAnswered(payload))
+            return
+        if payload[0] == Message.REQUEST_SUCCESS:
+            self._grants |= grants
+        self._pass_global_reply(payload)
+
+    def _pass_global_reply(self, payload: bytes) -> None:
+        if not self._client_order or self._client_order[0] is not None:
+            raise ProtocolViolation("reply to no request")
+        self._client_order.popleft()
+        self._emit(actions.ToClient(payload))
+        self._send_ready_replies()
+
+    def _inner_open(self, payload: bytes) -> None:
+        kind, offset = messages.string(payload, 1)
+        number = messages.uint32(payload, offset)
+        if number in self._inner_opens:
+            raise ProtocolViolation("channel number in use")
+        allowed = policy.INNER_OPENS.get(kind, Grant.NONE) & self._grants
+        full = len(self.table) + len(self._inner_opens) >= self._limits.channels
+        if not allowed or full:
+            reason = OpenFailure.ADMINISTRATIVELY_PROHIBITED
+            refusal = messages.open_failure(number, reason, "not allowed")
+            self._emit(actions.ReplyToInner(refusal))
+            return
+        self._inner_opens[number] = True
+        self._emit(actions.ToClient(payload))
+
+    def _inner_channel(self, payload: bytes) -> None:
+        channel = self.table.of_inner(messages.uint32(payload, 1))
+        kind = payload[0]
+        if channel.stage is Stage.OPENING and kind == Message.OPEN_CONFIRMATION:
+            self._confirmed(channel, payload)
+        elif channel.stage is Stage.OPENING and kind == Message.OPEN_FAILURE:
+            self._open_failed(channel, payload)
+        elif channel.stage is not Stage.BOUND or kind in _OPEN_ANSWERS:
+            raise ProtocolViolation("packet on a channel that is not open")
+        elif kind in _REPLIES:
+            self._reply(channel, payload)
+        else:
+            if kind == Message.CLOSE:
+                self.table.closed_to_client(channel)
+            self._emit(actions.ToClient(payload))
+
+    def _reply(self, channel: Channel, payload: bytes) -> None:
+        if not channel.expected:
+            raise ProtocolViolation("reply to no request")
+        expected = channel.expected.popleft()
+        if payload[0] == Message.SUCCESS:
+            self._grants |= expected.grants
+        if not expected.swallow:
+            self._emit(actions.ToClient(payload))
+
+    def _confirmed(self, channel: Channel, payload: bytes) -> None:
+        inner = messages.uint32(payload, 5)
+        window = messages.uint32(payload, 9)
+        packet = messages.uint32(payload, 13)
+        self.table.bind(channel, inner)
+        self._retried = False
+        if not channel.is_session:
+            self._emit(actions.ToClient(payload))
+            return
+        if packet < messages.DATA_PACKET:
+            raise ProtocolViolation("packet size below what the client was promised")
+        self._emit(actions.ToClient(messages.window_adjust(channel.client, window)))
+        self._grants |= self._sessions.replay(channel)
+
+    def _open_failed(self, channel: Channel, payload: bytes) -> None:
+        if channel.is_session:
+            text = messages.string(payload, 9)[0].decode("utf-8", "replace")
+            self._sessions.refuse(channel, text)
+        else:
+            self.table.remove(channel)
+            self._emit(actions.ToClient(payload))
+
+    # ---------------------------------------------------------------------------------- events
+
+    def inner_bound(self, *, display: int | None = None, keepalives: int = 0) -> list[Action]:
+        """An inner connection to the desktop with that display is there, with so many keepalives
+        of the door's unanswered.
+        """
+        self._inner = Inner.BOUND
+        self._displays.add(display)
+        self._inner_order.extend([None] * keepalives)
+        self._sessions.progress = None
+        self._flush()
+        return self._done()
+
+    def progress(self, sentence: str) -> list[Action]:
+        """The desktop is not ready yet: tell whoever looks at an interactive shell."""
+        self._sessions.tell_progress(sentence)
+        return self._done()
+
+    def inner_unbindable(self, sentence: str) -> list[Action]:
+        """There is no desktop to be had."""
+        self._inner = Inner.ABSENT
+        self._sessions.progress = None
+        waiting, self._waiting = self._waiting, []
+        self._waiting_size = 0
+        for payload in waiting:
+            self._fail_waiting(payload, sentence)
+        for channel in self._sessions.waiting():
+            self._sessions.refuse(channel, sentence)
+        return self._done()
+
+    def _fail_waiting(self, payload: bytes, sentence: str) -> None:
+        if payload[0] == Message.OPEN:
+            _, offset = messages.string(payload, 1)
+            channel = self.table.of_inner(messages.uint32(payload, offset))
+            self._fail_open(channel, sentence)
+            return
+        _, offset = messages.string(payload, 1)
+        if messages.boolean(payload, offset):
+            self._pass_global_reply(messages.global_reply(granted=False))
+
+    def _fail_open(self, channel: Channel, sentence: str) -> None:
+        self.table.remove(channel)
+        reason = OpenFailure.CONNECT_FAILED
+        refusal = messages.open_failure(channel.client, reason, sentence)
+        self._emit(actions.ReplyToClient(refusal))
+
+    def inner_lost(self, sentence: str) -> list[Action]:
+        """The inner connection is gone; all that it sent was passed on."""
+        live = [channel for channel in self.table if channel.stage in _LIVE]
+        bound = [channel for channel in live if channel.stage is Stage.BOUND]
+        forwarding = bool(self._grants & (Grant.TCP | Grant.STREAMLOCAL) or self._client_order)
+        self._loss = f"desk: {sentence}"
+        self._inner_opens = dict.fromkeys(self._inner_opens, False)
+        self._forget_inner()
+        if any(channel.pty for channel in bound) or (not live and forwarding):
+            self._emit(actions.Disconnect(self._loss))
+            return self._done()
+        for channel in live:
+            self._abandon(channel, sentence)
+        while self._client_order:
+            self._pass_global_reply(messages.global_reply(granted=False))
+        if bound:
+            self._emit(actions.ArmOrphaned())
+        self._retried = True
+        self._rebind_when_drained()
+        return self._done()
+
+    def _forget_inner(self) -> None:
+        self._inner = Inner.ABSENT
+        self._inner_order.clear()
+        self._grants = Grant.NONE
+        self.table.unroute()
+
+    def _abandon(self, channel: Channel, sentence: str) -> None:
+        """A channel that the lost inner served, or was about to."""
+        match channel.stage:
+            case Stage.BOUND:
+                self._orphan(channel)
+            case Stage.OPENING if not channel.is_session:
+                self._fail_open(channel, sentence)
+            case Stage.OPENING if not self._retried:
+                self._sessions.wait_again(channel)
+            case _:
+                self._sessions.refuse(channel, sentence)
+
+    def _orphan(self, channel: Channel) -> None:
+        """End it in order, so that the client drains what it got before it hears the sentence."""
+        was_closed = channel.closed_to_client
+        channel.stage = Stage.ORPHANED
+        if was_closed:
+            return
+        if channel.is_session:
+            self._emit(actions.ReplyToClient(messages.eof(channel.client)))
+            ended = messages.exit_signal(channel.client, b"KILL", self._loss)
+            self._emit(actions.ReplyToClient(ended))
+        self._emit(actions.ReplyToClient(messages.close(channel.client)))
+        self.table.closed_to_client(channel)
+
+    def orphaned_due(self) -> list[Action]:
+        """The client had its time to end the channels of a lost desktop."""
+        if self._inner is Inner.ABSENT:
+            self._emit(actions.Disconnect(self._loss))
+        return self._done()
+
+    def optimistic_due(self) -> list[Action]:
+        """A client that was silent for so long waits for replies: give them."""
+        self._sessions.reply_optimistically()
+        return self._done()
+
+    def word_answered(self, number: int, stdout: str, stderr: str, status: int) -> list[Action]:
+        """The broker answered the word of the channel."""
+        channel = self.table.of_door(number)
+        if channel is not None and channel.stage is Stage.ANSWERED:
+            self._sessions.answer(channel, stdout, stderr, status)
+        return self._done()
+
+    # -------------------------------------------------------------------------------- pressure
+
+    def _balance(self) -> None:
+        """Stop or resume the client's reading by how much waits for the inner."""
+        limits = self._limits
+        queued, size = self._sessions.load()
+        full = (
+            len(self._waiting) + queued > limits.waiting_packets
+            or self._waiting_size + size > limits.waiting_bytes
+            or len(self._client_order) > limits.global_replies
+        )
+        if full != self._held:
+            self._held = full
+            self._emit(actions.Hold() if full else actions.Release())
+
+
+_OPEN_ANSWERS = frozenset({Message.OPEN_CONFIRMATION, Message.OPEN_FAILURE})
+_REPLIES = frozenset({Message.SUCCESS, Message.FAILURE})
+_LIVE = frozenset({Stage.RESOLVING, Stage.WAITING, Stage.OPENING, Stage.BOUND})
+
+
+def _other_desktop(display: int | None) -> str:
+    return (
+        f"this connection is in another of your desktops, and display :{display} needs one of "
+        "its own: connect again without sharing (OpenSSH: ssh -S none)."
+    )
