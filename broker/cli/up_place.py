@@ -11,6 +11,7 @@ from pathlib import Path
 
 from broker.core.errors import BadRequest, StateUnusable
 from broker.core.model import RESERVED_USERS, shown, user_name
+from broker.system.state import prepare as prepare_state
 
 #: The account of a caller whose own name cannot be a user.
 FALLBACK_USER = "operator"
@@ -133,22 +134,16 @@ def prepare(place: Place) -> None:
             " set STATE to one of letters, digits, spaces and . _ - + @ , = ~ alone."
         )
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = {entry.name for entry in state.iterdir()}
-        if names and not names & {"desk.yaml", "desk.db", "up.json"}:
-            raise StateUnusable(
-                public=f"{state}: this directory holds other things;"
-                " set STATE to an empty or a new one."
-            )
-        if state.stat().st_uid != os.geteuid():
-            raise StateUnusable(
-                public=f"{state}: this state is another user's; run make as that user, or set STATE."
-            )
-        state.chmod(0o700)
+        names = {entry.name for entry in state.iterdir()} if state.exists() else set()
     except OSError as error:
         raise StateUnusable(
             public=f"{state}: {error.strerror}; set STATE to another directory."
         ) from error
+    if names and not names & {"desk.yaml", "desk.db", "up.json"}:
+        raise StateUnusable(
+            public=f"{state}: this directory holds other things; set STATE to an empty or a new one."
+        )
+    prepare_state(state)
 
 
 def give(path: Path, content: str, *, mode: int, caller: Caller) -> None:

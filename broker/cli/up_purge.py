@@ -36,12 +36,15 @@ STATE_FILES = (
     "gateway.sock",
     "ssh_host_key",
     "ssh_host_key.pub",
+    "ssh_host_key.new",
     "deskd.log",
     "deskd.log.1",
     "id_ed25519",
     "id_ed25519.pub",
     "known_hosts",
     up_memory.NAME,
+    ".up.json.new",
+    ".desk.yaml.new",
 )
 STATE_DIRECTORIES = ("sessions",)
 REACH_FILES = ("id_ed25519", "id_ed25519.pub", "known_hosts")
