@@ -29,20 +29,14 @@ if TYPE_CHECKING:
     from broker.core.pools import Pool, Pools
     from broker.db.transaction import Transaction
 
-#: What a session holds while it lives.
-SESSION_KINDS = (LeaseKind.PORT, LeaseKind.DISPLAY, LeaseKind.ADDRESS)
 
-
-def pool_of(pools: Pools, kind: LeaseKind) -> Pool:
-    match kind:
-        case LeaseKind.PORT:
-            return pools.ports
-        case LeaseKind.DISPLAY:
-            return pools.displays
-        case LeaseKind.ADDRESS:
-            return pools.addresses
-        case LeaseKind.UID:
-            return pools.uids
+def session_pools(pools: Pools) -> dict[LeaseKind, Pool]:
+    """What a session holds one number of each while it lives."""
+    return {
+        LeaseKind.PORT: pools.ports,
+        LeaseKind.DISPLAY: pools.displays,
+        LeaseKind.ADDRESS: pools.addresses,
+    }
 
 
 async def hold_pools(tx: Transaction) -> None:
@@ -123,12 +117,15 @@ async def record_uid(tx: Transaction, *, host: str, uid: int, desktop_id: Deskto
 
 
 async def put_aside(
-    tx: Transaction, *, host: str, kind: LeaseKind, number: int, until: datetime
+    tx: Transaction, session_id: SessionId, *, kind: LeaseKind, until: datetime
 ) -> None:
-    """End the lease of a number that a stranger holds, and lease it to nobody until then."""
-    await tx.connection.execute(
-        delete(lease).where(lease.c.host == host, lease.c.kind == kind, lease.c.number == number)
+    """Take from a session the number that a stranger holds, and lease it to nobody until then."""
+    gone = await tx.connection.execute(
+        delete(lease)
+        .where(lease.c.session_id == session_id, lease.c.kind == kind)
+        .returning(lease.c.host, lease.c.number)
     )
+    host, number = gone.one()
     await tx.connection.execute(
         insert(set_aside).values(host=host, kind=kind, number=number, until=until)
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from broker.core.pools import Pools
     from broker.db.transaction import Transaction
 
-_PORT, _DISPLAY, _ADDRESS = (lease.alias(kind.value) for kind in leases.SESSION_KINDS)
+_PORT, _DISPLAY, _ADDRESS = (lease.alias(name) for name in ("port", "display", "address"))
 
 
 async def begin_session(
@@ -57,7 +57,7 @@ async def begin_session(
     await leases.hold_pools(tx)
     numbers = await leases.take(
         tx,
-        {kind: leases.pool_of(pools, kind) for kind in leases.SESSION_KINDS},
+        leases.session_pools(pools),
         host=host,
         session_id=session_id,
         desktop_id=desktop_id,
@@ -85,17 +85,11 @@ async def replace_lease(
 ) -> Session:
     """Set a starting session's number aside and lease the next one to it."""
     before = await _touch(tx, session_id)
-    held = {
-        LeaseKind.PORT: before.port,
-        LeaseKind.ADDRESS: None if before.address is None else int(IPv4Address(before.address)),
-    }[kind]
-    if held is None:
-        raise StaleState(f"session {session_id} holds no {kind}")
     await leases.hold_pools(tx)
-    await leases.put_aside(tx, host=before.host, kind=kind, number=held, until=until)
+    await leases.put_aside(tx, session_id, kind=kind, until=until)
     numbers = await leases.take(
         tx,
-        {kind: leases.pool_of(pools, kind)},
+        {kind: leases.session_pools(pools)[kind]},
         host=before.host,
         session_id=session_id,
         desktop_id=before.desktop_id,
@@ -218,9 +212,9 @@ def _held(held: Session) -> dict[str, str | int | None]:
 
 def _sessions() -> Select[*tuple[Any, ...]]:
     joined: FromClause = session
-    for kind, table in zip(leases.SESSION_KINDS, (_PORT, _DISPLAY, _ADDRESS), strict=True):
+    for held in (_PORT, _DISPLAY, _ADDRESS):
         joined = joined.outerjoin(
-            table, (table.c.session_id == session.c.id) & (table.c.kind == kind)
+            held, (held.c.session_id == session.c.id) & (held.c.kind == LeaseKind(held.name))
         )
     return select(
         session,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.core import lifecycle
 from broker.core.errors import AlreadyLive, Conflict
+from broker.core.interfaces import Store
 from broker.core.model import LeaseKind, shown
 from broker.db import accounts, audit, desktops, leases, sessions
 from broker.db.tables import session_live, user_key, user_name
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from broker.db.transaction import Transaction
 
 
-class SqlStore:
+class SqlStore(Store):
     """The state, in whatever database the engine opens."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
