@@ -21,7 +21,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import asyncssh
 
@@ -149,7 +149,7 @@ class Server:
         for thread in self._threads:
             thread.join(5)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -205,7 +205,9 @@ class Relay(Server):
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         dice = random.Random(self.chop)
         with contextlib.suppress(OSError):
-            while data := source.recv(65536 if self.chop is None else dice.choice((1, 7, 300, 5000, 70000))):
+            while data := source.recv(
+                65536 if self.chop is None else dice.choice((1, 7, 300, 5000, 70000))
+            ):
                 if self.chop is None:
                     sink.sendall(data)
                     continue
@@ -295,7 +297,11 @@ class Terminal:
         self.master, slave = os.openpty()
         self.resize(rows, columns)
         self.process = subprocess.Popen(
-            ["setsid", "-c", *argv], stdin=slave, stdout=slave, stderr=slave, env=environment(TERM="xterm")
+            ["setsid", "-c", *argv],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment(TERM="xterm"),
         )
         os.close(slave)
         self.seen = b""
@@ -348,7 +354,7 @@ class Terminal:
         self.process.wait(5)
         os.close(self.master)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -364,11 +370,12 @@ def _path() -> str:
     return os.pathsep.join([root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(":")
 
 
-
 class DoorProcess:
     """A door in a process of its own, with its gateway under our orders."""
 
-    def __init__(self, inner: InnerSshd, *, fast: bool, limits: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, inner: InnerSshd, *, fast: bool, limits: dict[str, Any] | None = None
+    ) -> None:
         self.inner = inner
         self.fast = fast
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -479,7 +486,9 @@ class Person:
         self.inner = door.inner
         self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir="/tmp"))
         self.env = environment()
-        self.keys = [asyncssh.generate_private_key("ssh-ed25519", comment=name) for _ in range(keys)]
+        self.keys = [
+            asyncssh.generate_private_key("ssh-ed25519", comment=name) for _ in range(keys)
+        ]
         self.key_file = self.folder / "id"
         self.key_file.touch(0o600)
         self.key_file.write_bytes(self.keys[0].export_private_key())
@@ -544,7 +553,9 @@ class Person:
         return Terminal([*self.argv, *_placed(arguments or ("-tt",))], **size)
 
     @contextlib.contextmanager
-    def forwarding(self, *options: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    def forwarding(
+        self, *options: str, port: int | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """`ssh -N OPTIONS desk`, with the port listening."""
         process = self.start("-o", "ExitOnForwardFailure=yes", "-N", *options)
         try:
@@ -561,7 +572,9 @@ class Person:
     def calls(self, *kinds: str) -> list[dict[str, Any]]:
         """What the gateway was asked about this person."""
         calls = self.door.do("calls")
-        mine = {call["id"] for call in calls if call["call"] == "attached" and call["user"] == self.name}
+        mine = {
+            call["id"] for call in calls if call["call"] == "attached" and call["user"] == self.name
+        }
         return [
             call
             for call in calls
@@ -579,12 +592,15 @@ class Person:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+_WITH_VALUE = frozenset(f"-{letter}" for letter in "bcDEeFIiJLlmOopQRSWw")
+"""The options of ssh that take a value."""
+
+
 def _placed(arguments: tuple[str, ...]) -> list[str]:
     """The host put between the options and the command."""
-    takes_value = set("-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w".split())
     at = 0
     while at < len(arguments) and arguments[at].startswith("-"):
-        at += 2 if arguments[at] in takes_value else 1
+        at += 2 if arguments[at] in _WITH_VALUE else 1
     return [*arguments[:at], "desk", *arguments[at:]]
 
 

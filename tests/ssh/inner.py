@@ -86,6 +86,7 @@ class InnerSshd:
         self.home = self.base / "home"
         self.home.mkdir()
         os.chown(self.home, UID, UID)
+        (self.home / ".inputrc").write_text("set enable-bracketed-paste off\n")
         self.shared = self.base / "shared"
         self.shared.mkdir()
         self.shared.chmod(0o777)
