@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError
 from docker.errors import NotFound as Absent
 
-from broker.core.errors import Conflict, EngineUnavailable, ImageMissing, NotFound
+from broker.core.errors import Conflict, EngineUnavailable, NotFound
 from broker.core.spec import LABEL_INSTANCE, LABEL_SPEC
 from broker.engine.executor import status, text_of
 from broker.engine.facts import (
@@ -22,6 +22,7 @@ from broker.engine.facts import (
     labels_of,
     shown_log,
     start_refusal,
+    whole,
 )
 from broker.engine.hostconfig import dropped
 
@@ -108,8 +109,6 @@ class Containers:
         """None when the name is taken."""
         try:
             made = self._link.create(config, spec.name)
-        except ImageNotFound as error:
-            raise ImageMissing(f"image {spec.image!r} is not on the engine's host") from error
         except APIError as error:
             if status(error) == 409 and "already in use" in text_of(error):
                 return None
@@ -173,7 +172,7 @@ class Containers:
 
     def _find(self, name: str) -> Json | None:
         try:
-            reply: Json = self._link.client.inspect_container(name)
+            reply = whole(self._link.client.inspect_container(name))
         except Absent:
             return None
         # The engine also takes an id's beginning for a name.

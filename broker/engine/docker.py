@@ -6,7 +6,7 @@ from functools import partial
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError
 
 from broker.core.errors import ImageMissing, NotFound
 from broker.core.interfaces import EngineInfo
@@ -118,8 +118,6 @@ class DockerEngine:
     def _image_id(self, reference: str) -> str:
         try:
             return str(self._link.image(reference)["Id"])
-        except ImageNotFound as error:
-            raise ImageMissing(f"image {reference!r} is not on the engine's host") from error
         except APIError as error:
             if status(error) == 400:
                 raise ImageMissing(f"{reference!r} cannot name an image") from error

@@ -76,13 +76,14 @@ class Calls:
         if waited:
             await asyncio.wait(waited, timeout=grace)
         abort()
-        self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*waited, return_exceptions=True)
         self._pool.shutdown(wait=True)
 
     def _call(self, what: str, deadline: float, work: Callable[[], _T]) -> _T:
         self.deadline.at = deadline
         try:
+            if self.closing.is_set():
+                raise EngineUnavailable(f"{what}: the connection to the engine is closed")
             if self.deadline.passed:
                 raise EngineUnavailable(f"{what}: waited too long for its turn")
             with translated(what):

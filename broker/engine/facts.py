@@ -26,10 +26,21 @@ _FIRST_WITHOUT_VSOCK = 23
 _TAIL_BYTES = 8192
 
 
+def whole(reply: Json | None) -> Json:
+    """The reply of an inspect; none at all is a broken answer, and not an absent thing."""
+    if reply is None:
+        raise TypeError("the engine answered nothing")
+    return reply
+
+
 def labels_of(reply: Json) -> dict[str, str]:
-    """The labels in an inspect's or a list's reply, of a container, network or volume."""
+    """The labels in an inspect's or a list's reply, of a container, network or volume.
+
+    Something without a place for labels is no such reply: taken for one it would read as somebody
+    else's, and so as absent.
+    """
     holder = reply.get("Config", reply)
-    return dict(holder.get("Labels") or {})
+    return dict(holder["Labels"] or {})
 
 
 def is_of(instance: str, reply: Json) -> bool:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 
-from broker.core.errors import Conflict, EngineUnavailable, ImageMissing
+from broker.core.errors import Conflict, EngineUnavailable
 from broker.core.spec import LABEL_DESKTOP, LABEL_INSTANCE
 from broker.engine.executor import status
-from broker.engine.facts import LABEL_HELPER, is_of, shown_log
+from broker.engine.facts import LABEL_HELPER, is_of, shown_log, whole
 from broker.engine.hostconfig import HOME, LOG_CONFIG, NO_NEW_PRIVILEGES
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Homes:
                 return
             if found is None and self._owned.pop(volume, None) is not None:
                 _log.warning("home volume vanished", volume=volume, desktop=desktop_id)
-            self._require(image)
+            # Before the volume is made: an empty one without its helper would stay behind.
+            self._link.image(image)
             if found is None:
                 self._make(volume, desktop_id)
             self._give(volume, desktop_id, image, uid)
@@ -83,7 +84,7 @@ class Homes:
     def find(self, volume: str) -> Json | None:
         """The volume, if it is there. Raises `Conflict` when it is somebody else's."""
         try:
-            reply: Json = self._link.client.inspect_volume(volume)
+            reply = whole(self._link.client.inspect_volume(volume))
         except NotFound:
             return None
         return self._ours(reply)
@@ -92,12 +93,6 @@ class Homes:
         if not is_of(self._instance, reply):
             raise Conflict(f"the engine's volume {reply['Name']!r} belongs to somebody else")
         return reply
-
-    def _require(self, image: str) -> None:
-        try:
-            self._link.image(image)
-        except ImageNotFound as error:
-            raise ImageMissing(f"image {image!r} is not on the engine's host") from error
 
     def _make(self, volume: str, desktop_id: str) -> None:
         labels = {LABEL_INSTANCE: self._instance, LABEL_DESKTOP: desktop_id}

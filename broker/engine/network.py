@@ -12,7 +12,7 @@ from docker.types import IPAMConfig, IPAMPool
 from broker.core.errors import Conflict
 from broker.core.spec import LABEL_INSTANCE
 from broker.engine.executor import said, text_of
-from broker.engine.facts import is_of
+from broker.engine.facts import is_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,10 +58,9 @@ class Networks:
 
     def _find(self, name: str) -> Json | None:
         try:
-            reply: Json = self._link.client.inspect_network(name)
+            return whole(self._link.client.inspect_network(name))
         except NotFound:
             return None
-        return reply
 
     def _create(self, name: str, bridge: str, subnet: IPv4Network) -> Json:
         try:
@@ -77,8 +76,7 @@ class Networks:
             if any(word in text_of(error) for word in _TAKEN):
                 raise Conflict(f"network {name!r} on {subnet}: {said(error)}") from error
             raise
-        reply: Json = self._link.client.inspect_network(name)
-        return reply
+        return whole(self._link.client.inspect_network(name))
 
 
 def bridge_options(bridge: str, mtu: int | None) -> dict[str, str]:

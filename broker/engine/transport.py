@@ -5,18 +5,22 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from docker.errors import ImageNotFound
 from docker.transport.unixconn import (
     UnixHTTPAdapter,
     UnixHTTPConnection,
     UnixHTTPConnectionPool,
 )
 
-from broker.core.errors import ConfigError, EngineUnavailable
+from broker.core.errors import ConfigError, EngineUnavailable, ImageMissing
 from docker import APIClient
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import requests
 
     from broker.engine.executor import Deadline
@@ -54,15 +58,19 @@ class Link:
         return self._client
 
     def image(self, reference: str) -> Json:
-        # The SDK's types do not know these two.
+        """Raises `ImageMissing`."""
+        # The SDK's types do not know this method and the next one's.
         client: Any = self.client
-        reply: Json = client.inspect_image(reference)
-        return reply
+        with _present(reference):
+            reply: Json = client.inspect_image(reference)
+            return reply
 
     def create(self, config: Json, name: str) -> Json:
+        """Make a container. Raises `ImageMissing`."""
         client: Any = self.client
-        reply: Json = client.create_container_from_config(config, name)
-        return reply
+        with _present(config["Image"]):
+            reply: Json = client.create_container_from_config(config, name)
+            return reply
 
     def abort(self) -> None:
         """Cut off what is under way, and let no new connection be made."""
@@ -77,6 +85,14 @@ class Link:
         client.trust_env = False
         client.mount("http+docker://", self._adapter)
         return client
+
+
+@contextmanager
+def _present(image: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageNotFound as error:
+        raise ImageMissing(f"image {image!r} is not on the engine's host") from error
 
 
 class _Adapter(UnixHTTPAdapter):

@@ -1,0 +1,107 @@
+"""The knobs of the engine in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.core.errors import Conflict, EngineUnavailable, NotFound
+from broker.core.interfaces import ContainerState
+from broker.core.model import InstanceId
+from broker.core.spec import bridge_name
+from broker.engine.fake import FakeEngine
+from tests.contract.engines import Specs, desktop_of
+
+INSTANCE = InstanceId("0" * 16)
+
+
+@pytest.fixture
+def engine():
+    return FakeEngine(INSTANCE)
+
+
+@pytest.fixture
+async def spec(engine, tmp_path):
+    specs = Specs(INSTANCE, "desk:latest", tmp_path)
+    spec = specs.make()
+    await engine.ensure_network(spec.network, bridge=bridge_name(INSTANCE), subnet=specs.subnet)
+    await engine.ensure_home(
+        spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, uid=spec.uid
+    )
+    return spec
+
+
+async def test_down_means_that_nothing_answers_until_it_is_up(engine, spec):
+    await engine.create(spec)
+    engine.down = True
+    with pytest.raises(EngineUnavailable):
+        await engine.containers()
+    engine.down = False
+    assert len(await engine.containers()) == 1
+
+
+async def test_a_failure_comes_once_and_before_the_effect(engine, spec):
+    engine.fail_next("create", EngineUnavailable("no"))
+    with pytest.raises(EngineUnavailable):
+        await engine.create(spec)
+    assert await engine.containers() == []
+    await engine.create(spec)
+
+
+async def test_failures_wait_in_line(engine, spec):
+    engine.fail_next("create", EngineUnavailable("first"), after_effect=True)
+    engine.fail_next("create", NotFound("second"))
+    for error in (EngineUnavailable, NotFound):
+        with pytest.raises(error):
+            await engine.create(spec)
+    assert len(await engine.containers()) == 1
+
+
+@pytest.mark.parametrize(("hook", "made"), [("before", 0), ("after", 1)])
+async def test_a_caller_that_crashes_at_a_hook_left_nothing_or_everything(engine, spec, hook, made):
+    async def crash(method: str) -> None:
+        raise asyncio.CancelledError(method)
+
+    setattr(engine, hook, crash)
+    with pytest.raises(asyncio.CancelledError):
+        await engine.create(spec)
+    setattr(engine, hook, None)
+    assert len(await engine.containers()) == made
+    assert engine.calls[-2:] == ["create", "containers"]
+
+
+async def test_a_container_dies_by_the_memory_killer_and_freezes_and_wakes(engine, spec):
+    await engine.create(spec)
+    await engine.start(spec.name)
+    engine.pause(spec.name)
+    assert (await engine.inspect(spec.name)).state is ContainerState.PAUSED
+    engine.unpause(spec.name)
+    engine.kill(spec.name, oom_killed=True)
+    seen = await engine.inspect(spec.name)
+    assert (seen.state, seen.exit_code, seen.oom_killed) == (ContainerState.EXITED, 137, True)
+
+
+async def test_a_log_has_its_last_lines(engine, spec):
+    await engine.create(spec)
+    engine.say(spec.name, "one\ntwo\n")
+    engine.say(spec.name, "three\n")
+    assert await engine.tail(spec.name, lines=2) == "two\nthree\n"
+
+
+async def test_a_subnet_held_by_somebody_else_is_a_conflict(engine):
+    engine.held_subnets.add("10.213.0.0/16")
+    with pytest.raises(Conflict):
+        await engine.ensure_network("desk-1", bridge="desk1", subnet="10.213.4.0/22")
+
+
+async def test_warnings_are_what_a_test_says(engine):
+    engine.warnings = ("The engine cannot count.",)
+    assert (await engine.ping()).warnings == engine.warnings
+
+
+async def test_a_home_of_another_uid_changes_hands(engine, spec):
+    await engine.ensure_home(
+        spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, uid=spec.uid + 1
+    )
+    assert engine.volumes[spec.home_volume].uid == spec.uid + 1
