@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 UV='uv>=0.9,<1'
 CLIENTS='openssh-client openssh-server openssh-sftp-server rsync git sshpass curl xvfb xauth
-  x11-utils x11-apps xpra dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
+  x11-utils x11-apps xpra python3-gi-cairo dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -37,10 +37,10 @@ installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx
 known() { apt-cache policy "$1" 2>/dev/null | grep 'Candidate:' | grep -qv '(none)'; }
 
 apt_install() {
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >/dev/null
 }
 
-refresh() { as_root apt-get update -q >&2 || say 'the package lists could not be refreshed; going on with those at hand.'; }
+refresh() { as_root apt-get update -qq >&2 || say 'the package lists could not be refreshed; going on with those at hand.'; }
 
 # install_missing WHY PACKAGE...: what is missing; a package that this release lacks is told and left out.
 install_missing() {

@@ -9,7 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,8 @@ def bring_up(place: Place) -> None:
     up_place.prepare(place)
     with only_one(place):
         memory = up_memory.read(place)
-        demand_ports(place)
+        with not_left_empty(place):
+            demand_ports(place)
         engine = find_engine(place)
         text, memory = settle(place, engine, memory)
         config = up_config.checked(text, place)
@@ -72,6 +73,17 @@ def only_one(place: Place) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def not_left_empty(place: Place) -> Iterator[None]:
+    """A refusal leaves no new directory behind."""
+    try:
+        yield
+    except DeskError:
+        with suppress(OSError):
+            place.state.rmdir()
+        raise
 
 
 def demand_ports(place: Place) -> None:

@@ -148,6 +148,7 @@ def remove_files(place: Place, memory: Memory) -> list[Path]:
     """
     for reach in memory.reach:
         _remove_known(Path(reach), REACH_FILES)
+        _remove_known(Path(reach).parent, ())
     for name in STATE_DIRECTORIES:
         if not (place.state / name).is_symlink():
             shutil.rmtree(place.state / name, ignore_errors=True)

@@ -248,7 +248,7 @@ def test_a_port_in_use_stops_before_anything_long(place, monkeypatch):
         done = CliRunner().invoke(up.main, arguments)
     assert done.exit_code == 1
     assert f"Port {port} is in use" in done.stderr
-    assert not list(place.state.iterdir())
+    assert not place.state.exists()
 
 
 def test_two_makes_on_one_state_do_not_meet(place):
@@ -541,14 +541,14 @@ def test_a_damaged_database_removes_nothing(place):
 
 
 def test_purge_leaves_what_desk_did_not_make(place, tmp_path):
-    reach = tmp_path / "reach"
+    reach = tmp_path / "desk/reach"
     for path in (place.config, place.state / "sessions/a/host_key", reach / "known_hosts"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (place.state / "thesis.tex").touch()
     left = up_purge.remove_files(place, up_memory.Memory(reach=(str(reach),)))
     assert left == [place.state / "thesis.tex"] == list(place.state.iterdir())
-    assert not reach.exists()
+    assert not reach.parent.exists()
 
 
 def test_purge_does_not_follow_a_link(place, tmp_path):
