@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from broker.core.errors import ImageMissing, NotFound
 from broker.core.interfaces import EngineInfo
 from broker.core.spec import LABEL_INSTANCE
 from broker.engine.containers import Containers
-from broker.engine.executor import Calls, status
+from broker.engine.executor import Calls, Deadline, status
 from broker.engine.facts import shortcomings
 from broker.engine.homes import Homes
 from broker.engine.hostconfig import container_config
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 _LOOK = 10.0
 _DEED = 60.0
 
-#: Calls at once, and calls that wait for their turn.
-_THREADS = 12
+#: Calls at once: looks have threads of their own, or they would time out behind slow deeds.
+_LOOKING = 4
+_DOING = 12
+
+#: Calls that wait for their turn.
 _WAITING = 500
 
 #: How long `close` lets calls come to their end.
@@ -46,63 +50,66 @@ class DockerEngine:
 
     def __init__(self, instance: str, *, base_url: str, close_grace: float = _CLOSE_GRACE) -> None:
         self._instance = instance
-        self._calls = Calls(threads=_THREADS, waiting=_WAITING)
-        self._link = Link(base_url, deadline=self._calls.deadline, connections=_THREADS)
+        deadline = Deadline()
+        self._looks = Calls(threads=_LOOKING, waiting=_WAITING, deadline=deadline)
+        self._deeds = Calls(threads=_DOING, waiting=_WAITING, deadline=deadline)
+        self._link = Link(base_url, deadline=deadline, connections=_LOOKING + _DOING)
         self._close_grace = close_grace
         self._networks = Networks(instance, self._link)
         self._homes = Homes(instance, self._link)
-        self._containers = Containers(instance, self._link, self._calls)
+        self._containers = Containers(instance, self._link, self._deeds)
 
     async def ping(self) -> EngineInfo:
-        return await self._calls.run("ping", _LOOK, self._ping)
+        return await self._looks.run("ping", _LOOK, self._ping)
 
     async def image_id(self, reference: str) -> str:
-        return await self._calls.run("image", _LOOK, partial(self._image_id, reference))
+        return await self._looks.run("image", _LOOK, partial(self._image_id, reference))
 
     async def ensure_network(self, name: str, *, bridge: str, subnet: str) -> str:
         network = IPv4Network(subnet)
         ensure = partial(self._networks.ensure, name, bridge=bridge, subnet=network)
-        return await self._calls.run("network", _DEED, ensure)
+        return await self._deeds.run("network", _DEED, ensure)
 
     async def remove_network(self, name: str) -> None:
         remove = partial(self._networks.remove, name)
-        await self._calls.run("network removal", _DEED, remove)
+        await self._deeds.run("network removal", _DEED, remove)
 
     async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         ensure = partial(self._homes.ensure, volume, desktop_id=desktop_id, image=image, uid=uid)
-        await self._calls.run("home", _DEED, ensure)
+        await self._deeds.run("home", _DEED, ensure)
 
     async def remove_home(self, volume: str) -> None:
-        await self._calls.run("home removal", _DEED, partial(self._homes.remove, volume))
+        await self._deeds.run("home removal", _DEED, partial(self._homes.remove, volume))
 
     async def homes(self) -> Sequence[str]:
-        return await self._calls.run("homes", _LOOK, self._homes.names)
+        return await self._looks.run("homes", _LOOK, self._homes.names)
 
     async def create(self, spec: ContainerSpec) -> Container:
         if dict(spec.labels).get(LABEL_INSTANCE) != self._instance:
             raise ValueError(f"container {spec.name!r} is labelled as another instance's")
         create = partial(self._create, spec, container_config(spec))
-        return await self._calls.run("create", _DEED, create)
+        return await self._deeds.run("create", _DEED, create)
 
     async def start(self, name: str) -> Container:
-        return await self._calls.run("start", _DEED, partial(self._containers.start, name))
+        return await self._deeds.run("start", _DEED, partial(self._containers.start, name))
 
     async def remove(self, name: str, *, grace: float = 5.0) -> None:
         remove = partial(self._containers.remove, name, grace=grace)
-        await self._calls.run("remove", _DEED + grace, remove)
+        await self._deeds.run("remove", _DEED + grace, remove)
 
     async def inspect(self, name: str) -> Container | None:
-        return await self._calls.run("inspect", _LOOK, partial(self._containers.inspect, name))
+        return await self._looks.run("inspect", _LOOK, partial(self._containers.inspect, name))
 
     async def containers(self) -> Sequence[Container]:
-        return await self._calls.run("list", _LOOK, self._containers.all)
+        return await self._looks.run("list", _LOOK, self._containers.all)
 
     async def tail(self, name: str, *, lines: int = 20) -> str:
         tail = partial(self._containers.tail, name, lines=lines)
-        return await self._calls.run("log", _LOOK, tail)
+        return await self._looks.run("log", _LOOK, tail)
 
     async def close(self) -> None:
-        await self._calls.close(grace=self._close_grace, abort=self._link.abort)
+        end = partial(Calls.close, grace=self._close_grace, abort=self._link.abort)
+        await asyncio.gather(end(self._looks), end(self._deeds))
         self._link.close()
 
     def _ping(self) -> EngineInfo:

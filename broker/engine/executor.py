@@ -47,8 +47,8 @@ class Calls:
     so does a call that never got its turn; the latter is then not made at all.
     """
 
-    def __init__(self, *, threads: int, waiting: int) -> None:
-        self.deadline = Deadline()
+    def __init__(self, *, threads: int, waiting: int, deadline: Deadline | None = None) -> None:
+        self.deadline = deadline or Deadline()
         self.closing = threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="engine")
         self._bound = threads + waiting

@@ -23,6 +23,8 @@ _STATES = {
     "paused": ContainerState.PAUSED,
 }
 _FIRST_WITHOUT_VSOCK = 23
+#: From here on the engine calls that filter off or says nothing, and turns it on when it needs it.
+_FIRST_SILENT_ON_BRIDGES = 28
 _TAIL_BYTES = 8192
 
 
@@ -138,9 +140,16 @@ def shortcomings(info: Json) -> Iterator[str]:
         yield "The engine filters no system calls (seccomp is off)."
     if "local" not in ((info.get("Plugins") or {}).get("Log") or ()):
         yield "The engine has no log driver 'local': containers cannot be made."
-    major = re.match(r"\d+", str(info.get("ServerVersion", "")))
-    if major and int(major[0]) < _FIRST_WITHOUT_VSOCK:
+    version = _major(info)
+    if version < _FIRST_SILENT_ON_BRIDGES and not info.get("BridgeNfIptables"):
+        yield "The sysctl net.bridge.bridge-nf-call-iptables is 0: the engine cannot keep desktops apart."
+    if version < _FIRST_WITHOUT_VSOCK:
         yield "This engine lets containers open vsock sockets; versions from 23.0 on do not."
+
+
+def _major(info: Json) -> int:
+    match = re.match(r"\d+", str(info["ServerVersion"]))
+    return int(match[0]) if match else 0
 
 
 _NEEDED = (
@@ -149,10 +158,6 @@ _NEEDED = (
     ("CpuCfsQuota", "The engine cannot limit a container's share of the CPUs."),
     ("PidsLimit", "The engine cannot limit a container's number of processes."),
     ("IPv4Forwarding", "The host does not forward IPv4: desktops have no network."),
-    (
-        "BridgeNfIptables",
-        "The sysctl net.bridge.bridge-nf-call-iptables is 0: the engine cannot keep desktops apart.",
-    ),
     (
         "LiveRestoreEnabled",
         "The engine's live-restore is off: all desktops end when the engine restarts.",

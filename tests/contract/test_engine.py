@@ -523,6 +523,19 @@ async def test_a_running_container_is_as_locked_down_as_its_spec_says(real: Real
 
 
 @pytest.mark.engine
+async def test_the_kernel_holds_the_limits(real: RealWorld):
+    spec = await running(real)
+    root = "/sys/fs/cgroup"
+    for new, old, limit in (
+        ("memory.max", "memory/memory.limit_in_bytes", spec.memory),
+        ("pids.max", "pids/pids.max", spec.pids),
+    ):
+        look = f"cat {root}/{new} 2>/dev/null || cat {root}/{old}"
+        assert int(real.run_in(spec.name, "sh", "-c", look)) == limit
+    assert "size=8192k" in real.run_in(spec.name, "cat", "/proc/mounts").split("/dev/shm")[1]
+
+
+@pytest.mark.engine
 async def test_the_engine_took_all_that_was_asked_for(real: RealWorld):
     spec = await running(real)
     taken = real.raw.inspect_container(spec.name)

@@ -122,6 +122,24 @@ async def test_an_engine_that_hangs_is_given_up(script, engine, monkeypatch):
     assert time.monotonic() - begun < 2
 
 
+async def test_looks_do_not_wait_behind_deeds(script, engine):
+    script.on("DELETE", None)
+    script.on("GET .*/containers/(desk-|f).*/json", reply(200, inspected()))
+    script.on("GET .*/containers/json", reply(200, []))
+
+    async def remove() -> None:
+        with pytest.raises(EngineUnavailable):
+            await engine.remove(NAME, grace=0)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(30):
+            group.create_task(remove())
+        while sum("DELETE" in line for line in script.requests) < 12:
+            await asyncio.sleep(0.005)
+        assert await engine.containers() == []
+        await engine.close()
+
+
 async def test_closing_cuts_off_what_hangs(script, engine):
     script.on("/containers", None)
 

@@ -88,6 +88,11 @@ def test_each_shortcoming_has_its_sentence(change, word):
     assert word in sentence
 
 
+def test_newer_engines_say_nothing_of_the_bridge_filter():
+    silent = HEALTHY | {"ServerVersion": "28.2.2", "BridgeNfIptables": False}
+    assert list(shortcomings(silent)) == []
+
+
 @pytest.mark.parametrize(
     ("status", "state"),
     [
