@@ -43,9 +43,13 @@ case "$flavour" in
 esac
 
 # Every file with its one mode bit that matters: a clone anywhere gives the same name.
-describe_sources() {
-  printf '%s\n' "$flavour" "${build_args[@]}"
-  (cd "$HERE" && find "${SOURCES[@]}" -type f ! -name '*.pyc' -print | LC_ALL=C sort | while read -r file; do
+name_of() {
+  local directory="$1"
+  printf 'desk-desktop:%s\n' "$({ printf '%s\n' "$flavour" "${build_args[@]}"; describe_files "$directory"; } | sha256sum | cut -c1-12)"
+}
+
+describe_files() {
+  (cd "$1" && find "${SOURCES[@]}" -type f ! -name '*.pyc' -print | LC_ALL=C sort | while read -r file; do
     if [ -x "$file" ]; then mode=755; else mode=644; fi
     printf '%s %s %s\n' "$mode" "$(sha256sum <"$file" | cut -c1-64)" "$file"
   done)
@@ -58,9 +62,13 @@ copy_sources() {
     install -D -m "$mode" "$file" "$context/$file"
   done)
   find "$context" -mindepth 1 -type d -exec chmod 755 {} +
+}
+
+add_authorities() {
+  local context="$1"
   # For a TLS proxy before the package index; they stay in the builder stage and out of the name.
   mkdir -p "$context/build-ca"
-  find "$LOCAL_AUTHORITIES" -maxdepth 1 -name '*.crt' -exec cp -L {} "$context/build-ca/" \; 2>/dev/null || true
+  find "$LOCAL_AUTHORITIES" -maxdepth 1 -name '*.crt' -exec install -m 644 -t "$context/build-ca" {} + 2>/dev/null || true
 }
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
@@ -115,7 +123,7 @@ build() {
   fi
 }
 
-reference="desk-desktop:$(describe_sources | sha256sum | cut -c1-12)"
+reference="$(name_of "$HERE")"
 if [ -n "$name_only" ]; then
   printf '%s\n' "$reference"
   exit 0
@@ -137,6 +145,8 @@ if ! has_image "$reference"; then
   say "building $reference ($flavour); this takes some minutes ..."
   provide_base "$work"
   copy_sources "$work/context"
+  [ "$(name_of "$work/context")" = "$reference" ] || die "the sources changed meanwhile: run this again."
+  add_authorities "$work/context"
   build "$work/context"
   say "built $reference in $SECONDS seconds."
 fi

@@ -1,6 +1,6 @@
 """Draw the wallpaper: run by hand when the picture is to change (needs numpy and pillow).
 
-    python docker/wallpaper.py docker/rootfs/usr/share/backgrounds/desk.jpg
+The one argument is where to: docker/rootfs/usr/share/backgrounds/desk.jpg.
 """
 
 import sys
@@ -36,7 +36,10 @@ def crest(x: np.ndarray, level: float, swell: float, seed: int) -> np.ndarray:
     """One smooth line of hills across the picture."""
     phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, 4)
     waves = ((1.1, 1.0), (2.3, 0.45), (4.1, 0.2), (7.3, 0.07))
-    line = sum(size * np.sin(2 * np.pi * rate * x + phase) for (rate, size), phase in zip(waves, phases, strict=True))
+    line = sum(
+        size * np.sin(2 * np.pi * rate * x + phase)
+        for (rate, size), phase in zip(waves, phases, strict=True)
+    )
     return level + swell * line
 
 

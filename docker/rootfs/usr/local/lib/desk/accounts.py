@@ -36,5 +36,16 @@ def _random_password() -> str:
 def make_host_key() -> None:
     """One ed25519 key: the other kinds take a second to make, and no client needs them."""
     if not os.path.exists(HOST_KEY):
-        command = ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "desktop", "-f", HOST_KEY]
+        command = [
+            "/usr/bin/ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            "desktop",
+            "-f",
+            HOST_KEY,
+        ]
         subprocess.run(command, check=True)

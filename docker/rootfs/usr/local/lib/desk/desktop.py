@@ -7,7 +7,8 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from supervise import Service, say
@@ -42,11 +43,16 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str], *, uid: int, home: str, user: str) -> "Settings":
         """From the environment; SettingError where a value makes no sense."""
-        display, geometry = environ.get("DESK_DISPLAY", "10"), environ.get("DESK_GEOMETRY", "1280x800")
+        display, geometry = (
+            environ.get("DESK_DISPLAY", "10"),
+            environ.get("DESK_GEOMETRY", "1280x800"),
+        )
         if not re.fullmatch(r"\d{1,5}", display):
             raise SettingError(f"DESK_DISPLAY must be a display number, not {display!r}.")
         if not _is_size(geometry):
-            raise SettingError("DESK_GEOMETRY must be a size from {}x{} to {}x{}.".format(*SIZE_LIMITS))
+            raise SettingError(
+                "DESK_GEOMETRY must be a size from {}x{} to {}x{}.".format(*SIZE_LIMITS)
+            )
         return cls(
             uid=uid,
             home=home,
@@ -79,8 +85,10 @@ class Settings:
         return {**env, "TZ": self.timezone} if self.timezone else env
 
     def forwarded_displays(self) -> int:
-        """The first display number for forwarded X11: one that is never the desktop's own."""
-        return 10 if self.display >= 1024 else max(10, self.display + 1)
+        """The first display number for forwarded X11: one past the desktop's own, if that is in
+        the range where sshd looks (up to 999).
+        """
+        return self.display + 1 if 10 <= self.display < 900 else 10
 
 
 def _is_size(geometry: str) -> bool:
@@ -99,7 +107,7 @@ def _plain(text: str) -> str:
 def make_runtime_directories(settings: Settings, owner: int | None = None) -> None:
     """The places in /run and /tmp that everything else counts on."""
     private = ((RUN, 0o700), (settings.runtime, 0o700))
-    shared = (("/tmp/.X11-unix", 0o1777), ("/tmp/.ICE-unix", 0o1777))  # noqa: S108
+    shared = (("/tmp/.X11-unix", 0o1777), ("/tmp/.ICE-unix", 0o1777))
     os.makedirs("/run/user", 0o755, exist_ok=True)
     os.makedirs("/run/sshd", 0o755, exist_ok=True)
     for path, mode in private + shared:
@@ -118,13 +126,35 @@ def services(settings: Settings) -> list[Service]:
     env.update(HOME=settings.home, USER=settings.user, LOGNAME=settings.user, SHELL="/bin/bash")
     _try(os.chdir, settings.home)
     bus = f"--address=unix:path={settings.runtime}/bus"
-    dbus = ["/usr/bin/dbus-daemon", "--session", "--nofork", "--nopidfile", "--nosyslog", bus, "--print-address=3"]
-    session_env = {**env, "XDG_CURRENT_DESKTOP": "XFCE", "XDG_SESSION_TYPE": "x11", "DESKTOP_SESSION": "xfce"}
+    dbus = [
+        "/usr/bin/dbus-daemon",
+        "--session",
+        "--nofork",
+        "--nopidfile",
+        "--nosyslog",
+        bus,
+        "--print-address=3",
+    ]
+    session_env = {
+        **env,
+        "XDG_CURRENT_DESKTOP": "XFCE",
+        "XDG_SESSION_TYPE": "x11",
+        "DESKTOP_SESSION": "xfce",
+    }
     return [
         Service("x", _xvnc(settings), env, notifies=True, before=lambda: _clear_display(settings)),
-        Service("bus", dbus, env, needs=("x",), notifies=True, before=lambda: _remove(f"{settings.runtime}/bus")),
+        Service(
+            "bus",
+            dbus,
+            env,
+            needs=("x",),
+            notifies=True,
+            before=lambda: _remove(f"{settings.runtime}/bus"),
+        ),
         Service("xpra", _xpra(settings), env, needs=("x",)),
-        Service("session", ["/usr/bin/xfce4-session"], session_env, needs=("x", "bus"), umask=0o022),
+        Service(
+            "session", ["/usr/bin/xfce4-session"], session_env, needs=("x", "bus"), umask=0o022
+        ),
     ]
 
 
@@ -147,24 +177,23 @@ def _xpra(settings: Settings) -> list[str]:
         "--sharing=yes", "--lock=no", "--resize-display=yes", "--exit-with-children=no",
         # Were xpra to take the desktop's notifications, browsers would see none.
         "--notifications=no", "--dbus-proxy=no", "--dbus-launch=no", "--dbus-control=no",
-        "--pulseaudio=no", "--speaker=off", "--microphone=off", "--webcam=no", "--printing=no",
+        "--pulseaudio=no", "--speaker=disabled", "--microphone=disabled", "--webcam=no", "--printing=no",
         "--mdns=no", "--html=off", "--splash=no", "--opengl=no", "--systemd-run=no",
+        "--ssh-upgrade=no", "--rfb-upgrade=0",
         "--start-via-proxy=no", "--start-new-commands=no", "--exec-wrapper=",
     ]  # fmt: skip
 
 
 def _clear_display(settings: Settings) -> None:
     """End the X server that an earlier run may have left, and what it would stumble over."""
-    lock = f"/tmp/.X{settings.display}-lock"  # noqa: S108
-    try:
+    lock = f"/tmp/.X{settings.display}-lock"
+    with suppress(OSError, ValueError):
         with open(lock) as file:
             pid = int(file.read())
         with open(f"/proc/{pid}/comm") as file:
             if file.read().strip() in {"Xvnc", "Xtigervnc"}:
                 os.kill(pid, signal.SIGKILL)
-    except (OSError, ValueError):
-        pass
-    for path in (lock, f"/tmp/.X11-unix/X{settings.display}", VNC_SOCKET, XPRA_SOCKET):  # noqa: S108
+    for path in (lock, f"/tmp/.X11-unix/X{settings.display}", VNC_SOCKET, XPRA_SOCKET):
         _remove(path)
 
 
@@ -175,7 +204,9 @@ def _write_authority(settings: Settings) -> None:
     """
     parts = (b"", str(settings.display).encode(), b"MIT-MAGIC-COOKIE-1", os.urandom(16))
     any_host = 0xFFFF
-    entry = struct.pack(">H", any_host) + b"".join(struct.pack(">H", len(part)) + part for part in parts)
+    entry = struct.pack(">H", any_host) + b"".join(
+        struct.pack(">H", len(part)) + part for part in parts
+    )
     _write(SERVER_AUTHORITY, entry)
     _write(f"{settings.runtime}/Xauthority", entry)
 
@@ -198,21 +229,16 @@ def end_applications(running: dict[str, int]) -> None:
     spared = {1, os.getpid(), os.getppid(), running["x"]}
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
         for pid in _others(spared):
-            try:
+            with suppress(OSError):
                 os.kill(pid, number)
-            except OSError:
-                pass
     deadline = time.monotonic() + FAREWELL_SECONDS
     while _others(spared) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 def _others(spared: set[int]) -> list[int]:
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) not in spared and _is_live_and_ours(int(entry)):
-            found.append(int(entry))
-    return found
+    processes = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return [pid for pid in processes if pid not in spared and _is_live_and_ours(pid)]
 
 
 def _is_live_and_ours(pid: int) -> bool:
@@ -231,13 +257,11 @@ def _write(path: str, data: bytes) -> None:
 
 
 def _remove(path: str) -> None:
-    try:
+    with suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass
 
 
-def _try(action, *arguments) -> None:  # noqa: ANN001, ANN002
+def _try(action: Callable[..., object], *arguments: object) -> None:
     """Do it, or say why not."""
     try:
         action(*arguments)

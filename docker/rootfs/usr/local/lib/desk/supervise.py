@@ -5,6 +5,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 LOG_DIRECTORY = "/run/log/desk"
@@ -17,10 +18,8 @@ NOTIFY_FD = 3
 
 def say(text: str) -> None:
     """One line for the container's log."""
-    try:
+    with suppress(OSError):
         os.write(1, f"{text}\n".encode())
-    except OSError:
-        pass
 
 
 class BoundedLog:
@@ -33,12 +32,10 @@ class BoundedLog:
 
     def write(self, data: bytes) -> None:
         """Append; a log that cannot be written is no reason to stop anything."""
-        try:
+        with suppress(OSError):
             if self.fd < 0 or self.size + len(data) > LOG_BYTES:
                 self._turn()
             self.size += os.write(self.fd, data)
-        except OSError:
-            pass
 
     def _turn(self) -> None:
         os.makedirs(LOG_DIRECTORY, exist_ok=True)
@@ -74,7 +71,11 @@ class Service:
 class Supervisor:
     """Runs services until SIGTERM or SIGINT. What a lost service was needed by is started anew after it."""
 
-    def __init__(self, services: Iterable[Service], before_stop: Callable[[dict[str, int]], None] | None = None) -> None:
+    def __init__(
+        self,
+        services: Iterable[Service],
+        before_stop: Callable[[dict[str, int]], None] | None = None,
+    ) -> None:
         self.services = {service.name: service for service in services}
         self.logs = {name: BoundedLog(name) for name in self.services}
         self.before_stop = before_stop
@@ -116,7 +117,7 @@ class Supervisor:
                 self._start(service)
 
     def _start(self, service: Service) -> None:
-        output = self._pipe(lambda data: self.logs[service.name].write(data))
+        output = self._pipe(self.logs[service.name].write)
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, output, 1),
@@ -124,7 +125,7 @@ class Supervisor:
         ]
         opened = [output]
         if service.notifies:
-            opened.append(self._pipe(lambda data: self._mark_ready(service, pid)))
+            opened.append(self._pipe(lambda _: self._mark_ready(service, pid)))
             actions.append((os.POSIX_SPAWN_DUP2, opened[-1], NOTIFY_FD))
         service.started = time.monotonic()
         previous = os.umask(service.umask)
@@ -216,10 +217,8 @@ class Supervisor:
                 self._signal(service, signal.SIGKILL)
 
     def _signal(self, service: Service, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(service.pid, number)
-        except ProcessLookupError:
-            pass
 
     def _stop_all(self) -> None:
         if self.before_stop:
