@@ -94,6 +94,7 @@ class Lane(SSHConnection):
     _left: bytes
     _offset: int
     _heard: float
+    _received: int
 
     def __init__(self, *args: Any, common: Common, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,6 +104,7 @@ class Lane(SSHConnection):
         self._left = b""
         self._offset = 0
         self._heard = 0.0
+        self._received = 0
 
     # -- for `wire`
     def fail(self, text: str, code: int = _PROTOCOL_ERROR) -> None:
@@ -128,6 +130,7 @@ class Lane(SSHConnection):
 
     def buffer_updated(self, nbytes: int) -> None:
         end = self._offset + nbytes
+        self._received += nbytes
         received = self.common.buffers.received
         if not self._may_run_fast():
             self._stock(bytes(received[:end]))

@@ -74,7 +74,10 @@ class Limits:
 
     # -- key exchange
     rekeys_per_minute: int = 20
-    """Key exchanges that the peer may begin in a minute."""
+    """Key exchanges that the peer may begin in a minute without moving data in between."""
+    rekey_worth: int = 512 * _KIB
+    """Bytes moved since the last exchange that make the next one the peer's good right: with
+    `RekeyLimit 1M` an OpenSSH client at full speed begins a hundred in a second."""
     rekey_stall: float = 30.0
     """Time that a key exchange may take while the door reads from its peer."""
     inner_rekey: int = 16 * _GIB

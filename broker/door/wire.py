@@ -93,6 +93,7 @@ class Wire(Lane):
         self.closed = asyncio.Event()
         """Set when nothing of it is left, not even bytes to send."""
         self._peer_rekeys: deque[float] = deque(maxlen=limits.rekeys_per_minute)
+        self._received_before = 0
         self._second = 0.0
         self._spent = 0
         self._max_recv_pktlen = limits.packet
@@ -278,6 +279,10 @@ class Wire(Lane):
     def _count_rekey(self) -> None:
         """Bound the key exchanges that the peer begins."""
         if not self._auth_complete or self._kexinit_sent:
+            return
+        moved = self._rekey_bytes_sent + self._received - self._received_before
+        self._received_before = self._received
+        if moved >= self.common.limits.rekey_worth:
             return
         now = self._loop.time()
         rekeys = self._peer_rekeys
