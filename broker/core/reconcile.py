@@ -44,21 +44,24 @@ def plan(
     *,
     busy: Collection[SessionId],
     listed_at: datetime,
+    read_at: datetime,
 ) -> list[Action]:
-    """Compare live `sessions` with `containers`, which were listed first, at `listed_at`.
+    """Compare live `sessions`, read at `read_at`, with `containers`, listed first, at `listed_at`.
 
     Sessions in `busy` are somebody's work just now, and a record that changed since the listing is
-    newer than what the engine said: both are left for the next pass.
+    newer than what the engine said: both are left for the next pass. A change in the future is an
+    old one, of before the clock was set back.
     """
     live = {session.id: session for session in sessions}
-    by_session = {SessionId(container.session_id): container for container in containers}
-    actions: list[Action] = [
-        Sweep(container.name)
-        for session_id, container in by_session.items()
-        if session_id not in live and session_id not in busy
-    ]
+    by_session: dict[SessionId, Container] = {}
+    actions: list[Action] = []
+    for container in containers:
+        session_id = SessionId(container.session_id)
+        by_session[session_id] = container
+        if session_id not in live and session_id not in busy:
+            actions.append(Sweep(container.name))
     for session in live.values():
-        if session.id in busy or session.changed_at >= listed_at:
+        if session.id in busy or listed_at <= session.changed_at <= read_at:
             continue
         action = _judge(session, by_session.get(session.id))
         if action is not None:

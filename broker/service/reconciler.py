@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.core.errors import EngineUnavailable
 from broker.core.interfaces import ContainerState
 from broker.core.reconcile import End, Resume, Sweep, plan
 from broker.core.spec import container_name
@@ -44,13 +45,27 @@ class Reconciler:
         """Monotonic time of the last pass that went through."""
 
     async def pass_once(self) -> None:
-        """One look at everything. Raises `EngineUnavailable`; what was done stays done."""
+        """One look at everything. Raises `EngineUnavailable` when the engine does not answer; what
+        was done stays done.
+        """
         await self._host.pools()
         listed_at = self._clock.now()
         containers = await self._engine.containers()
         sessions = await self._store.live_sessions(self._host.name)
-        for action in plan(sessions, containers, busy=self._sessions.busy, listed_at=listed_at):
-            await self._carry_out(action)
+        flying = {session.id for session in sessions if self._sessions.flies(session.desktop_id)}
+        for action in plan(
+            sessions,
+            containers,
+            busy=self._sessions.busy | flying,
+            listed_at=listed_at,
+            read_at=self._clock.now(),
+        ):
+            try:
+                await self._carry_out(action)
+            except EngineUnavailable as error:
+                # One container that cannot be removed is no outage, and must not become one.
+                await self._engine.ping()
+                log.warning("left for the next pass", action=str(action), reason=str(error))
         await self._sweep_files()
         if not self._sessions.reconciled:
             log.info("records and containers agree", containers=len(containers))
@@ -84,7 +99,8 @@ class Reconciler:
             return
         container = await self._engine.inspect(container_name(session_id))
         found = [] if container is None else [container]
-        for action in plan([session], found, busy=(), listed_at=self._clock.now()):
+        now = self._clock.now()
+        for action in plan([session], found, busy=(), listed_at=now, read_at=now):
             await self._carry_out(action)
 
     async def _sweep_files(self) -> None:

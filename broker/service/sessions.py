@@ -115,6 +115,10 @@ class Sessions:
         starting = {flight.session_id for flight in self._flights.values() if flight.session_id}
         return starting | self._stopping
 
+    def flies(self, desktop_id: DesktopId) -> bool:
+        """Whether a start of the desktop is under way or waits, whichever session it will have."""
+        return desktop_id in self._flights
+
     async def ensure(
         self, desktop: Desktop, *, actor: str, waits: Callable[[], None] = lambda: None
     ) -> Session:
@@ -172,10 +176,7 @@ class Sessions:
         flight.session_id = session.id
         log.info("session starting", session=session.id, desktop=desktop.id, actor=actor)
         try:
-            async with asyncio.timeout(self._timeout):
-                session = await self._unless_stopped(
-                    self._launcher.launch(desktop, session), flight
-                )
+            session = await self._in_time(self._launcher.launch(desktop, session), flight)
             ready = await self._store.advance(
                 session.id,
                 expected=SessionState.STARTING,
@@ -218,18 +219,18 @@ class Sessions:
         except AlreadyLive:
             raise StaleState(f"another broker began a session of {desktop.id}") from None
 
-    async def _unless_stopped(
-        self, launch: Coroutine[object, object, Session], flight: Flight
-    ) -> Session:
+    async def _in_time(self, launch: Coroutine[object, object, Session], flight: Flight) -> Session:
+        """Raises `SessionEnded` when it is stopped first, `TimeoutError` when it takes too long."""
         async with asyncio.TaskGroup() as group:
             launching = group.create_task(_caught(launch))
             aborting = group.create_task(flight.abort.wait())
-            await asyncio.wait({launching, aborting}, return_when=asyncio.FIRST_COMPLETED)
-            stopped = not launching.done()
-            launching.cancel()
-            aborting.cancel()
-        if stopped:
-            raise SessionEnded
+            expiring = group.create_task(self._clock.sleep(self._timeout))
+            first = {launching, aborting, expiring}
+            done, _ = await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            for task in first:
+                task.cancel()
+        if launching not in done:
+            raise SessionEnded if aborting in done else TimeoutError
         outcome = launching.result()
         if isinstance(outcome, DeskError):
             raise outcome
@@ -246,6 +247,8 @@ class Sessions:
         )
         try:
             await self._finish(session, reason, BROKER)
+            # Whoever ended it meanwhile may have looked before the container was made.
+            await self._launcher.remove(session)
         except DeskError as trouble:
             # It stays STOPPING, with its leases: the next reconcile ends it.
             log.warning("clean-up postponed", session=session.id, error=str(trouble))
