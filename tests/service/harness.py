@@ -1,0 +1,402 @@
+"""A whole service layer over a real store and an engine in memory, and what outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import asyncssh
+
+from broker.config import NetworkConfig, PoolsConfig
+from broker.core.interfaces import ContainerState, Identity, Login, OfferedKey
+from broker.core.model import LeaseKind, SessionState, Template
+from broker.core.spec import container_name, home_volume
+from broker.db.connect import connect
+from broker.db.migrate import migrate
+from broker.db.store import SqlStore
+from broker.engine.fake import FakeEngine
+from broker.service.accounts import Accounts
+from broker.service.files import SessionKeys
+from broker.service.gateway import LocalGateway
+from broker.service.health import Health
+from broker.service.host import Host
+from broker.service.presence import Presence
+from broker.service.reconciler import Reconciler
+from broker.service.sessions import Sessions
+from broker.service.starts import Starts
+from broker.service.words import Words
+from broker.telemetry import Metrics
+from tests.clocks import ManualClock
+
+IMAGE = "desk:latest"
+
+TEMPLATE = Template(
+    name="default",
+    image=IMAGE,
+    memory=2 << 30,
+    cpus=2.0,
+    pids=1024,
+    shm=256 << 20,
+    geometry="1280x800",
+)
+
+#: Calls of the engine that change something; `ensure_network` is asked once by every broker.
+WRITES = frozenset({"ensure_home", "remove_home", "create", "start", "remove", "remove_network"})
+
+#: The longest that a test waits for what another task does, in seconds of the real clock.
+PATIENCE = 10.0
+
+
+def memory_directory(base: Path) -> Path:
+    """A directory in memory where the host has one: each commit waits for the disk elsewhere."""
+    if os.access("/dev/shm", os.W_OK):
+        return Path(tempfile.mkdtemp(prefix="desk-test-", dir="/dev/shm"))
+    return base
+
+
+class FakeProbe:
+    """Desktops answer at once while `answering` is set, else when it is."""
+
+    def __init__(self) -> None:
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.asked = asyncio.Event()
+        self.seen = []
+
+    async def wait(self, endpoints, access) -> None:
+        self.seen.append((endpoints, access))
+        self.asked.set()
+        await self.answering.wait()
+
+
+class Killed(BaseException):
+    """The process is no more; no code of its own catches this."""
+
+
+class Fate:
+    """When a process dies: at its n-th step, or never. A dead one does nothing any more."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.steps: list[str] = []
+        self.dead = False
+
+    def step(self, name: str) -> None:
+        if self.dead:
+            raise Killed
+        self.steps.append(name)
+        if self.at == len(self.steps):
+            self.dead = True
+            raise Killed
+
+
+class Mortal:
+    """A store or an engine before each call of which, and after, the caller may die."""
+
+    def __init__(self, real, fate: Fate) -> None:
+        self._real, self._fate = real, fate
+
+    def __getattr__(self, name):
+        method = getattr(self._real, name)
+
+        async def call(*args, **kwargs):
+            self._fate.step(f"before {name}")
+            answer = await method(*args, **kwargs)
+            self._fate.step(f"after {name}")
+            return answer
+
+        return call
+
+
+class World:
+    """What outlives a broker: its database, its engine, its files, the time."""
+
+    def __init__(self, directory: Path, instance: str) -> None:
+        self.directory = directory
+        self.clock = ManualClock()
+        self.engine = FakeEngine(instance, images=(IMAGE, "desk:next"))
+        self.brokers: list[Broker] = []
+
+    @classmethod
+    async def create(cls, directory: Path) -> World:
+        shutil.copy(_migrated(), directory / "desk.db")
+        store = SqlStore(await connect(directory / "desk.db"), ManualClock())
+        instance = await store.instance()
+        await store.close()
+        return cls(directory, instance)
+
+    async def broker(self, *, fate: Fate | None = None, reconciled: bool = True, **options):
+        """A fresh broker over this world; `reconciled` says that it has looked around already."""
+        database = await connect(self.directory / "desk.db")
+        broker = Broker(self, SqlStore(database, self.clock), fate or Fate(), **options)
+        self.brokers.append(broker)
+        if reconciled:
+            await broker.settle()
+        return broker
+
+    async def close(self) -> None:
+        for broker in self.brokers:
+            await broker.abandon()
+
+    @property
+    def running(self) -> dict[str, str]:
+        """Container by session, of those that are alive."""
+        alive = {ContainerState.RUNNING, ContainerState.PAUSED}
+        return {
+            made.state.session_id: name
+            for name, made in self.engine._made.items()
+            if made.state.state in alive
+        }
+
+    @property
+    def containers(self) -> set[str]:
+        return set(self.engine._made)
+
+    @property
+    def written(self) -> Counter[str]:
+        """How often each writing method of the engine was called so far."""
+        return Counter(call for call in self.engine.calls if call in WRITES)
+
+    def container(self, session) -> object:
+        """The very container, to compare by identity: a recreated one is another."""
+        return self.engine._made[container_name(session.id)].spec
+
+    def home(self, desktop):
+        return self.engine.volumes[home_volume(desktop.id)]
+
+
+class Broker:
+    """Everything that `broker.app` composes below the listeners, over one world."""
+
+    def __init__(
+        self,
+        world: World,
+        store: SqlStore,
+        fate: Fate,
+        *,
+        at_once: int = 4,
+        waiting: int = 64,
+        timeout: float = 90.0,
+        desktops_per_user: int = 3,
+        ports: str = "20000-20099",
+        displays: str = "1000-1099",
+        uids: str = "200000-200099",
+        routed=lambda _own: [],
+        network: NetworkConfig | None = None,
+        image: str = IMAGE,
+    ) -> None:
+        self.world = world
+        self.clock = world.clock
+        self.real_store = store
+        self.store = Mortal(store, fate)
+        self.engine = Mortal(world.engine, fate)
+        self.probe = FakeProbe()
+        self.tasks: set[asyncio.Task] = set()
+        self.metrics = Metrics()
+        self.starts = Starts(at_once=at_once, waiting=waiting)
+        self.presence = Presence(self.clock)
+        self.keys = SessionKeys(world.directory / "sessions")
+        self.host = Host(
+            world.engine.instance,
+            self.engine,
+            network or NetworkConfig(),
+            PoolsConfig(ports=ports, displays=displays, uids=uids),
+            routed=routed,
+        )
+        self.sessions = Sessions(
+            store=self.store,
+            engine=self.engine,
+            keys=self.keys,
+            host=self.host,
+            probe=self.probe,
+            starts=self.starts,
+            clock=self.clock,
+            template=replace(TEMPLATE, image=image),
+            timeout=timeout,
+            resolvers=("9.9.9.9",),
+            spawn=self.spawn,
+            metrics=self.metrics,
+        )
+        self.accounts = Accounts(
+            store=self.store,
+            engine=self.engine,
+            sessions=self.sessions,
+            host=self.host,
+            desktops_per_user=desktops_per_user,
+        )
+        self.reconciler = Reconciler(
+            store=self.store,
+            engine=self.engine,
+            sessions=self.sessions,
+            keys=self.keys,
+            host=self.host,
+            clock=self.clock,
+        )
+        self.words = Words(
+            store=self.store,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            presence=self.presence,
+        )
+        self.health = Health(
+            store=self.store,
+            engine=self.engine,
+            sessions=self.sessions,
+            reconciler=self.reconciler,
+            clock=self.clock,
+            image=image,
+            metrics=self._measure,
+        )
+        self.gateway = LocalGateway(
+            store=self.store,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            reconciler=self.reconciler,
+            keys=self.keys,
+            presence=self.presence,
+            host=self.host,
+            words=self.words,
+            health=self.health,
+        )
+
+    async def _measure(self) -> bytes:
+        return self.metrics.render()
+
+    def spawn(self, work, *, name):
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def abandon(self) -> None:
+        """The process is gone: its tasks and its database connections with it."""
+        tasks = set(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.real_store.close()
+
+    # ------------------------------------------------------------------------------------- steps
+
+    async def settle(self) -> None:
+        """One pass a second later, and the starts that it took up again."""
+        self.clock.advance(1)
+        await self.reconciler.pass_once()
+        await self.landed()
+
+    async def landed(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.tasks:
+                await asyncio.wait(set(self.tasks))
+                await asyncio.sleep(0)
+
+    async def user(self, name: str = "ada", *, admin: bool = False):
+        return await self.store.add_user(name, admin=admin, actor="uid:0")
+
+    async def desktop(self, name: str = "ada", desktop: str = "main"):
+        """The user's desktop, both made when they are not there."""
+        user = await self.store.user(name) or await self.user(name)
+        return await self.accounts.desktop_for(user, desktop, actor=f"user:{name}")
+
+    async def person(self, name: str = "ada", *, desktop: str | None = None) -> Identity:
+        """A user with a key, as the door has proven them."""
+        if await self.store.user(name) is None:
+            await self.user(name)
+        key, line = new_key()
+        await self.accounts.add_key(name, line, actor="uid:0")
+        identity = await self.gateway.identify(Login(None, desktop), key)
+        assert identity is not None
+        return identity
+
+    async def ensure(self, desktop):
+        return await self.sessions.ensure(desktop, actor="user:ada")
+
+    def begin(self, desktop) -> asyncio.Task:
+        """A caller of its own who wants the desktop."""
+        return asyncio.get_running_loop().create_task(self.ensure(desktop))
+
+    async def route(self, identity, display=None):
+        self.said = []
+        return await self.gateway.route(identity, display=display, progress=self.said.append)
+
+    async def refused(self, error, awaitable):
+        """The error that the awaitable raises."""
+        try:
+            await awaitable
+        except error as caught:
+            return caught
+        raise AssertionError(f"no {error.__name__} was raised")
+
+    async def state(self, session) -> SessionState:
+        return (await self.real_store.session(session.id)).state
+
+    # -------------------------------------------------------------------------------- invariants
+
+    async def check(self) -> None:
+        """The six invariants of a session's life, at rest."""
+        store, engine = self.real_store, self.world.engine
+        live = await store.live_sessions()
+        assert max(Counter(session.desktop_id for session in live).values(), default=1) == 1
+        held = [lease for lease in await store.leases() if lease.kind is not LeaseKind.UID]
+        assert Counter(lease.session_id for lease in held) == {s.id: 3 for s in live}
+        by_kind = Counter((lease.host, lease.kind, lease.number) for lease in held)
+        assert max(by_kind.values(), default=1) == 1
+        assert {session.state for session in live} <= {SessionState.READY}
+        assert self.world.containers == {container_name(session.id) for session in live}
+        assert set(self.world.running) == {session.id for session in live}
+        assert set(self.keys.existing()) == {session.id for session in live}
+        uids = {lease.number: lease.desktop_id for lease in await store.leases(LeaseKind.UID)}
+        desktops = await store.desktops(removed=True)
+        assert uids == {desktop.uid: desktop.id for desktop in desktops}
+        for name, volume in engine.volumes.items():
+            owner = await store.desktop(volume.desktop_id)
+            assert owner is not None, f"the home {name} is nobody's"
+            assert volume.uid == owner.uid
+
+
+def new_key():
+    """A key as a client offers it, and its line in a .pub file."""
+    made = asyncssh.generate_private_key("ssh-ed25519", comment="ada@laptop")
+    offered = OfferedKey(algorithm="ssh-ed25519", fingerprint=made.get_fingerprint())
+    return offered, made.export_public_key().decode().strip()
+
+
+class Gate:
+    """A hook of the engine that stops callers before or after one of its methods."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self, method: str) -> None:
+        if method == self.method and not self.open.is_set():
+            self.reached.set()
+            await self.open.wait()
+
+
+@contextmanager
+def outage(world: World):
+    """The engine does not answer meanwhile."""
+    world.engine.down = True
+    try:
+        yield
+    finally:
+        world.engine.down = False
+
+
+@cache
+def _migrated() -> Path:
+    """Made once: a migration costs more than a whole test."""
+    path = Path(tempfile.mkdtemp(prefix="desk-test-")) / "empty.db"
+    with ThreadPoolExecutor(1) as pool:  # whoever asks first has a running loop already
+        pool.submit(asyncio.run, migrate(path)).result()
+    return path
