@@ -159,9 +159,9 @@ class NetworkConfig(_Model):
     def _routable(cls, resolvers: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for text in resolvers or ():
             try:
-                address = ipaddress.ip_address(text)
+                address = ipaddress.IPv4Address(text)
             except ValueError:
-                raise ValueError("allowed are IP addresses of name servers") from None
+                raise ValueError("allowed are IPv4 addresses of name servers") from None
             if address.is_loopback:
                 raise ValueError(
                     "a loopback address is not allowed: the engine would ask it from the host's own network"

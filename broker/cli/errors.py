@@ -22,14 +22,17 @@ FAILED, USAGE, CONFIG = 1, 2, 78
 
 
 def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Let `command` end with a sentence and a code when it raises a `DeskError`."""
+    """Let `command` end with a sentence and a code when it raises a `DeskError`.
+
+    Whoever types these commands is the operator, and reads the operator's text.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
         except DeskError as error:
-            click.echo(f"{error.public} ({error.code})", err=True)
+            click.echo(f"{error} ({error.code})", err=True)
             sys.exit(_code(error))
 
     return run

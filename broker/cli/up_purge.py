@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import docker
 from docker.errors import DockerException, NotFound
 
-import docker
 from broker.cli import up_memory
 from broker.core.errors import EngineUnavailable, StateUnusable
 from broker.core.spec import LABEL_INSTANCE

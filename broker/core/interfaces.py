@@ -242,11 +242,13 @@ class Engine(Protocol):
         says that the subnet is in use.
         """
 
-    async def remove_network(self, name: str) -> None: ...
+    async def remove_network(self, name: str) -> None:
+        """Gone already is success. Raises `Conflict` while a container is in it."""
 
     async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         """Make the volume, filled from the image's home and owned by the uid, or find it. A found
-        one that is owned already is left as it is. Raises `ImageMissing`.
+        one that is owned already is left as it is. Raises `ImageMissing`, `Conflict` for a
+        foreign volume of that name.
         """
 
     async def remove_home(self, volume: str) -> None:
@@ -257,7 +259,9 @@ class Engine(Protocol):
 
     async def create(self, spec: ContainerSpec) -> Container:
         """Make the container, or adopt the one of that name when its session and spec labels match;
-        one that does not match is removed and the call retried once. Raises `ImageMissing`.
+        one that does not match is removed and the call retried once. Raises `ImageMissing`;
+        `Conflict` when something foreign has its name, which is left alone; `NotFound` when the
+        home is gone; `ValueError` for a spec that no container of ours may have.
         """
 
     async def start(self, name: str) -> Container:

@@ -190,5 +190,7 @@ def _lowest_free_uid(pool: Pool) -> Select[int | None]:
 
 def _exhausted(host: str, kind: LeaseKind, pool: Pool) -> CapacityExhausted:
     return CapacityExhausted(
-        f"no {kind} is free on {host}: all {len(pool)} of {pool.first}-{pool.last} are held"
+        f"no {kind} is free on {host}: all {len(pool)} of {pool.first}-{pool.last} are held",
+        public=f"Every {kind} for desktops is in use just now. Try again when somebody has stopped"
+        " theirs, or ask your administrator for a larger range.",
     )

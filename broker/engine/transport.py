@@ -8,6 +8,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from docker import APIClient
 from docker.errors import ImageNotFound
 from docker.transport.unixconn import (
     UnixHTTPAdapter,
@@ -16,7 +17,6 @@ from docker.transport.unixconn import (
 )
 
 from broker.core.errors import ConfigError, EngineUnavailable, ImageMissing
-from docker import APIClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,9 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import docker
 from docker.errors import NotFound
 
-import docker
 from broker.core.errors import Conflict, EngineUnavailable
 from broker.core.model import InstanceId, new_id
 from broker.core.spec import (

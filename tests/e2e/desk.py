@@ -6,18 +6,19 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 import docker
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,14 +220,13 @@ class Instance:
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.engine, timeout=60)
 
-    def label(self) -> str:
-        import sqlite3
-
-        connection = sqlite3.connect(self.state / "desk.db")
-        try:
-            return f"desk.instance={connection.execute('select id from instance').fetchone()[0]}"
-        finally:
-            connection.close()
+    def label(self) -> str | None:
+        """What all that the instance made carries; None for one that never ran."""
+        if not (self.state / "desk.db").exists():
+            return None
+        with closing(sqlite3.connect(self.state / "desk.db")) as connection:
+            found = connection.execute("select id from instance").fetchone()
+        return f"desk.instance={found[0]}" if found else None
 
     def containers(self) -> dict[str, Any]:
         """Our containers by session id, helpers left out."""
@@ -239,9 +239,9 @@ class Instance:
 
     def purge(self) -> None:
         self._end(signal.SIGTERM)
-        if not (self.state / "desk.db").exists():
-            return
         label = self.label()
+        if label is None:
+            return
         client = docker.DockerClient(base_url=self.engine, timeout=60)
         try:
             for container in client.containers.list(all=True, filters={"label": label}):

@@ -137,7 +137,7 @@ def test_local_and_dynamic_forwards_reach_a_service_inside(desk, ada):
         desk.ssh_command(ada, "-L", f"{local}:127.0.0.1:{inside}", "-D", str(socks))
         + [_ECHO.replace("{port}", str(inside))],
         env=desk.env,
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
     )
     try:
         until(lambda: _answers(local), what="the forward")

@@ -46,7 +46,6 @@ def attached(desk, person, url, screen, *options, ssh=None):
                 "--mdns=no",
                 "--tray=no",
                 "--system-tray=no",
-                "--splash=no",
                 *options,
             ],
             env=environment,

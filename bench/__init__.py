@@ -1,0 +1,1 @@
+"""What Desk costs, as ratios against its peers in the same run."""
