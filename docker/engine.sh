@@ -152,7 +152,7 @@ down() {
   local pid held
   pid="$(managed_pid)" || { say "no engine of its own runs."; return; }
   held="$(holders)" || die "the engine (process $pid) does not answer; it is left as it is."
-  [ -z "$held" ] || die "the engine stays: it holds the containers $(tr '\n' ' ' <<<"$held")."
+  [ -z "$held" ] || die "the engine stays: it holds $(paste -sd ' ' <<<"$held")."
   say "stopping the engine (process $pid) ..."
   as_root kill -TERM "$pid"
   for _ in $(seq 100); do

@@ -1,0 +1,1 @@
+. /usr/local/lib/desk/display.sh
