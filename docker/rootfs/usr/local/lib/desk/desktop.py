@@ -119,43 +119,50 @@ def make_runtime_directories(settings: Settings, owner: int | None = None) -> No
 
 def services(settings: Settings) -> list[Service]:
     """The desktop's programs, for the user whose process this is."""
-    _try(prepare_home, settings)
+    if os.access(settings.home, os.W_OK):
+        _try(prepare_home, settings)
+    else:
+        say("desk: the home cannot be written; settings last as long as this container runs")
+    _try(os.chdir, settings.home)
     _write(DISPLAY_FILE, f"{settings.display}\n".encode())
     _write_authority(settings)
-    env = {**os.environ, **settings.session_env()}
-    env.update(HOME=settings.home, USER=settings.user, LOGNAME=settings.user, SHELL="/bin/bash")
-    _try(os.chdir, settings.home)
-    bus = f"--address=unix:path={settings.runtime}/bus"
-    dbus = [
-        "/usr/bin/dbus-daemon",
-        "--session",
-        "--nofork",
-        "--nopidfile",
-        "--nosyslog",
-        bus,
-        "--print-address=3",
-    ]
-    session_env = {
-        **env,
+    env = _environment(settings)
+    x = Service("x", _xvnc(settings), env, notifies=True)
+    x.before = lambda: _clear_display(settings)
+    bus = Service("bus", _bus(settings), env, needs=("x",), notifies=True)
+    bus.before = lambda: _remove(f"{settings.runtime}/bus")
+    xpra = Service("xpra", _xpra(settings), env, needs=("x",))
+    # Side by side both come up slowly; one after the other, a client is served in half the time
+    # and the panel is not there any later.
+    start = ["/bin/sh", "-c", "desk-ready --timeout 5; exec xfce4-session"]
+    session = Service("session", start, env, needs=("x", "bus"), umask=0o022)
+    return [x, bus, xpra, session]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    env = {
+        **os.environ,
+        **settings.session_env(),
+        "HOME": settings.home,
+        "USER": settings.user,
+        "LOGNAME": settings.user,
+        "SHELL": "/bin/bash",
+        "ICEAUTHORITY": f"{settings.runtime}/ICEauthority",
         "XDG_CURRENT_DESKTOP": "XFCE",
         "XDG_SESSION_TYPE": "x11",
         "DESKTOP_SESSION": "xfce",
     }
+    if not os.access(settings.home, os.W_OK):
+        for kind in ("CONFIG", "CACHE", "DATA", "STATE"):
+            env[f"XDG_{kind}_HOME"] = f"{settings.runtime}/home/{kind.lower()}"
+    return env
+
+
+def _bus(settings: Settings) -> list[str]:
     return [
-        Service("x", _xvnc(settings), env, notifies=True, before=lambda: _clear_display(settings)),
-        Service(
-            "bus",
-            dbus,
-            env,
-            needs=("x",),
-            notifies=True,
-            before=lambda: _remove(f"{settings.runtime}/bus"),
-        ),
-        Service("xpra", _xpra(settings), env, needs=("x",)),
-        Service(
-            "session", ["/usr/bin/xfce4-session"], session_env, needs=("x", "bus"), umask=0o022
-        ),
-    ]
+        "/usr/bin/dbus-daemon", "--session", "--nofork", "--nopidfile", "--nosyslog",
+        f"--address=unix:path={settings.runtime}/bus", "--print-address=3",
+    ]  # fmt: skip
 
 
 def _xvnc(settings: Settings) -> list[str]:
