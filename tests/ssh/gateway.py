@@ -101,10 +101,11 @@ class StaticGateway:
             self.plans[user]["endpoints"] = None
 
     async def word(self, identity: Identity, argv: Sequence[str]) -> WordReply:
-        self._note("word", identity.user, argv=list(argv))
-        if argv[:1] == ["big"]:
+        argv = list(argv) or [""]
+        self._note("word", identity.user, argv=[word for word in argv if word])
+        if argv[0] == "big":
             return WordReply(stdout="x" * int(argv[1]), stderr="", status=3)
-        if argv[:1] == ["wait"]:
+        if argv[0] == "wait":
             await self.gate(argv[1]).wait()
         return WordReply(stdout=f"answers: {' '.join(argv)}\n", stderr="a warning\n", status=7)
 

@@ -54,13 +54,15 @@ class Raw:
         self.received = 0
         self.last: dict[int, bytes] = {}
         self.closed = asyncio.Event()
+        self.problem: Exception | None = None
         connection._channels = _Everything(self)
-        kinds = dict.fromkeys((80, 81, 82), Raw._global_packet)
+        kinds = dict.fromkeys((80, 81, 82, 90, 91, 92), Raw._other_packet)
         connection._packet_handlers = {**connection._packet_handlers, **kinds}
         connection.raw = self
         cleanup = connection._cleanup
 
         def ended(problem: Exception | None) -> None:
+            self.problem = problem
             self.closed.set()
             cleanup(problem)
 
@@ -79,7 +81,7 @@ class Raw:
         return True
 
     @staticmethod
-    def _global_packet(connection: Any, kind: int, number: int, packet: SSHPacket) -> bool:
+    def _other_packet(connection: Any, kind: int, number: int, packet: SSHPacket) -> bool:
         return connection.raw.process_packet(kind, number, packet)
 
     # -- sending
@@ -108,13 +110,14 @@ class Raw:
     async def until(self, check: Callable[[], Any], what: str, seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds
         while not check():
-            assert not self.closed.is_set(), f"the door cut the connection before: {what}"
+            assert not self.closed.is_set(), f"cut ({self.problem!r}) before: {what}"
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
             await asyncio.sleep(0.01)
 
     async def drained(self, seconds: float = 5) -> bool:
         """Whether what was sent left this process within the time, or the door cut the line."""
         deadline = time.monotonic() + seconds
+        await asyncio.sleep(0)
         while not self.closed.is_set() and self.transport.get_write_buffer_size() > 1 << 18:
             if time.monotonic() > deadline:
                 return False

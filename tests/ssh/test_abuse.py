@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,19 @@ GROWTH = 8 << 20
 SLOWEST = 1.0
 
 
+_OTHERS = """\
+for _ in $(seq 1000); do
+    begin=${EPOCHREALTIME/./}
+    "$@" < /dev/null
+    status=$?
+    echo $status $((${EPOCHREALTIME/./} - begin))
+    sleep 0.02
+    if [ -e "$0" ] && [ $((count += 1)) -ge 3 ]; then exit; fi
+done
+"""
+"""Logins one after the other until the file is there, three of them after it; microseconds."""
+
+
 class Watch:
     """A door under attack: its memory, and somebody else's logins."""
 
@@ -35,8 +50,8 @@ class Watch:
         self.door = door
         self.attacker = attacker
         self.canary = canary
-        self.slowest = 0.0
-        self.logins = 0
+        self.slowest = self.quiet = 0.0
+        self.peak = 0
 
     def warm(self) -> None:
         """Let every part of the door have run, so that what grows later grew by the attack."""
@@ -45,50 +60,54 @@ class Watch:
             for _ in range(3):
                 assert person.ssh("cat", stdin=data).out == data
         assert self.canary.ssh("desk big 1000000").status == 3
+        for _ in range(3):
+            self.login()
+        self.quiet, self.slowest = self.slowest, 0.0
 
-    async def login(self, *options: str) -> None:
+    def login(self, *options: str) -> None:
         """Somebody else logs in, runs a command and leaves."""
-        began = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *self.canary.argv,
-            *options,
-            "desk",
-            "true",
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.canary.env,
-        )
-        try:
-            _, err = await asyncio.wait_for(process.communicate(), 15)
-        except TimeoutError:
-            process.kill()
-            await process.communicate()
-            raise AssertionError("nobody else can log in") from None
-        assert process.returncode == 0, err
-        self.slowest = max(self.slowest, time.monotonic() - began)
-        self.logins += 1
+        done = self.canary.ssh(*options, "true", timeout=15)
+        assert done.status == 0, done.err
+        self.slowest = max(self.slowest, done.seconds)
 
     @contextlib.asynccontextmanager
     async def attack(self, growth: int = GROWTH) -> AsyncIterator[None]:
-        """Watch while the block runs: logins one after the other, and the memory at its end."""
-        before = peak = self.door.memory()
-        over = asyncio.Event()
-
-        async def others() -> None:
-            nonlocal peak
-            while not over.is_set() or self.logins < 3:
-                await self.login()
-                peak = max(peak, self.door.memory())
-
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            group.create_task(others())
-            try:
+        """Watch while the block runs: others' logins one after the other, and the memory."""
+        before = self.peak = self.door.memory()
+        over = self.canary.folder / "over"
+        others = subprocess.Popen(
+            ["bash", "-c", _OTHERS, str(over), *self.canary.argv, "desk", "true"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.canary.env,
+        )
+        watching = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            async with asyncio.timeout(60):
                 yield
-            finally:
-                peak = max(peak, self.door.memory())
-                over.set()
-        assert self.slowest < SLOWEST, f"a login took {self.slowest:.2f} s"
-        assert peak - before <= growth, f"the door grew by {(peak - before) / 2**20:.1f} MiB"
+        finally:
+            self.peak = max(self.peak, self.door.memory())
+            watching.cancel()
+            over.touch()
+            told, _ = await asyncio.to_thread(others.communicate, timeout=60)
+        for line in told.splitlines():
+            status, _, took = line.partition(" ")
+            assert status == "0", f"somebody else could not log in: {told}"
+            self.slowest = max(self.slowest, int(took) / 1e6)
+        self.judge()
+        grown = self.peak - before
+        assert grown <= growth, f"the door grew by {grown / 2**20:.1f} MiB"
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            self.peak = max(self.peak, self.door.memory())
+
+    def judge(self) -> None:
+        """Nobody else waited for long: a second, or a few quiet logins where the machine is busy."""
+        most = max(SLOWEST, 6 * self.quiet)
+        assert self.slowest <= most, f"a login took {self.slowest:.2f} s, allowed were {most:.2f}"
 
 
 @pytest.fixture
@@ -151,8 +170,6 @@ async def test_honest_flood_into_a_server_that_does_not_read(watch: Callable[...
     assert process.stdin is not None
     loop = asyncio.get_running_loop()
     stdin = process.stdin.fileno()
-    import os
-
     os.set_blocking(stdin, False)
     async with watched.attack():
         wrote, until_time = 0, time.monotonic() + 2
@@ -385,9 +402,9 @@ async def test_idle_connections_of_one_address(watch: Callable[..., Watch]) -> N
             stack.enter_context(socket.create_connection((HOST, watched.door.port), 5))
         before = watched.door.memory()
         for _ in range(3):
-            await watched.login("-b", "127.0.0.2")
+            watched.login("-b", "127.0.0.2")
         assert watched.door.memory() - before <= GROWTH
-    assert watched.slowest < SLOWEST
+    watched.judge()
 
 
 async def test_idle_connections_of_many_addresses(watch: Callable[..., Watch]) -> None:
@@ -399,8 +416,8 @@ async def test_idle_connections_of_many_addresses(watch: Callable[..., Watch]) -
             far = socket.create_connection((HOST, watched.door.port), 5, source_address=(source, 0))
             stack.enter_context(far)
         await asyncio.sleep(2.2)
-        await watched.login()
-    assert watched.slowest < SLOWEST
+        watched.login()
+    watched.judge()
 
 
 def test_slow_handshake_is_cut(

@@ -26,7 +26,7 @@ _NEW = (
         (_NEW.format(' "1012"'), 1012),
         (_NEW.format(""), None),
         ('xpra "_proxy" ":1012"', 1012),
-        ('"/usr/bin/xpra" "_proxy" "1012"', 1012),
+        ('"/opt/bin/xpra" "_proxy" "1012"', 1012),
         ("xpra _proxy_start --env=A=b :1013", 1013),
         ("xpra _proxy_shadow_start --socket-dir=/tmp 1014", 1014),
         ("which xpra", None),
