@@ -348,6 +348,8 @@ class Splice:
             self._open_failed(channel, payload)
         elif channel.stage is not Stage.BOUND or kind in _OPEN_ANSWERS:
             raise ProtocolViolation("packet on a channel that is not open")
+        elif channel.closed_to_client:
+            return
         elif kind in _REPLIES:
             self._reply(channel, payload)
         else:

@@ -1,0 +1,117 @@
+"""Names that may pass, and what a session is for."""
+
+import pytest
+
+from broker.door.limits import Limits
+from broker.door.policy import (
+    CHANNEL_REQUESTS,
+    CLIENT_FORWARDS,
+    GLOBAL_REQUESTS,
+    INNER_OPENS,
+    Desktop,
+    Environment,
+    Word,
+    decide,
+)
+from tests.door.world import env, execute, request
+
+LIMITS = Limits()
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        ("desk", ()),
+        ("desk list", ("list",)),
+        ("  desk  why --json", ("why", "--json")),
+        ("desk share 'the lab' x", ("share", "the lab", "x")),
+        ('"desk" list', ("list",)),
+        ("desk list; rm -rf /", ("list;", "rm", "-rf", "/")),
+        ("desk $(id) `id`", ("$(id)", "`id`")),
+        ("desk 'broken", ("'broken",)),
+        ("desk\tlist\nstop", ("list", "stop")),
+    ],
+)
+def test_a_command_that_begins_with_desk_is_a_word_and_reaches_no_shell(command, argv):
+    """Split as a shell would split it, and never run by one."""
+    assert decide(execute(1, command), LIMITS) == Word(argv)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["true", "desktop", "./desk list", "desk-x", "echo desk", "'desk list'", "", "\0desk"],
+)
+def test_other_commands_go_to_the_desktop(command):
+    """The first shell word is what counts."""
+    assert decide(execute(1, command), LIMITS) == Desktop(None)
+
+
+def test_a_subsystem_is_never_a_word():
+    """Whatever its name."""
+    packet = request(1, b"subsystem", want=True, rest=b"\0\0\0\x04desk")
+    assert decide(packet, LIMITS) == Desktop(None)
+    assert decide(request(1, b"shell", want=True), LIMITS) == Desktop(None)
+
+
+def test_an_xpra_command_picks_its_display():
+    assert decide(execute(1, 'xpra _proxy ":1012"'), LIMITS) == Desktop(1012)
+
+
+def test_a_word_of_unbounded_length_is_cut():
+    """Shell quoting is not parsed beyond the bound."""
+    word = decide(execute(1, "desk " + "x " * 100_000), LIMITS)
+    assert sum(len(a) + 1 for a in word.argv) <= LIMITS.word_bytes
+
+
+@pytest.mark.parametrize("name", [b"LANG", b"LC_ALL", b"LC_X", b"TERM", b"COLORTERM"])
+def test_harmless_variables_pass(name):
+    assert Environment().admits(env(1, "x", name=name), LIMITS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"LD_PRELOAD", b"PATH", b"BASH_ENV", b"LC_", b"LC_a", b"LANG\n", b"LANG=", b"", b"XLANG"],
+)
+def test_other_variables_do_not(name):
+    assert not Environment().admits(env(1, "x", name=name), LIMITS)
+
+
+def test_variables_are_counted():
+    """The 33rd is refused, and so is what makes more than 4 KiB."""
+    many = Environment()
+    assert [many.admits(env(1, "x"), LIMITS) for _ in range(33)] == [True] * 32 + [False]
+    big = Environment()
+    assert big.admits(env(1, "x" * 4000), LIMITS)
+    assert not big.admits(env(1, "x" * 200), LIMITS)
+
+
+def test_what_may_pass_by_name_is_this_and_no_more():
+    """A new name is a decision: it changes this list."""
+    assert sorted(CLIENT_FORWARDS) == [b"direct-streamlocal@openssh.com", b"direct-tcpip"]
+    assert sorted(INNER_OPENS) == [
+        b"auth-agent@openssh.com",
+        b"forwarded-streamlocal@openssh.com",
+        b"forwarded-tcpip",
+        b"x11",
+    ]
+    assert all(INNER_OPENS.values())
+    assert sorted(GLOBAL_REQUESTS) == [
+        b"cancel-streamlocal-forward@openssh.com",
+        b"cancel-tcpip-forward",
+        b"streamlocal-forward@openssh.com",
+        b"tcpip-forward",
+    ]
+    assert sorted(CHANNEL_REQUESTS) == [
+        b"auth-agent-req@openssh.com",
+        b"break",
+        b"env",
+        b"eow@openssh.com",
+        b"exec",
+        b"pty-req",
+        b"shell",
+        b"signal",
+        b"subsystem",
+        b"window-change",
+        b"x11-req",
+        b"xon-xoff",
+    ]
