@@ -11,7 +11,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 LENGTH = 4
 TAG = 16
 
+#: RFC 4253: each packet has at least so much.
+LEAST_PADDING = 4
+
 COUNTER_MASK = (1 << 64) - 1
+
+#: Below it a counter cannot pass its end within one read.
+COUNTER_SAFE = COUNTER_MASK - (1 << 20)
 
 
 class SharedGCM(Encryption):
@@ -44,9 +50,11 @@ class SharedGCM(Encryption):
         del seq
         try:
             sealed = first[header_len:] + rest + mac
-            return self.aead.decrypt(self._next_nonce(), sealed, first[:header_len])
+            plain = self.aead.decrypt(self._next_nonce(), sealed, first[:header_len])
         except InvalidTag:
             return None
+        padding = plain[0] if plain else 0
+        return plain if LEAST_PADDING <= padding <= len(plain) - 2 else None
 
 
 def shared(encryption: Encryption | None) -> Encryption | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from asyncssh.connection import SSHConnection
 from cryptography.exceptions import InvalidTag
 
-from broker.door.cipher import COUNTER_MASK, LENGTH, TAG, SharedGCM
+from broker.door.cipher import COUNTER_MASK, COUNTER_SAFE, LEAST_PADDING, LENGTH, TAG, SharedGCM
 from broker.door.messages import FIRST, LAST, Message
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _READ = 256 * 1024
 _OVERHEAD = LENGTH + TAG
 _BLOCK = 16
 _SMALLEST = LENGTH + _BLOCK + TAG
-_LEAST_PADDING = 4
 
 _IGNORE = 2
 _BULK_FIRST = int(Message.WINDOW_ADJUST)
@@ -150,6 +149,7 @@ class Lane(SSHConnection):
             self.common.fast
             and self._auth_complete
             and type(self._recv_encryption) is SharedGCM
+            and self._recv_encryption.counter < COUNTER_SAFE
             and not self._decompressor
             and self._kex is None
             and self._next_recv_encryption is None
@@ -225,6 +225,7 @@ class Lane(SSHConnection):
             or not peer._kex_complete
             or not peer._auth_complete
             or type(peer._send_encryption) is not SharedGCM
+            or peer._send_encryption.counter >= COUNTER_SAFE
             or peer._compressor
             or (peer._rekey_seconds and time.monotonic() >= peer._rekey_time)
         ):
@@ -274,7 +275,7 @@ class Lane(SSHConnection):
                 broken = _Broken(_MAC_ERROR, "MAC verification failed")
                 break
             padding = plain[0]
-            if padding < _LEAST_PADDING or padding + 2 > length:
+            if padding < LEAST_PADDING or padding + 2 > length:
                 broken = _Broken(_PROTOCOL_ERROR, "bad padding")
                 break
             kind = plain[1]

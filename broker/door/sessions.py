@@ -159,7 +159,12 @@ class Sessions:
     def wait_again(self, channel: Channel) -> None:
         """The desktop was lost before it confirmed."""
         channel.stage = Stage.WAITING
+        self._take_window_back(channel)
+
+    def _take_window_back(self, channel: Channel) -> None:
+        """What an open inside carried was not used."""
         channel.window = min(channel.window + channel.offered, _WINDOW_MAX)
+        channel.offered = 0
 
     def replay(self, channel: Channel) -> Grant:
         """The desktop confirmed: give it what the client asked; return what that grants."""
@@ -169,6 +174,7 @@ class Sessions:
             adjust = messages.window_adjust(channel.inner, channel.window)
             self._emit(actions.ToInner(adjust))
         queue = self._drop_queue(channel)
+        channel.offered = 0
         grants = Grant.NONE
         for payload in queue:
             if payload[0] == Message.REQUEST:
@@ -191,6 +197,7 @@ class Sessions:
     def take_over(self, channel: Channel) -> None:
         """From now on the door itself answers the session."""
         queue = self._drop_queue(channel)
+        self._take_window_back(channel)
         for _ in range(channel.owed):
             self._say(messages.success(channel.client))
         channel.owed = 0

@@ -1,0 +1,289 @@
+"""The fast lane at the level of bytes: two wires joined in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from asyncssh.connection import SSHClientConnectionOptions, SSHServerConnectionOptions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.door import messages
+from broker.door.admission import Admission
+from broker.door.cipher import SharedGCM
+from broker.door.lane import Buffers, Common
+from broker.door.limits import Limits
+from broker.door.messages import pack
+from broker.door.outer import OuterWire, Owner
+from broker.door.wire import InnerWire
+
+KEY, OTHER = bytes(16), bytes(range(16))
+NONCE = b"salt" + bytes(8)
+WRAPPING = b"salt" + (2**64 - 3).to_bytes(8, "big")
+LIMITS = Limits(login_timeout=0)
+COMMON = Common(LIMITS, True, Buffers(LIMITS.packet))
+LOOP = asyncio.new_event_loop()
+SERVER = SSHServerConnectionOptions(server_factory=Owner, server_host_keys=[], login_timeout=0)
+CLIENT = SSHClientConnectionOptions(
+    config=None, client_keys=None, agent_path=None, known_hosts=None, username="x", login_timeout=0
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_loop():
+    yield
+    LOOP.close()
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+class Relay:
+    """Does by the slow lane what the fast one does."""
+
+    def packet_received(self, wire, payload) -> None:
+        target = wire.routes.get(messages.uint32(payload, 1))
+        assert target is not None
+        wire.peer.forward(messages.readdressed(payload, target))
+
+    def keepalive_sent(self, wire) -> None: ...
+
+    def wire_lost(self, wire, error) -> None: ...
+
+
+def joined(nonce: bytes = NONCE):
+    """Two wires past authentication, each the other's peer."""
+    outer = OuterWire(LOOP, SERVER, common=COMMON, admission=Admission(LIMITS), authenticator=None)
+    inner = InnerWire(LOOP, CLIENT, common=COMMON)
+    for wire, receive, send in ((outer, KEY, OTHER), (inner, OTHER, KEY)):
+        wire._transport = wire._stream = Transport()
+        wire._auth_complete = wire._kex_complete = True
+        wire._recv_encryption = SharedGCM(receive, nonce)
+        wire._send_encryption = SharedGCM(send, nonce)
+        wire._recv_blocksize = wire._send_blocksize = 16
+        wire._recv_macsize = 16
+        wire._send_enchdrlen = 1
+        wire._recv_handler = wire._recv_pkthdr
+        wire._rekey_seconds = 0
+        wire._max_recv_pktlen = LIMITS.packet
+        wire._recv_seq = wire._send_seq = 2**32 - 3
+        wire.receiver = Relay()
+    outer.peer, inner.peer = inner, outer
+    outer.routes = {5: pack(7), 2**30: pack(8)}
+    return outer, inner
+
+
+class Sealer:
+    """What the other end of a wire would send."""
+
+    def __init__(self, key: bytes, nonce: bytes = NONCE) -> None:
+        self.cipher = SharedGCM(key, nonce)
+
+    def raw(self, plain: bytes, *, length: int | None = None) -> bytes:
+        header = pack(len(plain) if length is None else length)
+        sealed, tag = self.cipher.encrypt_packet(0, header, plain)
+        return sealed + tag
+
+    def packet(self, payload: bytes, *, extra: int = 0) -> bytes:
+        padding = 16 - (1 + len(payload)) % 16
+        padding += 16 if padding < 4 else 0
+        padding += extra
+        return self.raw(bytes((padding,)) + payload + bytes(padding))
+
+
+def opened(data: bytes, key: bytes, nonce: bytes = NONCE) -> list[bytes]:
+    """The payloads of a stream."""
+    cipher = SharedGCM(key, nonce)
+    found = []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        plain = cipher.decrypt_packet(
+            0, data[:4], data[4 : 4 + size], 4, data[4 + size : 20 + size]
+        )
+        assert plain is not None
+        found.append(plain[1 : -plain[0]])
+        data = data[20 + size :]
+    return found
+
+
+def feed(wire, data: bytes) -> None:
+    """As an event loop would."""
+    while data and wire._transport is not None:
+        view = wire.get_buffer(-1)
+        count = min(len(view), len(data))
+        view[:count] = data[:count]
+        wire.buffer_updated(count)
+        data = data[count:]
+
+
+def counters(wire):
+    return (
+        wire._recv_encryption.counter,
+        wire._send_encryption.counter,
+        wire._recv_seq,
+        wire._send_seq,
+        wire._rekey_bytes_sent,
+    )
+
+
+def payload(kind: int, number: int, size: int) -> bytes:
+    if kind == 94:
+        return messages.data(number, bytes(size))
+    if kind == 93:
+        return messages.window_adjust(number, size)
+    if kind == 98:
+        return messages.exit_status(number, size)
+    return messages.eof(number)
+
+
+PACKETS = st.lists(
+    st.tuples(
+        st.sampled_from([93, 94, 94, 94, 96, 98]),
+        st.sampled_from([5, 2**30]),
+        st.sampled_from([0, 1, 30, 400, 32768]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PACKETS, st.lists(st.integers(1, 70_000), max_size=40), st.lists(st.booleans(), max_size=40))
+def test_any_cut_and_any_change_of_lane_is_as_one_read(kinds, cuts, lanes):
+    """Packets, nonces, sequence numbers and rekey budgets come out the same."""
+    sent = [payload(*kind) for kind in kinds]
+    seal = Sealer(KEY)
+    stream = b"".join(seal.packet(p) for p in sent)
+    whole, whole_inner = joined()
+    feed(whole, stream)
+    outer, inner = joined()
+    try:
+        rest = stream
+        for k, cut in enumerate([*cuts, len(stream)]):
+            COMMON.fast = lanes[k] if k < len(lanes) else True
+            feed(outer, rest[:cut])
+            rest = rest[cut:]
+    finally:
+        COMMON.fast = True
+    got = opened(inner._transport.written, KEY)
+    assert got == opened(whole_inner._transport.written, KEY)
+    assert got == [messages.readdressed(p, outer.routes[messages.uint32(p, 1)]) for p in sent]
+    assert counters(outer) == counters(whole)
+    assert counters(inner)[1:4] == counters(whole_inner)[1:4]
+
+
+def test_a_nonce_s_counter_may_pass_its_end():
+    """It begins at random: asyncssh's lane carries it over."""
+    outer, inner = joined(WRAPPING)
+    seal = Sealer(KEY, WRAPPING)
+    feed(outer, b"".join(seal.packet(messages.data(5, b"x")) for _ in range(6)))
+    assert opened(inner._transport.written, KEY, WRAPPING) == [messages.data(7, b"x")] * 6
+    assert outer._recv_encryption.counter == inner._send_encryption.counter == 3
+
+
+def test_ignored_packets_vanish():
+    """asyncssh's own and others' IGNORE messages are not passed on, and count."""
+    outer, inner = joined()
+    seal = Sealer(KEY)
+    ignore = b"\x02" + messages.pack_string(b"x")
+    feed(outer, seal.packet(ignore) + seal.packet(messages.eof(5)) + seal.packet(ignore))
+    assert opened(inner._transport.written, KEY) == [messages.eof(7)]
+    assert outer._recv_seq == 0
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+
+
+TAMPERED = {
+    "mac": lambda s: s.packet(messages.data(5, b"x"))[:-1] + b"\0",
+    "ciphertext": lambda s: flipped(s.packet(messages.data(5, b"x")), 9),
+    "length": lambda s: pack(32) + s.packet(messages.data(5, b"x" * 20))[4:] + bytes(64),
+    "length of zero": lambda s: bytes(4) + bytes(48),
+    "length below a block": lambda s: pack(8) + bytes(48),
+    "length no multiple of a block": lambda s: pack(40) + bytes(80),
+    "length above the bound": lambda s: pack(LIMITS.packet + 16) + bytes(48),
+    "length of 4 GiB": lambda s: b"\xff" * 4 + bytes(48),
+    "no padding": lambda s: s.raw(b"\0" + messages.data(5, b"x" * 6)),
+    "padding of 3": lambda s: s.raw(b"\x03" + messages.data(5, b"xxx") + bytes(3)),
+    "padding above the packet": lambda s: s.raw(b"\xff" + messages.data(5, b"x" * 6)),
+    "nothing but padding": lambda s: s.raw(b"\x0f" + bytes(15)),
+}
+
+
+@pytest.mark.parametrize("fault", TAMPERED)
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_tampered_packet_ends_the_connection_behind_what_was_sound(fault, fast):
+    """Sound packets before it are passed on, nothing of it or after it is."""
+    outer, inner = joined()
+    seal = Sealer(KEY)
+    stream = seal.packet(messages.data(5, b"sound")) + TAMPERED[fault](seal)
+    stream += seal.packet(messages.data(5, b"after"))
+    transport = outer._transport
+    COMMON.fast = fast
+    try:
+        feed(outer, stream + bytes(300_000))
+    finally:
+        COMMON.fast = True
+    assert outer._transport is None
+    assert transport.closed
+    assert opened(inner._transport.written, KEY) == [messages.data(7, b"sound")]
+
+
+@pytest.mark.parametrize("kind", [*range(101, 256)])
+@pytest.mark.parametrize("fast", [True, False])
+def test_unknown_messages_after_authentication_are_cut(kind, fast):
+    """101 to 255 mean nothing here."""
+    outer, inner = joined()
+    COMMON.fast = fast
+    try:
+        feed(outer, Sealer(KEY).packet(bytes((kind,)) + pack(5) + bytes(8)))
+    finally:
+        COMMON.fast = True
+    assert outer._transport is None
+    assert inner._transport.written == b""
+
+
+def test_a_packet_for_an_unknown_channel_goes_by_the_slow_lane():
+    """The fast lane knows bound channels alone."""
+    outer, inner = joined()
+    seen = []
+    outer.receiver.packet_received = lambda wire, p: seen.append(p)
+    feed(outer, Sealer(KEY).packet(messages.data(6, b"x")))
+    assert seen == [messages.data(6, b"x")]
+    assert inner._transport.written == b""
+
+
+def test_the_fast_lane_stops_at_the_peer_s_rekey_budget():
+    """The packet that would pass it is given to asyncssh, which begins the exchange."""
+    outer, inner = joined()
+    inner._rekey_bytes = 100
+    seal = Sealer(KEY)
+    inner._send_kexinit = lambda: setattr(inner, "_kex_complete", False)
+    feed(outer, b"".join(seal.packet(messages.data(5, bytes(40))) for _ in range(6)))
+    assert len(opened(inner._transport.written, KEY)) == 2
+    assert len(inner._deferred_packets) == 4
