@@ -1,0 +1,445 @@
+"""A whole door before an sshd of asyncssh's, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import asyncssh
+import pytest
+import structlog
+from asyncssh.connection import SSHClientConnection
+
+from broker.core.errors import CapacityExhausted
+from broker.core.interfaces import Endpoint, Route
+from broker.door.app import Door
+from broker.door.limits import Limits
+from tests.door.static import StaticGateway
+
+ALICE, BOB, STRANGER, HOST, INNER_HOST, INNER = (
+    asyncssh.generate_private_key("ssh-ed25519") for _ in range(6)
+)
+SHORT = Limits(linger=0.5, spare_delay=0.0, orphaned=0.2)
+
+
+async def serve(process: asyncssh.SSHServerProcess) -> None:
+    """What the desktop runs."""
+    command = process.command or "shell"
+    if command == "cat":
+        async for data in process.stdin:
+            process.stdout.write(data)
+    elif command.startswith("zeros "):
+        process.stdout.write(b"\0" * int(command.split()[1]))
+        await process.stdout.drain()
+    elif command == "sleep":
+        await asyncio.sleep(30)
+    else:
+        process.stdout.write(f"ran {command}\n".encode())
+        process.stderr.write(b"err\n")
+    process.exit(3)
+
+
+class World:
+    """The door, the desktop and the gateway between."""
+
+    def __init__(self) -> None:
+        self.stack = contextlib.AsyncExitStack()
+
+    async def start(self, *, limits: Limits = SHORT, fast: bool = True) -> World:
+        self.desktop = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[INNER_HOST],
+            authorized_client_keys=asyncssh.import_authorized_keys(
+                INNER.export_public_key().decode()
+            ),
+            process_factory=serve,
+            encoding=None,
+        )
+        self.route = Route(
+            session_id="s1",
+            desktop_id="d1",
+            desktop="main",
+            display=1000,
+            user="desk",
+            endpoints=(Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", self.desktop.get_port())),
+            host_key=INNER_HOST.export_public_key().decode().strip(),
+            client_key=INNER.export_private_key().decode(),
+        )
+        keys = {ALICE.get_fingerprint(): "alice", BOB.get_fingerprint(): "bob"}
+        self.gateway = StaticGateway(keys, self.route)
+        self.door = Door(self.gateway, HOST, limits=limits, fast=fast)
+        await self.door.start()
+        return self
+
+    def connect(self, *keys, user="desk", **options):
+        options.setdefault("known_hosts", ([HOST.convert_to_public()], [], []))
+        return asyncssh.connect(
+            "127.0.0.1",
+            self.door.port,
+            username=user,
+            client_keys=list(keys or (ALICE,)),
+            agent_path=None,
+            config=None,
+            **options,
+        )
+
+    async def close(self) -> None:
+        await self.door.close(0.5)
+        self.desktop.close()
+        await self.desktop.wait_closed()
+
+
+@pytest.fixture
+async def world():
+    made = await World().start()
+    yield made
+    await made.close()
+
+
+async def until(condition) -> None:
+    """Wait for what is about to be."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def routed(world) -> list[str]:
+    return [event[1] for event in world.gateway.events if event[0] == "route"]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_commands_data_and_forwards_pass_on_both_lanes(fast):
+    """Output, errors, exit status, a megabyte there and back, and a forward from the desktop."""
+    world = await World().start(fast=fast)
+    async with world.connect() as client:
+        done = await client.run("hello")
+        assert (done.stdout, done.stderr, done.exit_status) == ("ran hello\n", "err\n", 3)
+        big = await client.run("cat", input=b"q" * 1_000_000, encoding=None)
+        assert big.stdout == b"q" * 1_000_000
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await client.open_connection("127.0.0.1", 9)
+    stats = world.door.stats()
+    assert (stats.packets > 20) is fast
+    await until(lambda: world.door.stats().connections == 0)
+    await until(lambda: ("detached",) in world.gateway.events)
+    await world.close()
+
+
+async def test_the_second_connect_takes_the_spare(world):
+    """And a client that leaves leaves none behind but that."""
+    for _ in range(3):
+        async with world.connect() as client:
+            await client.run("hello")
+        session = world.door._binder._sessions["s1"]
+        await until(lambda s=session: s.spare is not None and s.spare.done())
+    assert session.endpoint == world.route.endpoints[1]
+
+
+async def test_a_dropped_spare_is_not_used(world):
+    """A connection that died while it waited is passed over."""
+    async with world.connect() as client:
+        await client.run("hello")
+        session = world.door._binder._sessions["s1"]
+        await until(lambda: session.spare is not None and session.spare.done())
+        session.spare.result().drop()
+    async with world.connect() as client:
+        assert (await client.run("hello")).exit_status == 3
+
+
+async def test_the_spare_ends_a_while_after_the_last_client():
+    """Nothing of the session is kept."""
+    world = await World().start(limits=replace(SHORT, spare_idle=0.1))
+    async with world.connect() as client:
+        await client.run("hello")
+    await until(lambda: not world.door._binder._sessions)
+    await world.close()
+
+
+async def test_a_word_of_the_broker_starts_nothing(world):
+    async with world.connect() as client:
+        done = await client.run("desk why 'my desktop'")
+    assert (done.stdout, done.exit_status) == ("door says: desk why my desktop\n", 7)
+    assert world.gateway.events == [("word", "why", "my desktop")]
+
+
+async def test_a_refusal_is_one_sentence_on_stderr_and_status_1(world):
+    """And the reason of a failed forward."""
+    world.gateway.refusal = CapacityExhausted()
+    async with world.connect() as client:
+        done = await client.run("hello")
+        assert (done.stdout, done.exit_status) == ("", 1)
+        assert done.stderr == f"desk: {CapacityExhausted.default}\n"
+        with pytest.raises(asyncssh.ChannelOpenError, match="All places"):
+            await client.open_connection("127.0.0.1", 9)
+
+
+async def test_an_unreachable_desktop_is_asked_for_once_more(world):
+    """Then the user hears that it does not answer."""
+    world.gateway.route_ = replace(world.route, endpoints=(Endpoint("127.0.0.1", 1),))
+    async with world.connect() as client:
+        done = await client.run("hello")
+    assert "does not answer" in done.stderr
+    assert [e[0] for e in world.gateway.events] == ["route", "lost", "route", "lost"]
+
+
+async def test_a_desktop_with_another_host_key_is_not_trusted(world):
+    """The key is pinned for the session."""
+    other = STRANGER.export_public_key().decode().strip()
+    world.gateway.route_ = replace(world.route, host_key=other)
+    async with world.connect() as client:
+        assert "does not answer" in (await client.run("hello")).stderr
+
+
+async def test_a_client_that_leaves_while_its_desktop_starts_leaves_no_trace(world):
+    """Its work is cancelled with it."""
+    world.gateway.delay = 30
+    client = await world.connect()
+    running = asyncio.get_running_loop().create_task(client.run("hello"))
+    await until(lambda: routed(world))
+    client.abort()
+    with contextlib.suppress(asyncssh.Error):
+        await running
+    await until(lambda: world.door.stats().connections == 0)
+    assert not world.door._binder._sessions
+
+
+async def test_a_lost_desktop_is_told_to_client_and_broker(world):
+    """The command ends by a signal, the connection follows."""
+    client = await world.connect()
+    process = await client.create_process("sleep")
+    await until(lambda: ("attached", "s1") in world.gateway.events)
+    bridge = next(iter(world.door._bridges))
+    bridge._bound.wire.drop()
+    done = await process.wait()
+    assert done.exit_signal[0] == "KILL"
+    await asyncio.wait_for(client.wait_closed(), 5)
+    assert ("lost", "s1") in world.gateway.events
+
+
+async def test_closing_the_door_tells_its_clients(world):
+    """With a sentence, and nothing stays open."""
+    lost = asyncio.get_running_loop().create_future()
+
+    class Listener(asyncssh.SSHClient):
+        def connection_lost(self, error) -> None:
+            lost.set_result(error)
+
+    client = await world.connect(client_factory=Listener)
+    process = await client.create_process("sleep")
+    await until(lambda: ("attached", "s1") in world.gateway.events)
+    await world.door.close(2)
+    assert "restarting" in str(await asyncio.wait_for(lost, 5)) or await lost is None
+    assert world.door.stats().connections == 0
+    await client.wait_closed()
+    del process
+
+
+# ------------------------------------------------------------------------------- authentication
+
+
+async def test_the_login_name_must_fit_the_key(world):
+    """Unknown keys, others' names and malformed names are refused alike."""
+    for key, user in ((STRANGER, "desk"), (BOB, "alice"), (ALICE, "root"), (ALICE, "invite+TOKEN")):
+        with pytest.raises(asyncssh.PermissionDenied):
+            await world.connect(key, user=user)
+    async with world.connect(BOB, user="bob+lab") as client:
+        await client.run("hello")
+    assert routed(world) == ["bob"]
+
+
+class Prober(SSHClientConnection):
+    """A client whose own idea of authentication is replaced."""
+
+    script = staticmethod(lambda connection: None)
+
+    def try_next_auth(self, *, next_method: bool = False) -> None:
+        self.script(self)
+
+    def probe(self, key, *, user="desk") -> None:
+        """Offer a key without a signature."""
+        self._username = user
+        data = asyncssh.import_private_key(key.export_private_key()).public_data
+        self.send_packet(
+            50,
+            asyncssh.packet.String(user)
+            + asyncssh.packet.String("ssh-connection")
+            + asyncssh.packet.String("publickey")
+            + b"\0"
+            + asyncssh.packet.String("ssh-ed25519")
+            + asyncssh.packet.String(data),
+        )
+
+    def sign(self, key, *, user="desk", by=None) -> None:
+        """Ask in with `key`, signed by it or by another."""
+        self._username = user
+        body = (
+            bytes((50,))
+            + asyncssh.packet.String(user)
+            + asyncssh.packet.String("ssh-connection")
+            + asyncssh.packet.String("publickey")
+            + b"\1"
+            + asyncssh.packet.String("ssh-ed25519")
+            + asyncssh.packet.String(key.public_data)
+        )
+        data = asyncssh.packet.String(self._session_id) + body
+        self.send_packet(
+            50, body[1:] + asyncssh.packet.String((by or key).sign(data, b"ssh-ed25519"))
+        )
+
+    def process_packet(self, pkttype, pktid, packet):
+        self.seen.append(pkttype)
+        if 50 <= pkttype <= 60 and pkttype != 52:
+            return True
+        if pkttype == 52:
+            self._auth_complete = True
+            return True
+        return super().process_packet(pkttype, pktid, packet)
+
+
+async def probing(world, script) -> Prober:
+    """A connection on which the script runs once authentication may begin."""
+    loop = asyncio.get_running_loop()
+    options = await asyncssh.connection.SSHClientConnectionOptions.construct(
+        config=None, known_hosts=None, username="desk", client_keys=None, agent_path=None
+    )
+    _, connection = await loop.create_connection(
+        lambda: Prober(loop, options), "127.0.0.1", world.door.port
+    )
+    connection.seen = []
+    connection.script = script
+    return connection
+
+
+async def settle(connection) -> None:
+    """Until the door has said something or hung up."""
+    await until(lambda: connection._transport is None or {51, 52, 60} & set(connection.seen))
+
+
+async def test_a_probe_proves_nothing(world):
+    """The key is known, nobody is in, nothing was started."""
+    connection = await probing(world, lambda c: c.probe(ALICE))
+    connection._auth = connection
+    await settle(connection)
+    assert world.door.stats().authenticated == 0
+    connection._auth = None
+    connection.abort()
+
+
+async def test_the_signed_step_alone_names_the_person():
+    """Probed as alice, signed as bob: it is bob."""
+    world = await World().start()
+    with structlog.testing.capture_logs() as lines:
+
+        def script(connection):
+            connection.probe(ALICE)
+            connection.sign(BOB)
+
+        connection = await probing(world, script)
+        connection._auth = connection
+        await until(lambda: world.door.stats().authenticated == 1)
+    said = [line for line in lines if line["event"] == "client authenticated"]
+    assert [line["user"] for line in said] == ["bob"]
+    connection._auth = None
+    connection.abort()
+    await world.close()
+
+
+async def test_another_s_signature_proves_nobody(world):
+    """Alice's key signed by bob's is a failure."""
+    connection = await probing(world, lambda c: c.sign(ALICE, by=BOB))
+    connection._auth = connection
+    await settle(connection)
+    assert world.door.stats().authenticated == 0
+    connection._auth = None
+    connection.abort()
+
+
+async def test_six_failures_end_the_connection(world):
+    """As OpenSSH counts: keys that are nobody's, but not the first `none`."""
+    keys = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(5)]
+    async with world.connect(*keys, ALICE) as client:
+        await client.run("desk list")
+    with pytest.raises(asyncssh.DisconnectError, match="Too many authentication failures"):
+        await world.connect(*keys, STRANGER, ALICE)
+
+
+@pytest.mark.parametrize("kinds", [range(k, k + 32) for k in range(0, 256, 32)])
+async def test_no_message_gets_through_before_authentication(world, kinds):
+    """All 256 types: each is ignored, answered as unknown or the end; nobody is in by it."""
+
+    def send_raw(connection, kind) -> None:
+        connection._auth_complete = True
+        connection.send_packet(kind, bytes(40))
+        connection._auth_complete = False
+        connection.probe(STRANGER)
+
+    for kind in set(kinds) - {20, 50}:
+        connection = await probing(world, lambda c, k=kind: send_raw(c, k))
+        connection._auth = connection
+        await settle(connection)
+        if kind > 79:
+            assert connection._transport is None
+        connection._auth = None
+        connection.abort()
+    await until(lambda: world.door.stats().connections == 0)
+    assert world.door.stats().authenticated == 0
+    assert world.gateway.events == []
+
+
+async def test_a_packet_length_beyond_the_bound_is_cut_before_it_is_received(world):
+    """2^31 bytes are announced, and the door hangs up at once."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.door.port)
+    writer.write(b"SSH-2.0-x\r\n" + b"\x7f\xff\xff\xff" + bytes(60))
+    await asyncio.wait_for(reader.read(), 2)
+    writer.close()
+
+
+async def test_strangers_get_so_many_bytes_and_packets(world):
+    """A flood of small packets before authentication ends after 200."""
+    for flood in (b"\0\0\0\x0c\x06\x02\0\0\0\0" + bytes(6)), bytes(300_000):
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.door.port)
+        writer.write(b"SSH-2.0-x\r\n" + flood * 400)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 2)
+        writer.close()
+    await until(lambda: world.door.stats().connections == 0)
+
+
+async def test_one_address_has_ten_places_before_authentication(world):
+    """The eleventh is turned away; who leaves makes room."""
+    pairs = [await asyncio.open_connection("127.0.0.1", world.door.port) for _ in range(10)]
+    for reader, _ in pairs:
+        await reader.readline()
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.door.port)
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 2) == b""
+    for _, other in (*pairs, (reader, writer)):
+        other.close()
+    await until(lambda: world.door.stats().connections == 0)
+    async with world.connect() as client:
+        await client.run("desk list")
+
+
+async def test_who_does_not_authenticate_in_time_is_cut():
+    """The login timeout is the door's own."""
+    world = await World().start(limits=replace(SHORT, login_timeout=0.1))
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.door.port)
+    await asyncio.wait_for(reader.read(), 2)
+    writer.close()
+    await world.close()
+
+
+async def test_logs_tell_the_story_and_no_secret(world):
+    """Authenticated, attached, gone; no command, key or token."""
+    with structlog.testing.capture_logs() as lines:
+        async with world.connect() as client:
+            await client.run("xpra start --password=geheim")
+        with pytest.raises(asyncssh.PermissionDenied):
+            await world.connect(user="invite+geheim")
+        await until(lambda: world.door.stats().connections == 0)
+    events = [line["event"] for line in lines]
+    assert events == ["client authenticated", "client attached", "client gone"]
+    assert "geheim" not in repr(lines)
+    assert ALICE.get_fingerprint() not in repr(lines)
