@@ -12,8 +12,8 @@ import structlog
 from asyncssh.connection import SSHClientConnectionOptions
 
 from broker.core.errors import StartFailed
+from broker.door.inner import InnerWire
 from broker.door.tasks import Tasks
-from broker.door.wire import InnerWire
 
 if TYPE_CHECKING:
     from collections.abc import Callable

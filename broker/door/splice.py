@@ -5,14 +5,15 @@ No socket, no clock, no library of ours or others: `bridge` feeds it and does wh
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from broker.door import actions, messages, policy
 from broker.door.channels import Channel, ChannelTable, Stage
+from broker.door.ends import Ends
 from broker.door.messages import Message, OpenFailure, ProtocolViolation
 from broker.door.policy import Grant
+from broker.door.replies import GlobalReplies
 from broker.door.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Splice:
         self._out: list[Action] = []
         self.table = ChannelTable()
         self._sessions = Sessions(self.table, limits, self._emit)
+        self._ends = Ends(self.table, self._sessions, self._emit)
         self._inner = Inner.ABSENT
         self._displays: set[int | None] = {None}
         """Displays known to be the bound desktop's; none named is any desktop's."""
@@ -47,10 +49,7 @@ class Splice:
         self._waiting_size = 0
         self._held = False
         self._grants = Grant.NONE
-        self._inner_order: deque[Grant | None] = deque()
-        """What each global reply of the inner will be for; None: a keepalive of the door's."""
-        self._client_order: deque[bytes | None] = deque()
-        """Global replies that the client has yet to get; None: the inner's next one."""
+        self._globals = GlobalReplies(self._emit)
         self._inner_opens: dict[int, bool] = {}
         """Opens of the inner that the client has yet to answer; False: that inner is gone."""
         self._more_sessions = True
@@ -113,20 +112,13 @@ class Splice:
         wanted = messages.boolean(payload, offset)
         if name in policy.GLOBAL_REQUESTS:
             if wanted:
-                self._client_order.append(None)
+                self._globals.owe(None)
             self._inwards(payload)
             return
         if name == policy.NO_MORE_SESSIONS:
             self._more_sessions = False
         if wanted:
-            self._client_order.append(messages.global_reply(granted=name == policy.KEEPALIVE))
-            self._send_ready_replies()
-
-    def _send_ready_replies(self) -> None:
-        order = self._client_order
-        while order and (reply := order[0]) is not None:
-            order.popleft()
-            self._emit(actions.ReplyToClient(reply))
+            self._globals.owe(messages.global_reply(granted=name == policy.KEEPALIVE))
 
     def _client_answers_open(self, payload: bytes) -> None:
         number = messages.uint32(payload, 1)
@@ -146,7 +138,7 @@ class Splice:
         if alive:
             self._emit(actions.ToInner(payload))
         else:
-            self._orphan(channel)
+            self._ends.orphan(channel, self._loss)
             self.table.unroute()
 
     def _client_channel(self, payload: bytes) -> None:
@@ -202,12 +194,7 @@ class Splice:
     def _forward(self, payload: bytes) -> None:
         """One of the client's opens or global requests goes inwards."""
         if payload[0] == Message.GLOBAL_REQUEST:
-            name, offset = messages.string(payload, 1)
-            grants = policy.GLOBAL_REQUESTS[name]
-            if messages.boolean(payload, offset):
-                self._inner_order.append(grants)
-            else:
-                self._grants |= grants
+            self._grants |= self._globals.asked(payload)
         self._emit(actions.ToInner(payload))
 
     def _need_inner(self) -> None:
@@ -266,7 +253,7 @@ class Splice:
     @property
     def _unused(self) -> bool:
         """Whether nothing of the client hangs on the inner connection."""
-        if self._grants or self._inner_opens or any(g is not None for g in self._inner_order):
+        if self._grants or self._inner_opens or self._globals.inner_owes:
             return False
         idle = (Stage.UNDECIDED, Stage.RESOLVING, Stage.ANSWERED)
         return all(channel.stage in idle for channel in self.table)
@@ -286,7 +273,7 @@ class Splice:
             case Message.GLOBAL_REQUEST:
                 self._inner_global(payload)
             case Message.REQUEST_SUCCESS | Message.REQUEST_FAILURE:
-                self._inner_global_reply(payload)
+                self._grants |= self._globals.answered(payload)
             case Message.OPEN:
                 self._inner_open(payload)
             case kind if Message.OPEN_CONFIRMATION <= kind <= messages.LAST:
@@ -304,25 +291,7 @@ class Splice:
 
     def keepalive_sent(self) -> None:
         """The door itself asked the inner for a global reply."""
-        self._inner_order.append(None)
-
-    def _inner_global_reply(self, payload: bytes) -> None:
-        if not self._inner_order:
-            raise ProtocolViolation("reply to no request")
-        grants = self._inner_order.popleft()
-        if grants is None:
-            self._emit(actions.KeepaliveAnswered(payload))
-            return
-        if payload[0] == Message.REQUEST_SUCCESS:
-            self._grants |= grants
-        self._pass_global_reply(payload)
-
-    def _pass_global_reply(self, payload: bytes) -> None:
-        if not self._client_order or self._client_order[0] is not None:
-            raise ProtocolViolation("reply to no request")
-        self._client_order.popleft()
-        self._emit(actions.ToClient(payload))
-        self._send_ready_replies()
+        self._globals.keepalives_sent()
 
     def _inner_open(self, payload: bytes) -> None:
         kind, offset = messages.string(payload, 1)
@@ -396,7 +365,7 @@ class Splice:
         """
         self._inner = Inner.BOUND
         self._displays.add(display)
-        self._inner_order.extend([None] * keepalives)
+        self._globals.keepalives_sent(keepalives)
         self._sessions.progress = None
         self._flush()
         return self._done()
@@ -419,26 +388,18 @@ class Splice:
         return self._done()
 
     def _fail_waiting(self, payload: bytes, sentence: str) -> None:
-        if payload[0] == Message.OPEN:
-            _, offset = messages.string(payload, 1)
-            channel = self.table.of_inner(messages.uint32(payload, offset))
-            self._fail_open(channel, sentence)
+        if payload[0] == Message.GLOBAL_REQUEST:
+            self._globals.fail_request(payload)
             return
         _, offset = messages.string(payload, 1)
-        if messages.boolean(payload, offset):
-            self._pass_global_reply(messages.global_reply(granted=False))
-
-    def _fail_open(self, channel: Channel, sentence: str) -> None:
-        self.table.remove(channel)
-        reason = OpenFailure.CONNECT_FAILED
-        refusal = messages.open_failure(channel.client, reason, sentence)
-        self._emit(actions.ReplyToClient(refusal))
+        channel = self.table.of_inner(messages.uint32(payload, offset))
+        self._ends.fail_open(channel, sentence)
 
     def inner_lost(self, sentence: str) -> list[Action]:
         """The inner connection is gone; all that it sent was passed on."""
         live = [channel for channel in self.table if channel.stage in _LIVE]
         bound = [channel for channel in live if channel.stage is Stage.BOUND]
-        forwarding = bool(self._grants & (Grant.TCP | Grant.STREAMLOCAL) or self._client_order)
+        forwarding = bool(self._grants & (Grant.TCP | Grant.STREAMLOCAL)) or len(self._globals) > 0
         self._loss = f"desk: {sentence}"
         self._inner_opens = dict.fromkeys(self._inner_opens, False)
         self._forget_inner()
@@ -446,9 +407,8 @@ class Splice:
             self._emit(actions.Disconnect(self._loss))
             return self._done()
         for channel in live:
-            self._abandon(channel, sentence)
-        while self._client_order:
-            self._pass_global_reply(messages.global_reply(granted=False))
+            self._ends.abandon(channel, sentence, retry=not self._retried)
+        self._globals.fail_all()
         if bound:
             self._emit(actions.ArmOrphaned())
         self._retried = True
@@ -457,34 +417,9 @@ class Splice:
 
     def _forget_inner(self) -> None:
         self._inner = Inner.ABSENT
-        self._inner_order.clear()
+        self._globals.forget_inner()
         self._grants = Grant.NONE
         self.table.unroute()
-
-    def _abandon(self, channel: Channel, sentence: str) -> None:
-        """A channel that the lost inner served, or was about to."""
-        match channel.stage:
-            case Stage.BOUND:
-                self._orphan(channel)
-            case Stage.OPENING if not channel.is_session:
-                self._fail_open(channel, sentence)
-            case Stage.OPENING if not self._retried:
-                self._sessions.wait_again(channel)
-            case _:
-                self._sessions.refuse(channel, sentence)
-
-    def _orphan(self, channel: Channel) -> None:
-        """End it in order, so that the client drains what it got before it hears the sentence."""
-        was_closed = channel.closed_to_client
-        channel.stage = Stage.ORPHANED
-        if was_closed:
-            return
-        if channel.is_session:
-            self._emit(actions.ReplyToClient(messages.eof(channel.client)))
-            ended = messages.exit_signal(channel.client, b"KILL", self._loss)
-            self._emit(actions.ReplyToClient(ended))
-        self._emit(actions.ReplyToClient(messages.close(channel.client)))
-        self.table.closed_to_client(channel)
 
     def orphaned_due(self) -> list[Action]:
         """The client had its time to end the channels of a lost desktop."""
@@ -513,7 +448,7 @@ class Splice:
         full = (
             len(self._waiting) + queued > limits.waiting_packets
             or self._waiting_size + size > limits.waiting_bytes
-            or len(self._client_order) > limits.global_replies
+            or len(self._globals) > limits.global_replies
         )
         if full != self._held:
             self._held = full

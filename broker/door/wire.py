@@ -13,10 +13,8 @@ from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from asyncssh import ProtocolError
-from asyncssh.connection import SSHClientConnection
 from asyncssh.packet import SSHPacket
 
-from broker.door import messages
 from broker.door.cipher import shared
 from broker.door.lane import Lane
 from broker.door.messages import FIRST, LAST, Message, ProtocolViolation
@@ -386,29 +384,3 @@ class Wire(Lane):
 
 
 _BULK = frozenset({Message.WINDOW_ADJUST, Message.DATA, Message.EXTENDED_DATA, Message.EOF})
-
-
-class InnerWire(Wire, SSHClientConnection, asyncio.BufferedProtocol):
-    """The connection to the sshd in a desktop. `BufferedProtocol` is last, or its `eof_received`
-    would hide asyncssh's.
-    """
-
-    @property
-    def unanswered(self) -> int:
-        """Global requests of the door's own that the sshd has yet to answer."""
-        return len(self._global_request_waiters)
-
-    def take_unbound(self, payload: bytes) -> None:
-        """A spare's: its host keys, and answers to keepalives."""
-        kind = payload[0]
-        if kind in (Message.REQUEST_SUCCESS, Message.REQUEST_FAILURE):
-            if not self._global_request_waiters:
-                raise ProtocolViolation("reply to no request")
-            self.keepalive_answered(payload)
-        elif kind == Message.GLOBAL_REQUEST:
-            name, offset = messages.string(payload, 1)
-            if messages.boolean(payload, offset):
-                granted = name == b"keepalive@openssh.com"
-                self.reply(messages.global_reply(granted=granted))
-        else:
-            raise ProtocolViolation("unexpected message")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from broker.door import messages
 from broker.door.admission import Admission
 from broker.door.cipher import SharedGCM
+from broker.door.inner import InnerWire
 from broker.door.lane import Buffers, Common
 from broker.door.limits import Limits
 from broker.door.messages import pack
 from broker.door.outer import OuterWire, Owner
-from broker.door.wire import InnerWire
 
 KEY, OTHER = bytes(16), bytes(range(16))
 NONCE = b"salt" + bytes(8)
