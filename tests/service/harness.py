@@ -19,8 +19,8 @@ from broker.config import NetworkConfig, PoolsConfig
 from broker.core.interfaces import ContainerState, Identity, Login, OfferedKey
 from broker.core.model import LeaseKind, SessionState, Template
 from broker.core.spec import container_name, home_volume
-from broker.db.connect import connect
 from broker.db.migrate import migrate
+from broker.db.sqlite import open_engine
 from broker.db.store import SqlStore
 from broker.engine.fake import FakeEngine
 from broker.service.accounts import Accounts
@@ -51,6 +51,27 @@ TEMPLATE = Template(
 #: Calls of the engine that change something; `ensure_network` is asked once by every broker.
 WRITES = frozenset({"ensure_home", "remove_home", "create", "start", "remove", "remove_network"})
 
+#: Methods of the store that change nothing.
+STORE_READS = frozenset(
+    [
+        "instance",
+        "user",
+        "user_by_id",
+        "users",
+        "keys",
+        "user_of_key",
+        "desktop",
+        "desktop_of",
+        "desktops",
+        "session",
+        "live_session",
+        "live_sessions",
+        "session_of_display",
+        "leases",
+        "audit",
+    ]
+)
+
 #: The longest that a test waits for what another task does, in seconds of the real clock.
 PATIENCE = 10.0
 
@@ -70,6 +91,11 @@ class FakeProbe:
         self.answering.set()
         self.asked = asyncio.Event()
         self.seen = []
+
+    def hold(self) -> None:
+        """From now on desktops do not answer; `asked` tells when the next one is asked."""
+        self.answering.clear()
+        self.asked.clear()
 
     async def wait(self, endpoints, access) -> None:
         self.seen.append((endpoints, access))
@@ -99,21 +125,28 @@ class Fate:
 
 
 class Mortal:
-    """A store or an engine before each call of which, and after, the caller may die."""
+    """A store or an engine before each call of which, and after, the caller may die.
 
-    def __init__(self, real, fate: Fate) -> None:
-        self._real, self._fate = real, fate
+    A call in `reads` is no step of its own: it leaves the world as it was before.
+    """
+
+    def __init__(self, real, fate: Fate, *, reads: frozenset[str] = frozenset()) -> None:
+        self._real, self._fate, self._reads = real, fate, reads
 
     def __getattr__(self, name):
         method = getattr(self._real, name)
 
         async def call(*args, **kwargs):
-            self._fate.step(f"before {name}")
+            self._step(f"before {name}", name)
             answer = await method(*args, **kwargs)
-            self._fate.step(f"after {name}")
+            self._step(f"after {name}", name)
             return answer
 
         return call
+
+    def _step(self, step: str, name: str) -> None:
+        if self._fate.dead or name not in self._reads:
+            self._fate.step(step)
 
 
 class World:
@@ -128,14 +161,14 @@ class World:
     @classmethod
     async def create(cls, directory: Path) -> World:
         shutil.copy(_migrated(), directory / "desk.db")
-        store = SqlStore(await connect(directory / "desk.db"), ManualClock())
+        store = SqlStore(open_engine(directory / "desk.db"), ManualClock())
         instance = await store.instance()
         await store.close()
         return cls(directory, instance)
 
     async def broker(self, *, fate: Fate | None = None, reconciled: bool = True, **options):
         """A fresh broker over this world; `reconciled` says that it has looked around already."""
-        database = await connect(self.directory / "desk.db")
+        database = open_engine(self.directory / "desk.db")
         broker = Broker(self, SqlStore(database, self.clock), fate or Fate(), **options)
         self.brokers.append(broker)
         if reconciled:
@@ -195,8 +228,9 @@ class Broker:
     ) -> None:
         self.world = world
         self.clock = world.clock
+        self.fate = fate
         self.real_store = store
-        self.store = Mortal(store, fate)
+        self.store = Mortal(store, fate, reads=STORE_READS)
         self.engine = Mortal(world.engine, fate)
         self.probe = FakeProbe()
         self.tasks: set[asyncio.Task] = set()
@@ -278,6 +312,7 @@ class Broker:
 
     async def abandon(self) -> None:
         """The process is gone: its tasks and its database connections with it."""
+        self.fate.dead = True
         tasks = set(self.tasks)
         for task in tasks:
             task.cancel()

@@ -146,7 +146,7 @@ async def test_an_engine_that_goes_down_in_mid_start_heals_by_itself(world, brok
 
 async def test_an_engine_that_is_down_only_for_the_probe_does_not_fail_a_start(world, broker):
     """The watch for the container's death goes on over an engine that does not answer once."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     waiting = broker.begin(await broker.desktop())
     await broker.probe.asked.wait()
     with outage(world):
@@ -204,7 +204,7 @@ async def ticks(broker, number: int) -> None:
 )
 async def test_a_container_that_dies_while_it_starts_fails_the_start(world, broker, death, reason):
     """The person reads a sentence at once; the operator reads why, with the end of its log."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -229,7 +229,7 @@ async def test_a_container_that_dies_while_it_starts_fails_the_start(world, brok
 
 async def test_a_log_that_cannot_be_read_does_not_hide_the_failure(world, broker):
     """The engine went away together with the container."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -244,7 +244,7 @@ async def test_a_log_that_cannot_be_read_does_not_hide_the_failure(world, broker
 async def test_a_desktop_that_never_answers_times_out(world):
     """After the configured time, not a moment earlier, and nothing of it is left."""
     broker = await world.broker(timeout=90)
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -280,7 +280,7 @@ async def test_all_who_wait_for_a_failing_start_are_told(world, broker):
 
 async def test_a_paused_container_is_not_dead(world, broker):
     """An administrator who freezes a starting desktop has not killed it."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()

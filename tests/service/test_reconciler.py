@@ -80,7 +80,7 @@ async def test_a_dead_session_is_ended_with_its_reason(world, broker, death, rea
 async def test_a_half_started_session_is_carried_on(world):
     """Its container runs: the next broker waits for it to answer and restarts nothing."""
     broker = await world.broker()
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -98,7 +98,7 @@ async def test_a_half_started_session_is_carried_on(world):
 async def test_a_connect_before_the_resumed_start_answers_shares_it(world):
     """The client waits for the start that the reconcile took up again."""
     broker = await world.broker()
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -106,7 +106,7 @@ async def test_a_connect_before_the_resumed_start_answers_shares_it(world):
     await broker.abandon()
     await asyncio.wait({waiting})
     later = await world.broker(reconciled=False)
-    later.probe.answering.clear()
+    later.probe.hold()
     later.clock.advance(1)
     await later.reconciler.pass_once()
     await later.probe.asked.wait()
@@ -140,7 +140,7 @@ async def test_a_session_begun_but_never_made_is_ended(world):
 async def test_a_container_made_for_another_spec_is_made_anew_on_resume(world):
     """A changed template does not leave a start half on the old one."""
     broker = await world.broker()
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -157,7 +157,7 @@ async def test_a_container_made_for_another_spec_is_made_anew_on_resume(world):
 
 async def test_a_resumed_start_whose_desktop_is_unknown_is_left(world, broker):
     """There is nobody to start it for; nothing breaks."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -175,7 +175,7 @@ async def test_a_resumed_start_whose_desktop_is_unknown_is_left(world, broker):
 
 async def test_a_stopping_broker_resumes_nothing(world, broker):
     """It is on its way out: the next one carries the start on."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -319,7 +319,9 @@ async def test_an_engine_that_goes_down_in_mid_pass_ends_the_pass(world, broker)
 
 async def test_a_container_that_cannot_be_removed_does_not_stop_the_rest(world, broker):
     """One that is stuck in the engine is tried again each minute; everybody else is served."""
-    stuck, other = [await broker.ensure(await broker.desktop(name)) for name in ("ada", "bob")]
+    stuck = await broker.ensure(await broker.desktop("ada"))
+    broker.clock.advance(1)  # the older one comes first
+    other = await broker.ensure(await broker.desktop("bob"))
     for session in (stuck, other):
         world.engine.kill(container_name(session.id))
     await broker.abandon()

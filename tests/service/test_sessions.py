@@ -147,7 +147,7 @@ async def test_starts_beyond_the_waiting_bound_are_refused_at_once(world):
 async def test_no_more_than_the_bound_start_at_once(world):
     """Ten wishes, two places: never a third container before one answered."""
     broker = await world.broker(at_once=2)
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktops = [await broker.desktop(f"user-{n}") for n in range(6)]
     wishes = [broker.begin(desktop) for desktop in desktops]
     async with asyncio.timeout(PATIENCE):
@@ -169,7 +169,7 @@ async def test_a_full_pool_is_refused_by_name_with_nothing_half_made(world):
         refused = await broker.refused(CapacityExhausted, broker.ensure(desktop))
     assert "20000-20001" in str(refused)
     assert "port" in str(refused)
-    assert refused.public == "All places are taken just now. Try again in a minute."
+    assert refused.public.startswith("Every port for desktops is in use just now.")
     assert [entry["event"] for entry in logs] == ["session not begun"]
     await broker.check()
 
@@ -299,7 +299,7 @@ async def test_stopping_nothing_is_not_found(broker):
 
 async def test_a_stop_while_it_starts_ends_it_at_once(world, broker):
     """Who waited reads that it was stopped; the start does not run to its timeout."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
@@ -381,7 +381,7 @@ async def test_a_connect_during_a_stop_waits_and_starts_afresh(world, broker):
 
 async def test_a_stop_that_meets_a_start_becoming_ready_still_ends_it(world, broker):
     """The compare-and-set is lost once, and asked again."""
-    broker.probe.answering.clear()
+    broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
