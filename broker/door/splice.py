@@ -5,12 +5,12 @@ No socket, no clock, no library of ours or others: `bridge` feeds it and does wh
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from broker.door import actions, messages, policy
 from broker.door.channels import Channel, ChannelTable, Stage
 from broker.door.ends import Ends
+from broker.door.inwards import Inwards
 from broker.door.messages import Message, OpenFailure, ProtocolViolation
 from broker.door.policy import Grant
 from broker.door.replies import GlobalReplies
@@ -19,14 +19,6 @@ from broker.door.sessions import Sessions
 if TYPE_CHECKING:
     from broker.door.actions import Action
     from broker.door.limits import Limits
-
-
-class Inner(Enum):
-    """Whether there is a connection to the desktop."""
-
-    ABSENT = auto()
-    BINDING = auto()
-    BOUND = auto()
 
 
 class Splice:
@@ -42,16 +34,9 @@ class Splice:
         self.table = ChannelTable()
         self._sessions = Sessions(self.table, limits, self._emit)
         self._ends = Ends(self.table, self._sessions, self._emit)
-        self._inner = Inner.ABSENT
-        self._displays: set[int | None] = {None}
-        """Displays known to be the bound desktop's; none named is any desktop's."""
-        self._waiting: list[bytes] = []
-        self._waiting_size = 0
         self._held = False
-        self._grants = Grant.NONE
         self._globals = GlobalReplies(self._emit)
-        self._inner_opens: dict[int, bool] = {}
-        """Opens of the inner that the client has yet to answer; False: that inner is gone."""
+        self._inwards = Inwards(self.table, self._sessions, self._globals, self._emit)
         self._more_sessions = True
         self._refused = 0
         self._retried = False
@@ -91,13 +76,13 @@ class Splice:
         packet = messages.uint32(payload, offset + 8)
         if packet < 1:
             raise ProtocolViolation("packet size of zero")
-        if len(self.table) + len(self._inner_opens) >= self._limits.channels:
+        if len(self.table) + len(self._inwards.opens) >= self._limits.channels:
             self._refuse_open(number, OpenFailure.RESOURCE_SHORTAGE, "too many channels")
         elif kind == b"session" and self._more_sessions:
             self._sessions.open(number, window, packet)
         elif kind in policy.CLIENT_FORWARDS:
             self.table.add(Channel(number, Stage.OPENING, window=window, packet=packet))
-            self._inwards(payload)
+            self._inwards.send(payload)
         else:
             self._refuse_open(number, OpenFailure.ADMINISTRATIVELY_PROHIBITED, "not allowed")
 
@@ -113,7 +98,7 @@ class Splice:
         if name in policy.GLOBAL_REQUESTS:
             if wanted:
                 self._globals.owe(None)
-            self._inwards(payload)
+            self._inwards.send(payload)
             return
         if name == policy.NO_MORE_SESSIONS:
             self._more_sessions = False
@@ -122,13 +107,13 @@ class Splice:
 
     def _client_answers_open(self, payload: bytes) -> None:
         number = messages.uint32(payload, 1)
-        alive = self._inner_opens.pop(number, None)
+        alive = self._inwards.opens.pop(number, None)
         if alive is None:
             raise ProtocolViolation("answer to no open")
         if payload[0] == Message.OPEN_FAILURE:
             if alive:
                 self._emit(actions.ToInner(payload))
-            self._rebind_when_drained()
+            self._inwards.drained()
             return
         if messages.uint32(payload, 13) < 1:
             raise ProtocolViolation("packet size of zero")
@@ -151,7 +136,7 @@ class Splice:
             case Stage.ORPHANED:
                 if payload[0] == Message.CLOSE:
                     self.table.client_closed(channel)
-                    self._rebind_when_drained()
+                    self._inwards.drained()
             case _:
                 if self._sessions.receive(channel, payload):
                     self._decided(channel)
@@ -164,7 +149,7 @@ class Splice:
             if allowed is None:
                 return
             payload = allowed
-            self._grants |= self._sessions.expect(channel, payload, swallow=False)
+            self._inwards.grants |= self._sessions.expect(channel, payload, swallow=False)
         elif payload[0] == Message.CLOSE:
             self.table.client_closed(channel)
         self._emit(actions.ToInner(messages.readdressed(payload, inner)))
@@ -181,82 +166,16 @@ class Splice:
         channel.stage = Stage.WAITING
         channel.display = choice.display
         self._sessions.show_progress(channel)
-        self._need_inner()
-
-    def _inwards(self, payload: bytes) -> None:
-        if self._inner is Inner.BOUND:
-            self._forward(payload)
-        else:
-            self._waiting.append(payload)
-            self._waiting_size += len(payload)
-            self._need_inner()
-
-    def _forward(self, payload: bytes) -> None:
-        """One of the client's opens or global requests goes inwards."""
-        if payload[0] == Message.GLOBAL_REQUEST:
-            self._grants |= self._globals.asked(payload)
-        self._emit(actions.ToInner(payload))
-
-    def _need_inner(self) -> None:
-        match self._inner:
-            case Inner.BOUND:
-                self._flush()
-            case Inner.ABSENT if not self._draining:
-                self._inner = Inner.BINDING
-                wanted = self._sessions.wanted_display()
-                self._displays = {None, wanted}
-                self._emit(actions.Bind(wanted))
-
-    @property
-    def _draining(self) -> bool:
-        """Whether the client still has numbers of an inner that is gone."""
-        return bool(self._inner_opens) or any(
-            channel.stage is Stage.ORPHANED for channel in self.table
-        )
-
-    def _rebind_when_drained(self) -> None:
-        if self._inner is Inner.ABSENT and (self._waiting or self._sessions.waiting()):
-            self._need_inner()
-
-    def _flush(self) -> None:
-        """The inner is there: give it all that waited."""
-        waiting, self._waiting = self._waiting, []
-        self._waiting_size = 0
-        for payload in waiting:
-            self._forward(payload)
-        for channel in self._sessions.waiting():
-            if channel.display in self._displays:
-                self._sessions.open_inside(channel)
-            else:
-                channel.stage = Stage.RESOLVING
-                assert channel.display is not None
-                self._emit(actions.ResolveDisplay(channel.number, channel.display))
+        self._inwards.need()
 
     def display_resolved(self, number: int, *, same: bool) -> list[Action]:
         """Whether the display that the channel wants is the bound desktop's."""
         channel = self.table.of_door(number)
         if channel is None or channel.stage is not Stage.RESOLVING:
             return self._done()
-        if same:
-            self._displays.add(channel.display)
-            channel.stage = Stage.WAITING
-            self._need_inner()
-        elif self._inner is Inner.BOUND and self._unused:
-            self._emit(actions.Unbind())
-            self._forget_inner()
-            channel.stage = Stage.WAITING
-            self._need_inner()
-        else:
+        if not self._inwards.resolved(channel, same=same):
             self._sessions.refuse(channel, _other_desktop(channel.display))
         return self._done()
-
-    @property
-    def _unused(self) -> bool:
-        """Whether nothing of the client hangs on the inner connection."""
-        if self._grants or self._inner_opens or self._globals.inner_owes:
-            return False
-        idle = (Stage.UNDECIDED, Stage.RESOLVING, Stage.ANSWERED)
-        return all(channel.stage in idle for channel in self.table)
 
     def display_refused(self, number: int, sentence: str) -> list[Action]:
         """The display cannot be had."""
@@ -273,7 +192,7 @@ class Splice:
             case Message.GLOBAL_REQUEST:
                 self._inner_global(payload)
             case Message.REQUEST_SUCCESS | Message.REQUEST_FAILURE:
-                self._grants |= self._globals.answered(payload)
+                self._inwards.grants |= self._globals.answered(payload)
             case Message.OPEN:
                 self._inner_open(payload)
             case kind if Message.OPEN_CONFIRMATION <= kind <= messages.LAST:
@@ -296,16 +215,16 @@ class Splice:
     def _inner_open(self, payload: bytes) -> None:
         kind, offset = messages.string(payload, 1)
         number = messages.uint32(payload, offset)
-        if number in self._inner_opens:
+        if number in self._inwards.opens:
             raise ProtocolViolation("channel number in use")
-        allowed = policy.INNER_OPENS.get(kind, Grant.NONE) & self._grants
-        full = len(self.table) + len(self._inner_opens) >= self._limits.channels
+        allowed = policy.INNER_OPENS.get(kind, Grant.NONE) & self._inwards.grants
+        full = len(self.table) + len(self._inwards.opens) >= self._limits.channels
         if not allowed or full:
             reason = OpenFailure.ADMINISTRATIVELY_PROHIBITED
             refusal = messages.open_failure(number, reason, "not allowed")
             self._emit(actions.ReplyToInner(refusal))
             return
-        self._inner_opens[number] = True
+        self._inwards.opens[number] = True
         self._emit(actions.ToClient(payload))
 
     def _inner_channel(self, payload: bytes) -> None:
@@ -331,7 +250,7 @@ class Splice:
             raise ProtocolViolation("reply to no request")
         expected = channel.expected.popleft()
         if payload[0] == Message.SUCCESS:
-            self._grants |= expected.grants
+            self._inwards.grants |= expected.grants
         if not expected.swallow:
             self._emit(actions.ToClient(payload))
 
@@ -347,7 +266,7 @@ class Splice:
         if packet < messages.DATA_PACKET:
             raise ProtocolViolation("packet size below what the client was promised")
         self._emit(actions.ToClient(messages.window_adjust(channel.client, window)))
-        self._grants |= self._sessions.replay(channel)
+        self._inwards.grants |= self._sessions.replay(channel)
 
     def _open_failed(self, channel: Channel, payload: bytes) -> None:
         if channel.is_session:
@@ -363,11 +282,9 @@ class Splice:
         """An inner connection to the desktop with that display is there, with so many keepalives
         of the door's unanswered.
         """
-        self._inner = Inner.BOUND
-        self._displays.add(display)
         self._globals.keepalives_sent(keepalives)
         self._sessions.progress = None
-        self._flush()
+        self._inwards.bound(display)
         return self._done()
 
     def progress(self, sentence: str) -> list[Action]:
@@ -377,11 +294,9 @@ class Splice:
 
     def inner_unbindable(self, sentence: str) -> list[Action]:
         """There is no desktop to be had."""
-        self._inner = Inner.ABSENT
+        self._inwards.unbindable()
         self._sessions.progress = None
-        waiting, self._waiting = self._waiting, []
-        self._waiting_size = 0
-        for payload in waiting:
+        for payload in self._inwards.take_waiting():
             self._fail_waiting(payload, sentence)
         for channel in self._sessions.waiting():
             self._sessions.refuse(channel, sentence)
@@ -399,10 +314,11 @@ class Splice:
         """The inner connection is gone; all that it sent was passed on."""
         live = [channel for channel in self.table if channel.stage in _LIVE]
         bound = [channel for channel in live if channel.stage is Stage.BOUND]
-        forwarding = bool(self._grants & (Grant.TCP | Grant.STREAMLOCAL)) or len(self._globals) > 0
+        forwarding = (
+            bool(self._inwards.grants & (Grant.TCP | Grant.STREAMLOCAL)) or len(self._globals) > 0
+        )
         self._loss = f"desk: {sentence}"
-        self._inner_opens = dict.fromkeys(self._inner_opens, False)
-        self._forget_inner()
+        self._inwards.lost()
         if any(channel.pty for channel in bound) or (not live and forwarding):
             self._emit(actions.Disconnect(self._loss))
             return self._done()
@@ -412,18 +328,12 @@ class Splice:
         if bound:
             self._emit(actions.ArmOrphaned())
         self._retried = True
-        self._rebind_when_drained()
+        self._inwards.drained()
         return self._done()
-
-    def _forget_inner(self) -> None:
-        self._inner = Inner.ABSENT
-        self._globals.forget_inner()
-        self._grants = Grant.NONE
-        self.table.unroute()
 
     def orphaned_due(self) -> list[Action]:
         """The client had its time to end the channels of a lost desktop."""
-        if self._inner is Inner.ABSENT:
+        if self._inwards.absent:
             self._emit(actions.Disconnect(self._loss))
         return self._done()
 
@@ -446,8 +356,8 @@ class Splice:
         limits = self._limits
         queued, size = self._sessions.load()
         full = (
-            len(self._waiting) + queued > limits.waiting_packets
-            or self._waiting_size + size > limits.waiting_bytes
+            len(self._inwards.waiting) + queued > limits.waiting_packets
+            or self._inwards.size + size > limits.waiting_bytes
             or len(self._globals) > limits.global_replies
         )
         if full != self._held:

@@ -199,7 +199,7 @@ class Player:
 
     def check_bounds(self):
         splice = self.world.splice
-        waiting = len(splice._waiting) + splice._sessions.load()[0]
+        waiting = len(splice._inwards.waiting) + splice._sessions.load()[0]
         if not self.world.held:
             assert waiting <= LIMITS.waiting_packets
         assert len(splice.table) <= LIMITS.channels
