@@ -26,12 +26,10 @@ def eva(desk):
 def attached(desk, person, url, screen, *options, ssh=None):
     """A stock client that is attached to `url`, until left."""
     log = desk.home / f"xpra-{screen.display[1:]}.log"
-    environment = {
-        **desk.env,
-        **screen.env,
-        "HOME": str(desk.home),
-        "XDG_RUNTIME_DIR": str(desk.home),
-    }
+    # A home for each client: xpra takes two of one home for the same machine that came back.
+    home = desk.home / f"machine{screen.display[1:]}"
+    home.mkdir(exist_ok=True)
+    environment = {**desk.env, **screen.env, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
     with log.open("ab") as out:
         client = subprocess.Popen(
             [
@@ -100,8 +98,9 @@ def test_the_display_number_names_the_desktop(desk, eva, xvfb):
 
 def test_two_clients_and_a_return_see_the_same_windows(desk, eva, xvfb, tmp_path):
     """A program started once is there for a second client, and after detach and reattach."""
-    desk.ok(eva, "xterm -T keeps-running >/dev/null 2>&1 & disown; sleep 1")
+    desk.ok(eva, "xterm -T keeps-running -e sleep 1000 >/dev/null 2>&1 & disown")
     titles = "xwininfo -root -tree | grep -c keeps-running"
+    until(lambda: desk.ssh(eva, titles).returncode == 0, what="the program's window")
     url = f"ssh://desk@{HOST}:{desk.ssh_port}/"
     (tmp_path / "two").mkdir()
     with xvfb("1600x1000") as one:
