@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
 
-from broker.core.errors import BadRequest, Conflict, NotFound
+from broker.core.errors import AccessDenied, BadRequest, Conflict, NotFound
 from broker.core.model import DesktopId, desktop_name, shown, user_name
 from broker.core.spec import home_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from broker.core.interfaces import Engine, Store
+    from broker.core.interfaces import Engine, Identity, Store
     from broker.core.model import Desktop, Key, User, UserId
     from broker.service.host import Host
     from broker.service.sessions import Sessions
 
 #: The one template there is for now.
 TEMPLATE = "default"
+
+#: How often something is stopped again that was started between its stop and its removal.
+_AGAIN = 2
 
 _KEY_TYPES = frozenset(
     {
@@ -79,6 +84,7 @@ class Accounts:
         self._sessions = sessions
         self._host = host
         self._desktops_per_user = desktops_per_user
+        self._making = asyncio.Lock()
 
     # -- users and keys
     async def add_user(self, name: str, *, admin: bool, keys: Sequence[str], actor: str) -> User:
@@ -103,12 +109,27 @@ class Accounts:
             raise NotFound(public=f"There is no user {shown(name)}.")
         return user
 
+    async def proven(self, identity: Identity) -> User:
+        """Whom the connection's key proves still. Raises `AccessDenied`: the account or the key
+        can be gone since it was opened.
+        """
+        user = await self._store.user_of_key(identity.fingerprint)
+        if user is None or user.id != identity.user_id:
+            raise AccessDenied(public="Your account or key was taken away.")
+        return user
+
     async def remove_user(self, name: str, *, actor: str) -> None:
         """End what the user runs and take the account away; homes stay."""
         user = await self.user(name)
-        for desktop in await self._store.desktops(user_id=user.id):
-            await self._stop(desktop, f"the user {name} was removed", actor)
-        await self._store.remove_user(user.id, actor=actor)
+        # First the keys: a client that connects again and again would race every stop.
+        for key in await self._store.keys(user.id):
+            await self._store.remove_key(user.id, key.fingerprint, actor=actor)
+
+        async def stop() -> None:
+            for desktop in await self._store.desktops(user_id=user.id):
+                await self._stop(desktop, f"the user {name} was removed", actor)
+
+        await _take_away(stop, lambda: self._store.remove_user(user.id, actor=actor))
 
     async def add_key(self, name: str, line: str, *, actor: str) -> Key:
         user = await self.user(name)
@@ -130,23 +151,26 @@ class Accounts:
     # -- desktops
     async def desktop_for(self, user: User, name: str, *, actor: str) -> Desktop:
         """The user's desktop of that name, made when it is not there yet. Raises `DeskError`."""
-        found = await self._store.desktop_of(user.id, name)
+        found = await self._store.desktop_of(user.id, desktop_name(name))
         if found is not None:
             return found
-        owned = await self._store.desktops(user_id=user.id)
-        if len(owned) >= self._desktops_per_user:
-            names = ", ".join(desktop.name for desktop in owned)
-            raise Conflict(
-                public=f"You have {len(owned)} desktops ({names}); more are not allowed."
+        pools = await self._host.pools()
+        async with self._making:  # two at once would both be the last one allowed
+            owned = await self._store.desktops(user_id=user.id)
+            names = [desktop.name for desktop in owned]
+            if name not in names and len(owned) >= self._desktops_per_user:
+                raise Conflict(
+                    public=f"You have {len(owned)} desktops ({', '.join(names)});"
+                    " more are not allowed."
+                )
+            return await self._store.ensure_desktop(
+                user.id,
+                name,
+                template=TEMPLATE,
+                host=self._host.name,
+                pools=pools,
+                actor=actor,
             )
-        return await self._store.ensure_desktop(
-            user.id,
-            desktop_name(name),
-            template=TEMPLATE,
-            host=self._host.name,
-            pools=await self._host.pools(),
-            actor=actor,
-        )
 
     async def remove_desktop(self, desktop_id: str, *, with_home: bool, actor: str) -> None:
         """Stop it and take it away. Its home stays for the user's next desktop of that name, but
@@ -155,8 +179,10 @@ class Accounts:
         desktop = await self._store.desktop(DesktopId(desktop_id))
         if desktop is None:
             raise NotFound(public=f"There is no desktop {shown(desktop_id)}.")
-        await self._stop(desktop, "the desktop was removed", actor)
-        await self._store.remove_desktop(desktop.id, actor=actor)
+        await _take_away(
+            lambda: self._stop(desktop, "the desktop was removed", actor),
+            lambda: self._store.remove_desktop(desktop.id, actor=actor),
+        )
         if with_home:
             volume = home_volume(desktop.id)
             await self._store.note(
@@ -169,3 +195,15 @@ class Accounts:
         session = await self._store.live_session(desktop.id)
         if session is not None:
             await self._sessions.stop(session.id, reason=reason, actor=actor)
+
+
+async def _take_away(
+    stop: Callable[[], Awaitable[None]], remove: Callable[[], Awaitable[None]]
+) -> None:
+    """Stop and remove; whoever connects in between does not win. Raises `Conflict`."""
+    for _ in range(_AGAIN):
+        await stop()
+        with suppress(Conflict):
+            return await remove()
+    await stop()
+    return await remove()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.errors import AccessDenied, NotFound
+from broker.core.errors import NotFound
 from broker.core.interfaces import Identity, Route
-from broker.core.model import DEFAULT_DESKTOP, SessionId, shown
+from broker.core.model import DEFAULT_DESKTOP, SessionId, desktop_name, shown
 from broker.service.files import ACCOUNT
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class LocalGateway:
     async def route(
         self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
     ) -> Route:
-        user = await self._enabled(identity)
+        user = await self._accounts.proven(identity)
         desktop = await self._pick(user, identity, display)
         session = await self._sessions.ensure(
             desktop,
@@ -87,20 +87,13 @@ class LocalGateway:
             client_key=access.client_key,
         )
 
-    async def _enabled(self, identity: Identity) -> User:
-        """The account can be gone since the connection proved it."""
-        user = await self._store.user_of_key(identity.fingerprint)
-        if user is None or user.id != identity.user_id:
-            raise AccessDenied(public="Your account or key was taken away.")
-        return user
-
     async def _pick(self, user: User, identity: Identity, display: int | None) -> Desktop:
         if display is not None:
             session = await self._store.session_of_display(self._host.name, display)
             held = session and await self._store.desktop(session.desktop_id)
             if held and held.user_id == user.id:
                 return held
-        name = identity.desktop or DEFAULT_DESKTOP
+        name = desktop_name(identity.desktop or DEFAULT_DESKTOP)
         if name == DEFAULT_DESKTOP:
             return await self._accounts.desktop_for(user, name, actor=f"user:{user.name}")
         found = await self._store.desktop_of(user.id, name)

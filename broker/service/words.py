@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.core.errors import AccessDenied, BadRequest, DeskError, NotFound
+from broker.core.errors import BadRequest, DeskError, NotFound
 from broker.core.interfaces import WordReply
-from broker.core.model import DEFAULT_DESKTOP, UserId, shown
+from broker.core.model import DEFAULT_DESKTOP, desktop_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -70,18 +70,12 @@ class Words:
         as_json = "--json" in argv
         try:
             call = parse(argv)
-            user = await self._user(identity)
+            user = await self._accounts.proven(identity)
             facts = await self._say(call.word)(user, identity, call)
         except DeskError as error:
             return _refusal(error, as_json=as_json)
         text = json.dumps(facts.data) if call.as_json else facts.text
         return WordReply(stdout=text + "\n", stderr="", status=0)
-
-    async def _user(self, identity: Identity) -> User:
-        user = await self._store.user_by_id(UserId(identity.user_id))
-        if user is None or not user.enabled:
-            raise AccessDenied
-        return user
 
     def _say(self, word: str) -> Callable[[User, Identity, Call], Awaitable[Facts]]:
         return {
@@ -136,7 +130,7 @@ class Words:
         return Facts(await self._facts(desktop), f"{desktop.name} is stopped; its home is kept.")
 
     async def _named(self, user: User, identity: Identity, call: Call) -> Desktop:
-        name = call.name or identity.desktop or DEFAULT_DESKTOP
+        name = desktop_name(call.name or identity.desktop or DEFAULT_DESKTOP)
         desktop = await self._store.desktop_of(user.id, name)
         if desktop is None:
             raise NotFound(
