@@ -92,6 +92,7 @@ class Server:
             path.chmod(0o777)
             self._listener.listen(100)
         self.accepted = 0
+        self._closing = False
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -142,6 +143,7 @@ class Server:
                 peer.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._closing = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -187,6 +189,8 @@ class Relay(Server):
     def __init__(self, target: int, *, chop: int | None = None) -> None:
         self.target = target
         self.chop = chop
+        self.ports: list[int] = []
+        """Its own port of each connection, as the target sees it."""
         super().__init__()
 
     def serve(self, peer: socket.socket) -> None:
@@ -195,7 +199,11 @@ class Relay(Server):
         for end in (peer, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
+            self.ports.append(far.getsockname()[1])
             self._open.add(far)
+        if self._closing:
+            self._drop(far)
+            return
         back = threading.Thread(target=self._pump, args=(far, peer), daemon=True)
         back.start()
         self._pump(peer, far)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,11 @@ from .clients import free_port, until
 UID = 23456
 ACCOUNT = "desk"
 SSHD = "/usr/sbin/sshd"
+
+_PROGRAMS = (SSHD, "unshare", "setpriv", "ssh", "sftp", "scp", "ssh-agent", "dbclient")
+_PROGRAMS += ("plink", "psftp", "puttygen", "rsync", "git", "Xvfb", "xauth", "xdpyinfo", "ps")
+_PACKAGES = ("openssh-server", "openssh-client", "dropbear-bin", "putty-tools", "rsync", "git")
+_PACKAGES += ("xvfb", "xauth", "x11-utils", "procps", "util-linux")
 
 _CONFIG = """\
 Port {port}
@@ -85,9 +91,11 @@ class InnerSshd:
     def __init__(self) -> None:
         if os.geteuid() != 0:
             raise RuntimeError("these tests need root: they make namespaces for the inner sshd")
-        for program in (SSHD, "unshare", "setpriv", "xauth", "rsync", "git"):
-            if shutil.which(program) is None:
-                raise RuntimeError(f"these tests need {program}: see the list of packages")
+        missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+        if missing:
+            raise RuntimeError(
+                f"these tests need {', '.join(missing)}: apt install {' '.join(_PACKAGES)}"
+            )
         self.base = Path(tempfile.mkdtemp(prefix="desk-inner-", dir="/tmp"))
         self.base.chmod(0o755)
         self.home = self.base / "home"
@@ -149,6 +157,11 @@ class InnerSshd:
         return self._process.poll() is not None or (
             f"Server listening on 127.0.0.1 port {self.port}" in self.log.read_text()
         )
+
+    def logins(self, ports: list[int]) -> int:
+        """How many of the connections from these ports have authenticated."""
+        told = re.findall(r"Accepted publickey for desk from \S+ port (\d+)", self.log.read_text())
+        return len({int(port) for port in told} & set(ports))
 
     def stop(self) -> None:
         """Kill it: the end of its process namespace ends every child, wherever it hid."""

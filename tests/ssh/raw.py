@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from .clients import Person
 
-SUCCESS, OPENED, OPEN_FAILED, ADJUST, DATA, EOF, CLOSE, REQUEST = 99, 91, 92, 93, 94, 96, 97, 98
+GRANTED, DENIED, SUCCESS, FAILURE = 81, 82, 99, 100
+OPENED, OPEN_FAILED, ADJUST, DATA, EOF, CLOSE, REQUEST = 91, 92, 93, 94, 96, 97, 98
 HUGE = 0x7FFFFFFF
 
 
@@ -51,6 +52,8 @@ class Raw:
         self.transport = transport
         self.number = 0
         self.counts: dict[int, int] = {}
+        self.order: list[int] = []
+        """The kinds of all packets that are no data, as they came."""
         self.received = 0
         self.last: dict[int, bytes] = {}
         self.closed = asyncio.Event()
@@ -74,6 +77,8 @@ class Raw:
     def process_packet(self, kind: int, number: int, packet: SSHPacket) -> bool:
         del number
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        if kind not in {ADJUST, DATA}:
+            self.order.append(kind)
         payload = packet.get_full_payload()
         self.last[kind] = payload
         if kind == DATA:

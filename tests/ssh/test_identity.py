@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 from asyncssh.public_key import SSHLocalKeyPair
 
-from .clients import HOST, Person, run
+from .clients import HOST, Person, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,8 +217,6 @@ def test_authentication_alone_starts_nothing(alice: Person) -> None:
 
 def test_attachments_come_and_go(alice: Person) -> None:
     """The gateway hears once of each client that is in a session, and once of its end."""
-    from .clients import until
-
     for _ in range(3):
         assert alice.ssh("true").status == 0
     until(lambda: len(alice.calls("detached")) == 3, 10, "the ends are told")

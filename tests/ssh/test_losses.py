@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import pytest
 from .clients import HOST, SPOKEN, Echo, Person, Relay, end, free_port, listens, talk_tcp, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from .clients import DoorProcess
 
 
 @pytest.fixture
@@ -68,8 +71,6 @@ def test_forward_ends_and_the_next_works(desk: Person, line: Relay) -> None:
     """A forwarded connection ends with the desktop, a new one binds again or the client ends."""
     port = free_port()
     with Echo() as echo, desk.forwarding("-L", f"{port}:{HOST}:{echo.port}", port=port) as process:
-        import socket
-
         with socket.create_connection((HOST, port), 5) as far:
             far.settimeout(10)
             assert far.recv(6) == b"hello\n"
@@ -139,11 +140,15 @@ def test_desktop_that_is_killed(desk: Person) -> None:
     assert desk.ssh("echo again").out == b"again\n"
 
 
-def test_door_s_end_is_the_clients_end(own_door: object, new_person: object) -> None:
+def test_door_s_end_is_the_clients_end(
+    own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
+) -> None:
     """A door that is closed ends its clients, and leaves no process."""
-    door = own_door()  # type: ignore[operator]
-    person = new_person(door)  # type: ignore[operator]
+    door = own_door()
+    person = new_person(door)
     process = person.start("echo up; exec sleep 60")
+    assert process.stdout is not None
+    assert door.process.stdin is not None
     assert process.stdout.readline() == b"up\n"
     door.process.stdin.close()
     assert door.process.wait(10) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from .clients import HOST, SPOKEN, Echo, Person, end, free_port, talk_tcp, until
+from .clients import HOST, SPOKEN, Echo, Person, end, free_port, listens, talk_tcp, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +57,8 @@ def test_words_and_sessions_share_the_master(desk: Person) -> None:
             word = desk.ssh(*share, "desk hi")
             assert (word.status, word.out, word.err) == (7, b"answers: hi\n", b"a warning\n")
             assert desk.ssh(*share, "echo in; exit 2").out == b"in\n"
+        big = desk.ssh(*share, "desk big 3000000")
+        assert (big.status, len(big.out)) == (3, 3_000_000)
 
 
 def test_forward_added_later(desk: Person) -> None:
@@ -71,8 +73,6 @@ def test_forward_added_later(desk: Person) -> None:
 
 def test_remote_forward_added_and_cancelled(desk: Person) -> None:
     """-O forward -R listens inside; -O cancel ends it while the connection goes on."""
-    from .clients import listens
-
     port = free_port()
     with Echo() as echo, _master(desk) as share:
         spec = f"{port}:{HOST}:{echo.port}"

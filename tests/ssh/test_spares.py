@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,19 +47,11 @@ def test_second_connect_needs_no_handshake_inside(desk: Person, gate: Gate) -> N
     assert first.stdout is not None
     assert first.stdout.readline() == b"up\n"
     until(lambda: gate.accepted == 2, 10, "a spare is made")
-    _authenticated(desk, 2)
+    until(lambda: desk.inner.logins(gate.ports) == 2, 10, "the spare is ready")
     gate.passing.clear()
     done = desk.ssh("echo second", timeout=10)
     assert (done.status, done.out) == (0, b"second\n")
     gate.passing.set()
-
-
-def _authenticated(desk: Person, count: int) -> None:
-    """So many connections of this person's stand at the inner sshd by now: give the last its end."""
-    del count
-    import time
-
-    time.sleep(0.3)
 
 
 def test_spare_is_made_anew(desk: Person, gate: Gate) -> None:
@@ -94,8 +87,6 @@ def test_spare_stays_while_somebody_is_attached(
     own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
 ) -> None:
     """The idle time counts from the last client's end."""
-    import time
-
     person = new_person(own_door(spare_idle=0.4))
     with Gate(person.inner.port) as gate:
         person.through(gate)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING
 
+import asyncssh
+import paramiko
 import pytest
 
 from .clients import HOST, SPOKEN, Echo, Person, Relay, Sink, free_port, run, talk_tcp, until
@@ -172,8 +175,6 @@ class _Slow(Relay):
     """Accepts, and passes nothing on until it is ready."""
 
     def __init__(self, target: int) -> None:
-        import threading
-
         self.ready = threading.Event()
         super().__init__(target)
 
@@ -247,8 +248,6 @@ def test_next_try_on_the_same_connection(failing: Person) -> None:
 
 def test_failing_start_of_paramiko(failing: Person) -> None:
     """A client that waits for each reply hears the sentence too."""
-    import paramiko
-
     client = paramiko.SSHClient()
     client.load_host_keys(str(failing.known_hosts))
     try:
@@ -300,8 +299,6 @@ def test_desktop_that_stays_away(desk: Person) -> None:
 
 def test_desktop_with_another_host_key(desk: Person) -> None:
     """An sshd that is not the pinned one is nobody's desktop."""
-    import asyncssh
-
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
     desk.plan(host_key=other)
     done = desk.ssh("echo inside")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .clients import Person, frozen
+from .clients import Person, frozen, until
 
 
 def test_word_is_answered(desk: Person) -> None:
@@ -76,10 +76,8 @@ def test_word_with_input(desk: Person) -> None:
 def test_client_leaves_while_a_word_waits(desk: Person) -> None:
     """Nobody to answer to is no failure of the door."""
     process = desk.start(f"desk wait {desk.name}")
-    from .clients import until
-
     until(lambda: desk.calls("word"), 10, "the gateway is asked")
     process.kill()
     process.wait(5)
-    desk.door.do("open", gate="wait")
+    desk.door.do("open", gate=desk.name)
     assert desk.ssh("desk on").status == 7
