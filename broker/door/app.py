@@ -115,6 +115,19 @@ class Door:
             bytes=counters.bytes,
         )
 
+    def end_session(self, session_id: str, sentence: str) -> None:
+        """Disconnect who is in the session, telling them why, and drop its spare."""
+        for bridge in list(self._authenticated):
+            if bridge.session_id == session_id:
+                bridge.say_goodbye(f"desk: {sentence}")
+        self._binder.forget(session_id)
+
+    def end_user(self, user_id: str, sentence: str) -> None:
+        """Disconnect whoever proved to be that user."""
+        for bridge in list(self._authenticated):
+            if bridge.identity is not None and bridge.identity.user_id == user_id:
+                bridge.say_goodbye(f"desk: {sentence}")
+
     async def close(self, grace: float = 5.0) -> None:
         """Stop accepting, tell every client a sentence, give them `grace` seconds to take what was
         written, then end what is left.

@@ -94,10 +94,14 @@ class Binder:
 
     async def lost(self, session_id: str) -> None:
         """The session could not be reached, or its connection broke."""
+        self.forget(session_id)
+        await self._gateway.lost(session_id)
+
+    def forget(self, session_id: str) -> None:
+        """Drop what is kept of a session that freezes, stops or is no longer its users'."""
         session = self._sessions.pop(session_id, None)
         if session is not None:
             self._forget(session)
-        await self._gateway.lost(session_id)
 
     def entered(self, session_id: str) -> None:
         """A client is in the session."""

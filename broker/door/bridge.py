@@ -72,6 +72,11 @@ class Bridge:
         assert self._outer is not None
         return self._outer
 
+    @property
+    def session_id(self) -> str | None:
+        """The session that the client is in."""
+        return self._bound.route.session_id if self._bound is not None else None
+
     def say_goodbye(self, text: str) -> None:
         """End the client's connection with a sentence."""
         self.outer.say_goodbye(text)
@@ -271,9 +276,9 @@ class Bridge:
         user is about to want.
         """
         assert self.identity is not None
-        session_id = self._bound.route.session_id if self._bound is not None else ""
+        here = self.session_id or ""
         try:
-            same = await self._binder.same_session(self.identity, session_id, display)
+            same = await self._binder.same_session(self.identity, here, display)
         except DeskError as error:
             self._perform(self._splice.display_refused(channel, error.public), self.outer)
         else:

@@ -25,8 +25,6 @@ class InnerWire(Wire, SSHClientConnection, asyncio.BufferedProtocol):
         """A spare's: its host keys, and answers to keepalives."""
         kind = payload[0]
         if kind in (Message.REQUEST_SUCCESS, Message.REQUEST_FAILURE):
-            if not self._global_request_waiters:
-                raise ProtocolViolation("reply to no request")
             self.keepalive_answered(payload)
         elif kind == Message.GLOBAL_REQUEST:
             name, offset = messages.string(payload, 1)

@@ -222,6 +222,7 @@ class Lane(SSHConnection):
         if (
             peer is None
             or peer._transport is None
+            or peer._transport.is_closing()
             or not peer._kex_complete
             or not peer._auth_complete
             or type(peer._send_encryption) is not SharedGCM

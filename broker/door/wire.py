@@ -295,6 +295,11 @@ class Wire(Lane):
         if pkttype != _IGNORE:
             super().send_packet(pkttype, *args, handler=handler)
 
+    def _send(self, data: bytes) -> None:
+        """asyncio logs each write to a connection that is already lost."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
     def forward(self, payload: bytes) -> None:
         """Send one connection-protocol packet."""
         if self._transport is None:
@@ -353,6 +358,8 @@ class Wire(Lane):
 
     def keepalive_answered(self, payload: bytes) -> None:
         """The peer's reply to a global request of the door's own."""
+        if not self._global_request_waiters:
+            raise ProtocolViolation("reply to no request")
         packet = SSHPacket(payload)
         self._process_global_response(packet.get_byte(), 0, packet)
 

@@ -236,6 +236,30 @@ async def test_closing_the_door_tells_its_clients(world):
     del process
 
 
+@pytest.mark.parametrize("by", ["session", "user"])
+async def test_access_that_ends_ends_connections(world, by):
+    """By session or by person, with the sentence, and no spare is left."""
+    client = await world.connect()
+    await client.create_process("sleep")
+    other = await world.connect(BOB)
+    await until(lambda: ("attached", "s1") in world.gateway.events)
+    if by == "session":
+        world.door.end_session("s1", "It was stopped.")
+        assert not world.door._binder._sessions
+    else:
+        world.door.end_user("id-alice", "Your key was removed.")
+    await asyncio.wait_for(client.wait_closed(), 5)
+    assert world.door.stats().authenticated == 1
+    other.close()
+
+
+async def test_a_reply_to_no_request_is_cut(world):
+    """Of a client's, in any number."""
+    client = await world.connect()
+    client.send_packet(81)
+    await asyncio.wait_for(client.wait_closed(), 5)
+
+
 # ------------------------------------------------------------------------------- authentication
 
 

@@ -33,6 +33,10 @@ class Player:
     def play(self, steps: int) -> World:
         for _ in range(steps):
             moves = self.moves()
+            if not moves:
+                # Held, and waiting for a client that is not read: the timer ends that.
+                assert self.world.orphan_timer
+                moves = [lambda: self.world.do(self.world.splice.orphaned_due())]
             self.pick(moves)()
             if self.world.disconnected is not None:
                 break
@@ -209,7 +213,7 @@ class Player:
             assert not channel.closed_by_client
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.integers(10, 200))
 def test_any_interleaving_keeps_replies_numbers_and_windows_right(seed, steps):
     """Replies keep their order and number, packets reach their channel, windows and bounds hold."""
