@@ -454,3 +454,36 @@ async def test_a_session_without_leases_has_no_endpoints(broker):
     session = await broker.ensure(await broker.desktop())
     ended = await broker.sessions.stop(session.id, reason="enough", actor="user:ada")
     assert broker.sessions.endpoints(ended) == ()
+
+
+async def test_a_start_that_waited_for_its_place_takes_what_became_ready_meanwhile(world):
+    """Another broker started the desktop in the meantime: there is nothing to start."""
+    broker, other = await world.broker(at_once=1), await world.broker()
+    desktops = [await broker.desktop(name) for name in ("ada", "bob")]
+    broker.probe.hold()
+    first = broker.begin(desktops[0])
+    await broker.probe.asked.wait()
+    second = broker.begin(desktops[1])
+    async with asyncio.timeout(PATIENCE):
+        while broker.starts.waiting < 1:
+            await asyncio.sleep(0)
+    theirs = await other.ensure(desktops[1])
+    broker.probe.answering.set()
+    assert (await second).id == theirs.id
+    await first
+    await broker.check()
+
+
+async def test_a_start_whose_session_another_ended_does_not_become_ready(world, broker):
+    """Its desktop answered, but the record says that it was stopped: the record holds."""
+    other = await world.broker()
+    desktop = await broker.desktop()
+    broker.probe.hold()
+    waiting = broker.begin(desktop)
+    await broker.probe.asked.wait()
+    session = await broker.store.live_session(desktop.id)
+    await other.sessions.stop(session.id, reason="enough", actor="uid:0")
+    broker.probe.answering.set()
+    await broker.refused(SessionEnded, waiting)
+    assert (await broker.store.session(session.id)).reason == "enough"
+    await broker.check()
