@@ -14,10 +14,11 @@ class Limits:
     """The bounds of one front door. Sizes are bytes, times are seconds."""
 
     # -- before authentication
-    unauthenticated: int = 100
-    """Connections that have not proven anybody, in all; OpenSSH's MaxStartups."""
-    unauthenticated_per_address: int = 10
-    """The same from one IPv4 address or one IPv6 /64."""
+    unauthenticated: int = 256
+    """Connections that have not proven anybody, in all: well above what one address may have, so
+    that one alone cannot shut the door. OpenSSH's MaxStartups is 100, and fewer from 10 on."""
+    unauthenticated_per_address: int = 64
+    """The same from one IPv4 address or one IPv6 /64: a class behind one address comes at once."""
     login_timeout: float = 20.0
     """From accept to a proven identity; OpenSSH's LoginGraceTime is 120."""
     attempts: int = 6

@@ -33,6 +33,16 @@ class Screen:
         )
         return re.findall(r'0x[0-9a-f]+ "(.*?)": .*?(\d+x\d+)\+', done.stdout)
 
+    def colours(self) -> int:
+        """How many different colours it shows: few, until something is drawn."""
+        done = subprocess.run(
+            ["import", "-window", "root", "-format", "%k", "info:-"],
+            env={**os.environ, **self.env},
+            capture_output=True,
+            check=True,
+        )
+        return int(done.stdout)
+
     def picture(self, path: Path) -> Path:
         """What the screen shows, as a PNG."""
         subprocess.run(

@@ -78,6 +78,7 @@ def test_attach_shows_the_default_desktop(desk, eva, xvfb):
         url = f"ssh://desk@{HOST}:{desk.ssh_port}/"
         with attached(desk, eva, url, screen):
             assert shown(screen) == size
+            until(lambda: screen.colours() > 256, what="a drawn desktop")
             if folder := os.environ.get("DESK_PICTURES"):
                 screen.picture(Path(folder) / "xpra-attach.png")
 
