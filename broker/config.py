@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import (
@@ -26,6 +26,9 @@ from broker.core import words
 from broker.core.errors import ConfigError
 from broker.core.model import Template, shown
 from broker.core.pools import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def _seconds(value: object) -> float:
@@ -78,9 +81,10 @@ class Listen(_Model):
     def _parse(cls, value: Any) -> Any:
         if isinstance(value, str):
             host, colon, port = value.rpartition(":")
-            if colon and host and port.isdigit():
+            if colon and host and port.isascii() and port.isdigit():
                 return {"host": host.strip("[]"), "port": int(port)}
-            raise ValueError("allowed is ADDRESS:PORT: 0.0.0.0:2222")
+        if not isinstance(value, dict):
+            raise ValueError("allowed is ADDRESS:PORT: 0.0.0.0:2222")  # noqa: TRY004 - see _seconds
         return value
 
     @field_validator("host")
@@ -268,6 +272,9 @@ def parse(text: str, source: str) -> Config:
         raise ConfigError(public=f"{source}: this is no YAML: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(public=f"{source}: a file of keys is wanted, beginning with 'template:'.")
+    twice = [f"{source}:{line}: {key}: this key stands here twice." for line, key in _twice(node)]
+    if twice:
+        raise ConfigError(public="\n".join(twice))
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -275,10 +282,18 @@ def parse(text: str, source: str) -> Config:
         raise ConfigError(public="\n".join(sentences)) from None
 
 
+#: What pydantic says in words of its own, said in those of a file.
+_RULES = {
+    "tuple_type": "allowed is a list",
+    "path_type": "allowed is a path",
+    "string_type": "allowed is text, in quotes where YAML means something else by it",
+}
+
+
 def _sentence(detail: Any, node: yaml.Node | None, source: str) -> str:
     """One mistake as `FILE:LINE: KEY: found …; allowed …`."""
     location = [part for part in detail["loc"] if isinstance(part, (str, int))]
-    line, path = _place(node, location)
+    line, path, place = _place(node, location)
     where = f"{source}:{line}: {'.'.join(str(part) for part in path)}"
     match detail["type"]:
         case "extra_forbidden":
@@ -290,16 +305,34 @@ def _sentence(detail: Any, node: yaml.Node | None, source: str) -> str:
             rule = f"allowed is what matches {detail['ctx']['pattern']}"
         case "value_error":
             rule = str(detail["ctx"]["error"])
-        case _:
-            rule = detail["msg"][0].lower() + detail["msg"][1:]
-    found = detail["input"]
-    if isinstance(found, dict):
-        return f"{where}: {rule}.".replace(": : ", ": ")
+        case "model_type":
+            rule = f"allowed are the keys {', '.join(sorted(_keys(location)))}"
+        case kind:
+            rule = _RULES.get(kind) or detail["msg"][0].lower() + detail["msg"][1:]
+    found = place.value if isinstance(place, yaml.ScalarNode) else detail["input"]
     return f"{where}: found {shown(str(found))}; {rule}."
 
 
-def _place(node: yaml.Node | None, location: list[str | int]) -> tuple[int, list[str | int]]:
-    """The line of the deepest part of `location` that the file has, and the path to it."""
+def _twice(root: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Line and name of each key that a mapping has already: YAML would let the last one win."""
+    mappings, walked = [root], set()
+    while mappings:
+        node = mappings.pop()
+        if not isinstance(node, yaml.MappingNode) or id(node) in walked:
+            continue  # an alias can lead back to where it stands
+        walked.add(id(node))
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, shown(key.value)
+            seen.add(key.value)
+            mappings.append(value)
+
+
+def _place(
+    node: yaml.Node | None, location: list[str | int]
+) -> tuple[int, list[str | int], yaml.Node | None]:
+    """The line of the deepest part of `location` that the file has, the path to it, and it."""
     line, path = (node.start_mark.line + 1 if node else 1), []
     for part in location:
         step = _child(node, part)
@@ -307,13 +340,13 @@ def _place(node: yaml.Node | None, location: list[str | int]) -> tuple[int, list
             break
         line, node = step
         path.append(part)
-    return line, path or location[:1]
+    return line, path or location[:1], node
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if key.value == part:
+            if key.value == str(part):
                 return key.start_mark.line + 1, value
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         value = node.value[part]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = 3650 * 86400
+_LARGEST = 1 << 60
 _BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _WORD = re.compile(r"(\d+(?:\.\d+)?)([a-z])")
 
@@ -13,13 +15,21 @@ SIZE_RULE = "a number and a unit: 512m, 2g"
 
 
 def seconds(text: str) -> float:
-    """The seconds that `text` stands for; above 0, else `ValueError` with what is allowed."""
-    return _parse(text, _SECONDS, DURATION_RULE)
+    """The seconds that `text` stands for; above 0 and at most ten years, else `ValueError` with
+    what is allowed.
+    """
+    value = _parse(text, _SECONDS, DURATION_RULE)
+    if value > _LONGEST:
+        raise ValueError(f"that is longer than 3650d; allowed is {DURATION_RULE}")
+    return value
 
 
 def size(text: str) -> int:
-    """The bytes that `text` stands for (powers of 1024); above 0, else `ValueError`."""
-    return int(_parse(text, _BYTES, SIZE_RULE))
+    """The bytes that `text` stands for (powers of 1024), at least one; else `ValueError`."""
+    value = _parse(text, _BYTES, SIZE_RULE)
+    if not 1 <= value <= _LARGEST:
+        raise ValueError(f"no container can have that; allowed is {SIZE_RULE}")
+    return int(value)
 
 
 def _parse(text: str, units: dict[str, int], rule: str) -> float:

@@ -1,0 +1,268 @@
+"""The configuration file: defaults, and every kind of mistake as one sentence for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.config import Config, load, parse
+from broker.core.errors import ConfigError
+from broker.core.model import Template
+from broker.core.pools import Pool
+
+ROOT = Path(__file__).resolve().parents[1]
+GOOD = "template:\n  image: desk:latest\n"
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "desk.yaml")
+    return caught.value.public.splitlines()
+
+
+def complaint(text: str) -> str:
+    (only,) = complaints(text)
+    return only
+
+
+# ------------------------------------------------------------------------------------ what works
+
+
+def test_the_image_alone_is_enough():
+    """Everything else has a default that is safe."""
+    config = parse(GOOD, "desk.yaml")
+    assert config.state == Path("/var/lib/desk")
+    assert str(config.ssh.listen) == "0.0.0.0:2222"
+    assert config.http.listen.loopback
+    assert config.engine.socket == "unix:///var/run/docker.sock"
+    assert config.network.resolvers is None
+    assert config.pools.ports == Pool(20000, 29999)
+    assert config.starts.timeout == 90
+    assert config.log == "auto"
+    assert (config.database, config.admin_socket) == (
+        Path("/var/lib/desk/desk.db"),
+        Path("/var/lib/desk/admin.sock"),
+    )
+
+
+def test_the_shipped_file_loads():
+    """And says nothing else than the defaults."""
+    config = load(ROOT / "config" / "desk.yaml")
+    shipped = config.model_dump(exclude={"template"})
+    assert shipped == parse(GOOD, "desk.yaml").model_dump(exclude={"template"})
+
+
+def test_every_key_can_be_set():
+    """All at once, each in the way that people write it."""
+    config = parse(
+        """
+        state: /srv/desk
+        ssh: {listen: "[::1]:22", fast: false}
+        http: {listen: "[::1]:8081"}
+        engine: {socket: unix:///run/other.sock}
+        network: {pool: 172.20.0.0/16, resolvers: [9.9.9.9, 1.1.1.1]}
+        pools: {ports: 3000-3999, displays: 2000-2999, uids: 500000-500999}
+        starts: {at_once: 2, waiting: 5, timeout: 2m}
+        limits: {desktops_per_user: 1}
+        template:
+          {image: "reg.example/desk@sha256:0", memory: 4g, cpus: 1.5, pids: 512, shm: 1g, geometry: 800x600}
+        log: json
+        """,
+        "desk.yaml",
+    )
+    assert str(config.ssh.listen) == "[::1]:22"
+    assert config.http.listen.loopback
+    assert config.network.resolvers == ("9.9.9.9", "1.1.1.1")
+    assert config.pools.uids == Pool(500_000, 500_999)
+    assert config.starts.timeout == 120
+    assert config.template.template("default") == Template(
+        name="default",
+        image="reg.example/desk@sha256:0",
+        memory=4 << 30,
+        cpus=1.5,
+        pids=512,
+        shm=1 << 30,
+        geometry="800x600",
+    )
+
+
+def test_a_loaded_file_cannot_be_changed():
+    """Whoever holds it can rely on it."""
+    config = parse(GOOD, "desk.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        config.log = "json"
+
+
+# ------------------------------------------------------------------------------------- the file
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    """With the option that names another."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "desk.yaml")
+    assert caught.value.public == (
+        f"{tmp_path}/desk.yaml: there is no such file; name one with --config."
+    )
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_bytes(b"log: \xff\n")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, make):
+    """A directory, or bytes that are no text."""
+    make(tmp_path / "desk.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "desk.yaml")
+    assert caught.value.public.startswith(f"{tmp_path}/desk.yaml: cannot be read: ")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "hello", "~"])
+def test_a_file_without_keys_is_refused(text):
+    """With the first one that is wanted."""
+    assert complaint(text) == "desk.yaml: a file of keys is wanted, beginning with 'template:'."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("template:\n  image: [", "desk.yaml:2: this is no YAML: "),
+        ("a: b: c\n", "desk.yaml:1: this is no YAML: "),
+        ("log: json\n---\nlog: json\n", "desk.yaml:2: this is no YAML: "),
+        ("\n\nlog: !!python/object/apply:os.system [id]", "desk.yaml:3: this is no YAML: "),
+        ("? [a]\n: b\n", "desk.yaml:1: this is no YAML: found unhashable key."),
+        ("log: \x07\n", "desk.yaml: this is no YAML: "),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_line(text, said):
+    """And no object is ever made from it."""
+    assert "\n".join(complaints(text)).startswith(said)
+
+
+def test_a_key_that_stands_twice_is_a_mistake():
+    """YAML would take the last one and say nothing."""
+    assert complaints(GOOD + "log: json\nstarts:\n  waiting: 5\n  waiting: 6\nlog: auto\n") == [
+        "desk.yaml:7: 'log': this key stands here twice.",
+        "desk.yaml:6: 'waiting': this key stands here twice.",
+    ]
+
+
+def test_a_file_that_refers_to_itself_is_only_wrong():
+    """An alias of what it stands in does not hang anybody."""
+    assert "allowed is" in complaints("template: &t\n  image: *t\n")[0]
+
+
+# -------------------------------------------------------------------------------------- the keys
+
+
+def test_an_unknown_key_is_told_with_those_that_are_known():
+    """At the top, and deeper; each on its line."""
+    top, deep = complaints("colour: red\nssh:\n  port: 22\n" + GOOD)
+    assert {top, deep} == {
+        "desk.yaml:1: colour: this key is unknown; allowed are engine, http, limits, log, network,"
+        " pools, ssh, starts, state, template.",
+        "desk.yaml:3: ssh.port: this key is unknown; allowed are fast, listen.",
+    }
+
+
+def test_a_key_that_is_no_text_is_refused():
+    """YAML allows numbers there."""
+    assert complaint(GOOD + "1: 2\n") == "desk.yaml:3: 1: found '2'; keys should be strings."
+
+
+def test_a_missing_key_is_named():
+    """With the line of what it is missing in."""
+    assert complaint("log: json\n") == "desk.yaml:1: the key 'template' is missing."
+    assert complaint("log: json\ntemplate:\n  cpus: 1\n") == (
+        "desk.yaml:2: the key 'template.image' is missing."
+    )
+
+
+def test_every_mistake_is_told_at_once():
+    """One sentence a line."""
+    said = complaints("state: var\ntemplate:\n  image: A\n  memory: 5\nlog: loud\n")
+    assert [line.split(": ")[:2] for line in said] == [
+        ["desk.yaml:1", "state"],
+        ["desk.yaml:3", "template.image"],
+        ["desk.yaml:4", "template.memory"],
+        ["desk.yaml:5", "log"],
+    ]
+
+
+MISTAKES = {
+    "state: var/lib": "state: found 'var/lib'; allowed is an absolute path: /var/lib/desk.",
+    "state: [a]": "state: found '['a']'; allowed is a path.",
+    "ssh: ~": "ssh: found '~'; allowed are the keys fast, listen.",
+    "pools: 3": "pools: found '3'; allowed are the keys displays, ports, uids.",
+    "ssh: {listen: 2222}": "ssh.listen: found '2222'; allowed is ADDRESS:PORT: 0.0.0.0:2222.",
+    "ssh: {listen: 0.0.0.0}": "ssh.listen: found '0.0.0.0'; allowed is ADDRESS:PORT",
+    "ssh: {listen: 0.0.0.0:ssh}": "ssh.listen: found '0.0.0.0:ssh'; allowed is ADDRESS:PORT",
+    "ssh: {listen: 0.0.0.0:²}": "ssh.listen: found '0.0.0.0:²'; allowed is ADDRESS:PORT",
+    "ssh: {listen: host:22}": "ssh.listen: found 'host:22'; allowed is an IP address and a port",
+    "ssh: {listen: 0.0.0.0:70000}": "ssh.listen: found '0.0.0.0:70000'; input should be less than",
+    "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",
+    "http: {listen: 0.0.0.0:80}": "http.listen: found '0.0.0.0:80'; allowed is a loopback address",
+    "engine: {socket: tcp://h:1}": "engine.socket: found 'tcp://h:1'; allowed is the engine's Unix",
+    "network: {pool: here}": "network.pool: found 'here'; allowed is an IPv4 network",
+    "network: {pool: 10.0.0.0/24}": "network.pool: found '10.0.0.0/24'; allowed is a private IPv4",
+    "network: {pool: 8.0.0.0/8}": "network.pool: found '8.0.0.0/8'; allowed is a private IPv4",
+    "network: {pool: 10.0.0.1/16}": "network.pool: found '10.0.0.1/16'; allowed is an IPv4 network",
+    "network: {resolvers: 9.9.9.9}": "network.resolvers: found '9.9.9.9'; allowed is a list.",
+    "network: {resolvers: [dns]}": "network.resolvers: found '['dns']'; allowed are IP",
+    "network: {resolvers: [127.0.0.53]}": "network.resolvers: found '['127.0.0.53']'; a loopback",
+    "network: {resolvers: []}": "network.resolvers: found '[]'; tuple should have at least 1 item",
+    "pools: {ports: 80-90}": "pools.ports: found '80-90'; allowed is a range within 1024-65535.",
+    "pools: {ports: 3000-70000}": "pools.ports: found '3000-70000'; allowed is a range within",
+    "pools: {ports: 4000-3000}": "pools.ports: found '4000-3000'; allowed is a range of numbers",
+    "pools: {ports: 4000}": "pools.ports: found '4000'; allowed is a range of numbers",
+    "pools: {displays: 10-20}": "pools.displays: found '10-20'; allowed is a range within",
+    "pools: {uids: 0-10}": "pools.uids: found '0-10'; allowed is a range within 1000-4000000000.",
+    "starts: {at_once: 0}": "starts.at_once: found '0'; input should be greater than",
+    "starts: {at_once: many}": "starts.at_once: found 'many'; input should be a valid integer",
+    "starts: {waiting: 0}": "starts.waiting: found '0'; input should be greater than",
+    "starts: {timeout: 90}": "starts.timeout: found '90'; allowed is a number and a unit: 30s",
+    "starts: {timeout: 0s}": "starts.timeout: found '0s'; 0 is not allowed; allowed is a number",
+    "starts: {timeout: 99999d}": "starts.timeout: found '99999d'; that is longer than 3650d",
+    "limits: {desktops_per_user: 0}": "limits.desktops_per_user: found '0'; input should be",
+    "log: loud": "log: found 'loud'; allowed is what matches ^(auto|json|console)$.",
+    "log: on": "log: found 'on'; allowed is text, in quotes where YAML means something else",
+    'log: "a\\x1b[2J"': "log: found 'a\\x1b[2J'; allowed is what matches",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES, ids=str)
+def test_a_mistake_names_file_line_key_what_was_found_and_what_is_allowed(line):
+    """One sentence, safe to print."""
+    said = complaint(GOOD + line + "\n")
+    assert said.startswith(f"desk.yaml:3: {MISTAKES[line]}")
+    assert said.endswith(".")
+    assert said.isprintable()
+
+
+TEMPLATE_MISTAKES = {
+    "image: Desk": "template.image: found 'Desk'; allowed is what matches",
+    'image: ""': "template.image: found ''; allowed is what matches",
+    "memory: 2000000": "template.memory: found '2000000'; allowed is a number and a unit: 512m",
+    "memory: 0g": "template.memory: found '0g'; 0 is not allowed",
+    "memory: 0.0001k": "template.memory: found '0.0001k'; no container can have that",
+    "memory: never": "template.memory: found 'never'; allowed is a number and a unit",
+    "shm: [1]": "template.shm: found '[1]'; allowed is a number and a unit",
+    "cpus: 0": "template.cpus: found '0'; input should be greater than 0",
+    "cpus: .nan": "template.cpus: found '.nan'; input should be",
+    "pids: 1": "template.pids: found '1'; input should be greater than",
+    "geometry: 0x600": "template.geometry: found '0x600'; allowed is text, in quotes where YAML",
+    "geometry: big": "template.geometry: found 'big'; allowed is what matches",
+}
+
+
+@pytest.mark.parametrize("line", TEMPLATE_MISTAKES, ids=str)
+def test_a_mistake_in_the_template_is_told_on_its_own_line(line):
+    """Not on the line of the block that it stands in."""
+    image = "" if line.startswith("image") else "  image: desk:latest\n"
+    said = complaint(f"template:\n{image}  {line}\n")
+    number = 2 if not image else 3
+    assert said.startswith(f"desk.yaml:{number}: {TEMPLATE_MISTAKES[line]}")
+
+
+def test_every_key_has_a_mistake_in_this_table():
+    """A new key comes with a test of how it is refused."""
+    tested = {line.split(":")[0] for line in MISTAKES} | {"template"}
+    assert set(Config.model_fields) <= tested
