@@ -157,8 +157,10 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
     """At the top, and deeper; each on its line."""
     top, deep = complaints("colour: red\nssh:\n  port: 22\n" + GOOD)
     assert {top, deep} == {
-        "desk.yaml:1: colour: this key is unknown; allowed are engine, http, limits, log, network,"
-        " pools, ssh, starts, state, template.",
+        (
+            "desk.yaml:1: colour: this key is unknown; allowed are engine, http, limits, log, network,"
+            " pools, ssh, starts, state, template."
+        ),
         "desk.yaml:3: ssh.port: this key is unknown; allowed are fast, listen.",
     }
 

@@ -29,8 +29,9 @@ class StateLock:
         except BlockingIOError:
             os.close(fd)
             holder = holder_of(self._path)
+            process = "" if holder is None else f" (process {holder})"
             raise StateUnusable(
-                public=f"{self._path.parent}: another broker (process {holder}) uses this state;"
+                public=f"{self._path.parent}: another broker{process} uses this state;"
                 " stop it first, or give this one a state of its own."
             ) from None
         os.ftruncate(fd, 0)

@@ -36,12 +36,15 @@ def resolvers(files: tuple[Path, ...] = _RESOLV) -> tuple[str, ...]:
     holds for desktops.
     """
     for file in files:
-        found = [
-            server for server in _servers(file) if not ipaddress.ip_address(server).is_loopback
-        ]
+        found = [server for server in _servers(file) if _is_elsewhere(server)]
         if found:
             return tuple(found[:3])
     return _PUBLIC
+
+
+def _is_elsewhere(server: str) -> bool:
+    address = ipaddress.IPv4Address(server)
+    return not (address.is_loopback or address.is_unspecified)  # 0.0.0.0 is this host, too
 
 
 def _servers(file: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.core.errors import ConfigError
@@ -55,8 +56,10 @@ def bind_unix(path: Path, *, mode: int, gid: int | None) -> socket.socket:
         ) from error
     finally:
         os.umask(previous)
-    if gid is not None:
-        os.chown(path, -1, gid)
-        path.chmod(mode)
+    # Without root only a member may give the group its socket; else it is its owner's alone.
+    with suppress(PermissionError):
+        if gid is not None:
+            os.chown(path, -1, gid)
+            path.chmod(mode)
     sock.setblocking(False)
     return sock

@@ -31,7 +31,9 @@ def prepare(state: Path) -> None:
         if gid is not None and os.geteuid() == 0:
             os.chown(state, -1, gid)
             state.chmod(_PASSABLE)
-        elif found.st_mode & 0o077 and found.st_gid != gid:
-            state.chmod(_PRIVATE)
+        else:
+            allowed = _PASSABLE if found.st_gid == gid else _PRIVATE
+            if found.st_mode & 0o777 & ~allowed:
+                state.chmod(allowed)
     except OSError as error:
         raise StateUnusable(public=f"{state}: cannot be used: {error.strerror}.") from error
