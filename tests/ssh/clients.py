@@ -543,6 +543,27 @@ class Person:
         """`ssh OPTIONS desk COMMAND`: what starts with a dash, and what follows one, are options."""
         return run([*self.argv, *_placed(arguments)], stdin, timeout=timeout, env=env or self.env)
 
+    def beside(self) -> list[str]:
+        """`ssh inner`: to the inner sshd itself, past the door."""
+        key = self.folder / "inner"
+        key.touch(0o600)
+        key.write_text(self.inner.client_key)
+        config = self.folder / "beside"
+        config.write_text(
+            f"""{self.config.read_text()}
+Host inner
+  HostName {HOST}
+  Port {self.inner.port}
+  User desk
+  IdentityFile {key}
+  IdentitiesOnly yes
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+"""
+        )
+        return ["ssh", "-F", str(config), "inner"]
+
     def start(
         self, *arguments: str, env: dict[str, str] | None = None, argv: list[str] | None = None
     ) -> subprocess.Popen[bytes]:

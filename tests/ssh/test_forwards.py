@@ -166,25 +166,8 @@ def test_dynamic_forward_each_on_a_new_client(desk: Person) -> None:
 
 def test_jump_through_the_desktop(desk: Person) -> None:
     """-J uses the desktop as the way to another sshd that is seen from inside."""
-    config = desk.folder / "jump"
-    client_key = desk.folder / "inner"
-    client_key.touch(0o600)
-    client_key.write_text(desk.inner.client_key)
-    config.write_text(
-        desk.config.read_text()
-        + f"""Host behind
-  HostName {HOST}
-  Port {desk.inner.port}
-  User desk
-  ProxyJump desk
-  IdentityFile {client_key}
-  IdentitiesOnly yes
-  StrictHostKeyChecking no
-  UserKnownHostsFile /dev/null
-  LogLevel ERROR
-"""
-    )
-    process = desk.start(argv=["ssh", "-F", str(config), "behind", "echo behind; exit 3"])
+    ssh = desk.beside()
+    process = desk.start(argv=[*ssh[:-1], "-J", "desk", ssh[-1], "echo behind; exit 3"])
     out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (3, b"behind\n")
 

@@ -18,19 +18,35 @@ if TYPE_CHECKING:
 
 
 class Gate(Relay):
-    """A relay that can leave new connections standing."""
+    """A relay that can leave new connections standing: each as the gate was when it came."""
 
     def __init__(self, target: int) -> None:
-        self.passing = threading.Event()
-        self.passing.set()
+        self._now = threading.Event()
+        self._all = [self._now]
+        self._now.set()
         super().__init__(target)
 
+    def hold(self) -> None:
+        """Who comes from now on stands."""
+        self._now = threading.Event()
+        self._all.append(self._now)
+
+    def pass_on(self) -> None:
+        """Who comes from now on passes; who stands, stands."""
+        self.hold()
+        self._now.set()
+
+    def release(self) -> None:
+        """Everybody passes."""
+        for event in self._all:
+            event.set()
+
     def serve(self, peer: socket.socket) -> None:
-        self.passing.wait(30)
+        self._now.wait(60)
         super().serve(peer)
 
     def close(self) -> None:
-        self.passing.set()
+        self.release()
         super().close()
 
 
@@ -48,10 +64,10 @@ def test_second_connect_needs_no_handshake_inside(desk: Person, gate: Gate) -> N
     assert first.stdout.readline() == b"up\n"
     until(lambda: gate.accepted == 2, 10, "a spare is made")
     until(lambda: desk.inner.logins(gate.ports) == 2, 10, "the spare is ready")
-    gate.passing.clear()
+    gate.hold()
     done = desk.ssh("echo second", timeout=10)
     assert (done.status, done.out) == (0, b"second\n")
-    gate.passing.set()
+    gate.release()
 
 
 def test_spare_is_made_anew(desk: Person, gate: Gate) -> None:
@@ -112,26 +128,39 @@ def test_dead_spare_is_not_used(desk: Person, gate: Gate) -> None:
     assert (done.status, done.out, done.err) == (3, b"again\n", b"")
 
 
-def test_frozen_spare_does_not_hold_a_client_for_ever(
+def _with_standing_spare(person: Person, gate: Gate) -> None:
+    """Somebody is attached, and the next spare's dial stands."""
+    first = person.start("echo up; cat")
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"up\n"
+    until(lambda: gate.accepted == 2, 10, "a spare is made")
+    until(lambda: person.inner.logins(gate.ports) == 2, 10, "the spare is ready")
+    gate.hold()
+    assert person.ssh("true", timeout=15).status == 0
+    until(lambda: gate.accepted == 3, 10, "the next spare dials in vain")
+
+
+def test_spare_in_the_making_is_waited_for(desk: Person, gate: Gate) -> None:
+    """A client that comes while the spare is made gets it, as soon as it is ready."""
+    _with_standing_spare(desk, gate)
+    waiting = desk.start("echo later")
+    until(lambda: len(desk.calls("routed")) == 3, 10, "the client's route is known")
+    gate.release()
+    out, _ = waiting.communicate(b"", timeout=15)
+    assert out == b"later\n"
+
+
+def test_spare_that_is_never_ready(
     own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
 ) -> None:
-    """A spare that never finishes its handshake is given up like any dial."""
-    person = new_person(own_door(handshake_timeout=1.0))
+    """A spare whose handshake does not end is given up, and the client gets a line of its own."""
+    person = new_person(own_door(handshake_timeout=3.0))
     with Gate(person.inner.port) as gate:
         person.through(gate)
-        gate_process = person.start("echo up; cat")
-        assert gate_process.stdout is not None
-        gate.passing.set()
-        assert gate_process.stdout.readline() == b"up\n"
-        until(lambda: gate.accepted == 2, 10, "a spare is made")
-        gate.passing.clear()
-        assert person.ssh("true", timeout=15).status == 0
-        until(lambda: gate.accepted == 3, 10, "the next spare dials in vain")
-        waiting = person.start("echo later")
-        until(lambda: gate.accepted >= 4, 10, "the client's own dial")
-        gate.passing.set()
-        out, _ = waiting.communicate(b"", timeout=15)
-        assert out == b"later\n"
+        _with_standing_spare(person, gate)
+        gate.pass_on()
+        done = person.ssh("echo later", timeout=15)
+        assert done.out == b"later\n", done.err
 
 
 def test_burst_of_clients(desk: Person, gate: Gate) -> None:

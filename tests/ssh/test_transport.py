@@ -103,7 +103,7 @@ def test_crumbs_of_forwards(desk: Person) -> None:
 def test_client_s_keepalives_are_answered(desk: Person) -> None:
     """A client that asks whether we live is told so, with a desktop and without."""
     done = desk.ssh(
-        "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "sleep 3; echo ok"
+        "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=2", "sleep 4; echo ok"
     )
     assert done.out == b"ok\n"
 
@@ -112,8 +112,8 @@ def test_door_s_keepalives_are_harmless(
     own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
 ) -> None:
     """The door asks both sides whether they live, and a silent session goes on."""
-    person = new_person(own_door(outer_keepalive=0.3, inner_keepalive=0.3))
-    done = person.ssh("sleep 2; echo ok; exit 3")
+    person = new_person(own_door(outer_keepalive=0.7, inner_keepalive=0.7))
+    done = person.ssh("sleep 3; echo ok; exit 3")
     assert (done.status, done.out) == (3, b"ok\n")
 
 
