@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +17,21 @@ from broker.core.errors import BadRequest, NotFound
 
 _KEY_FILE = click.option(
     "--key", "key_file", required=True, help="A public key's file, or '-' for standard input."
+)
+
+
+def _json_here(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.obj = replace(context.obj, out=Output(as_json=True))
+
+
+#: `--json` stands before the noun or behind the command, as one's fingers have it.
+_JSON = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_json_here,
+    help="Print JSON, for programs.",
 )
 
 
@@ -59,6 +74,7 @@ def user() -> None:
     "--key", "key_file", multiple=True, help="A public key's file, or '-' for standard input."
 )
 @click.option("--admin", is_flag=True, help="Make the user an admin.")
+@_JSON
 @click.pass_obj
 @plain_errors
 def user_add(desk: Desk, name: str, key_file: tuple[str, ...], *, admin: bool) -> None:
@@ -70,6 +86,7 @@ def user_add(desk: Desk, name: str, key_file: tuple[str, ...], *, admin: bool) -
 
 
 @user.command("ls")
+@_JSON
 @click.pass_obj
 @plain_errors
 def user_ls(desk: Desk) -> None:
@@ -81,6 +98,7 @@ def user_ls(desk: Desk) -> None:
 
 @user.command("rm")
 @click.argument("name")
+@_JSON
 @click.pass_obj
 @plain_errors
 def user_rm(desk: Desk, name: str) -> None:
@@ -100,6 +118,7 @@ def user_key() -> None:
 @user_key.command("add")
 @click.argument("name")
 @_KEY_FILE
+@_JSON
 @click.pass_obj
 @plain_errors
 def key_add(desk: Desk, name: str, key_file: str) -> None:
@@ -114,6 +133,7 @@ def key_add(desk: Desk, name: str, key_file: str) -> None:
 
 @user_key.command("ls")
 @click.argument("name")
+@_JSON
 @click.pass_obj
 @plain_errors
 def key_ls(desk: Desk, name: str) -> None:
@@ -125,6 +145,7 @@ def key_ls(desk: Desk, name: str) -> None:
 @user_key.command("rm")
 @click.argument("name")
 @click.argument("fingerprint")
+@_JSON
 @click.pass_obj
 @plain_errors
 def key_rm(desk: Desk, name: str, fingerprint: str) -> None:
@@ -142,6 +163,7 @@ def session() -> None:
 
 
 @session.command("ls")
+@_JSON
 @click.pass_obj
 @plain_errors
 def session_ls(desk: Desk) -> None:
@@ -162,6 +184,7 @@ def session_ls(desk: Desk) -> None:
 
 @session.command("stop")
 @click.argument("session_id", metavar="ID")
+@_JSON
 @click.pass_obj
 @plain_errors
 def session_stop(desk: Desk, session_id: str) -> None:
@@ -177,6 +200,7 @@ def desktop() -> None:
 
 @desktop.command("ls")
 @click.option("--all", "every", is_flag=True, help="Removed ones too, whose homes are kept.")
+@_JSON
 @click.pass_obj
 @plain_errors
 def desktop_ls(desk: Desk, *, every: bool) -> None:
@@ -190,6 +214,7 @@ def desktop_ls(desk: Desk, *, every: bool) -> None:
 @click.argument("desktop_id", metavar="ID")
 @click.option("--with-home", is_flag=True, help="Delete its home for good; asks twice.")
 @click.option("--yes", is_flag=True, help="Answer both questions beforehand, for programs.")
+@_JSON
 @click.pass_obj
 @plain_errors
 def desktop_rm(desk: Desk, desktop_id: str, *, with_home: bool, yes: bool) -> None:
@@ -222,6 +247,7 @@ def lease() -> None:
 
 
 @lease.command("ls")
+@_JSON
 @click.pass_obj
 @plain_errors
 def lease_ls(desk: Desk) -> None:
