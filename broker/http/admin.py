@@ -225,7 +225,10 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         code = {404: "not_found", 405: "bad_request", 413: "bad_request"}.get(
             error.status, "internal"
         )
-        return _problem(error.status, code, f"{error.reason}: {shown(request.path)}.")
+        problem = _problem(error.status, code, f"{error.reason}: {shown(request.path)}.")
+        if "Allow" in error.headers:
+            problem.headers["Allow"] = error.headers["Allow"]
+        return problem
     except Exception:
         log.exception("request failed", path=request.path)
         return _problem(500, errors.DeskError.code, errors.DeskError.default)

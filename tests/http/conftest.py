@@ -1,0 +1,57 @@
+"""A broker whose admin's API answers on a Unix socket, and its client."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from broker.http.admin import AdminApi
+from broker.system.sockets import bind_unix
+from tests.service.conftest import broker, directory, world  # noqa: F401 - fixtures
+
+
+class Api:
+    """A client of the API, which also remembers the last answer's headers."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.headers = None
+
+    async def __call__(self, method, path, *, base="/api/v1", **kwargs):
+        """The status and the JSON of the answer, None when it has none."""
+        async with self._session.request(method, f"http://desk{base}{path}", **kwargs) as reply:
+            self.headers = reply.headers
+            return reply.status, await reply.json(
+                content_type=None
+            ) if reply.status != 204 else None
+
+    async def problem(self, status, code, method, path, **kwargs):
+        """The detail of the problem document that the request must be refused with."""
+        found, body = await self(method, path, **kwargs)
+        assert (found, body["code"]) == (status, code), body
+        assert self.headers["Content-Type"] == "application/problem+json; charset=utf-8"
+        assert body["status"] == status
+        assert body["type"] == f"desk:{code}"
+        assert set(body) == {"type", "title", "status", "code", "detail"}
+        assert body["detail"].endswith(".")
+        assert "Traceback" not in body["detail"]
+        return body["detail"]
+
+
+@pytest.fixture
+async def api(broker, tmp_path):  # noqa: F811 - fixtures
+    """The API of the broker, over a real socket."""
+    application = AdminApi(
+        store=broker.store,
+        accounts=broker.accounts,
+        sessions=broker.sessions,
+        presence=broker.presence,
+    ).application()
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    path = tmp_path / "admin.sock"
+    await web.SockSite(runner, bind_unix(path, mode=0o600, gid=None)).start()
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        yield Api(session)
+    await runner.cleanup()
