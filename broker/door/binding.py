@@ -157,7 +157,10 @@ class Binder:
     async def _session(self, route: Route) -> _Session:
         """The key is read once per session: that costs more than a dial."""
         session = self._sessions.get(route.session_id)
-        if session is None or session.route.client_key != route.client_key:
+        if session is not None and session.route.client_key != route.client_key:
+            self.forget(route.session_id)
+            session = None
+        if session is None:
             options = await self._options(route)
             session = self._sessions.setdefault(route.session_id, _Session(route, options))
         session.route = route
@@ -229,9 +232,9 @@ class Binder:
         """A connection that nobody waits for becomes the spare, unless there is one."""
         if session.spare is None and self._is_current(session):
             session.spare = dial
-            self._expire_later(session)
         else:
             dial.add_done_callback(_drop_when_done)
+        self._expire_later(session)
 
     def _expire_later(self, session: _Session) -> None:
         if session.clients == 0:

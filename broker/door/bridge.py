@@ -11,10 +11,10 @@ from broker.core.errors import DeskError
 from broker.core.interfaces import Attachment
 from broker.core.model import new_id
 from broker.door import actions
+from broker.door.holds import Held
 from broker.door.inner import InnerWire
 from broker.door.splice import Splice
 from broker.door.tasks import Tasks
-from broker.door.wire import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable

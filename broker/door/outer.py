@@ -156,6 +156,8 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         if not msg:
             return True
         key.set_touch_required(True)
+        if _algorithm(signature).encode() not in self._sig_algs:
+            return False
         if not key.verify(String(self._session_id) + msg, signature):
             return False
         self._proof = (attempt, identity)
@@ -207,6 +209,7 @@ def _method(packet: SSHPacket) -> bytes:
     return text
 
 
-def _algorithm(key_data: bytes) -> str:
-    size = int.from_bytes(key_data[:4], "big")
-    return key_data[4 : 4 + size].decode("ascii", "replace")
+def _algorithm(blob: bytes) -> str:
+    """The name that a key or a signature begins with."""
+    size = int.from_bytes(blob[:4], "big")
+    return blob[4 : 4 + size].decode("ascii", "replace")

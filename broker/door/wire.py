@@ -8,14 +8,16 @@ channel and global messages, which it would handle itself, come out here as payl
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
-from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import structlog
 from asyncssh import ProtocolError
 from asyncssh.packet import SSHPacket
 
 from broker.door.cipher import shared
+from broker.door.holds import Held
 from broker.door.lane import Lane
 from broker.door.messages import FIRST, LAST, Message, ProtocolViolation
 
@@ -24,27 +26,13 @@ if TYPE_CHECKING:
 
     from asyncssh.packet import SSHPacket as Packet
 
+log = structlog.get_logger()
+
 _IGNORE = 2
 _KEXINIT = 20
 _BY_APPLICATION = 11
 _STALL_TICK = 1.0
 _SECOND = 1.0
-
-
-class Held(Flag):
-    """Why a wire is not read."""
-
-    NOTHING = 0
-    FULL = auto()
-    """The other side does not take what this one sends."""
-    REKEY = auto()
-    """The other side may not be sent to before its key exchange is over."""
-    LATE = auto()
-    """Too much waits for the inner connection."""
-    OWN = auto()
-    """The peer does not read the door's own replies."""
-    BUDGET = auto()
-    """It sent more packets than its share of a second."""
 
 
 class Receiver(Protocol):
@@ -106,7 +94,8 @@ class Wire(Lane):
     @property
     def peer_name(self) -> str:
         """`ADDRESS:PORT` of the other end."""
-        return f"{self._peer_addr}:{self._peer_port}"
+        address = f"[{self._peer_addr}]" if ":" in self._peer_addr else self._peer_addr
+        return f"{address}:{self._peer_port}"
 
     # ------------------------------------------------------------------------------ life and end
 
@@ -146,6 +135,15 @@ class Wire(Lane):
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.wire_lost(self, exc)
+
+    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
+        """asyncssh ends the connection and tells nobody. What a peer's nonsense raises is a
+        `ValueError`; anything else is a fault of ours.
+        """
+        error = (exc_info or sys.exc_info())[1]
+        if not isinstance(error, ValueError):
+            log.error("connection failed", peer=self.peer_name, exc_info=error)
+        super().internal_error(exc_info, error_logger)
 
     def fail(self, text: str, code: int = 2) -> None:
         """Cut it with a protocol error."""

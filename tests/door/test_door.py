@@ -295,7 +295,7 @@ class Prober(SSHClientConnection):
             + asyncssh.packet.String(data),
         )
 
-    def sign(self, key, *, user="desk", by=None) -> None:
+    def sign(self, key, *, user="desk", by=None, algorithm=b"ssh-ed25519") -> None:
         """Ask in with `key`, signed by it or by another."""
         self._username = user
         body = (
@@ -308,9 +308,7 @@ class Prober(SSHClientConnection):
             + asyncssh.packet.String(key.public_data)
         )
         data = asyncssh.packet.String(self._session_id) + body
-        self.send_packet(
-            50, body[1:] + asyncssh.packet.String((by or key).sign(data, b"ssh-ed25519"))
-        )
+        self.send_packet(50, body[1:] + asyncssh.packet.String((by or key).sign(data, algorithm)))
 
     def process_packet(self, pkttype, pktid, packet):
         self.seen.append(pkttype)
@@ -380,6 +378,47 @@ async def test_another_s_signature_proves_nobody(world):
     connection.abort()
 
 
+@pytest.mark.parametrize(("algorithm", "good"), [(b"rsa-sha2-256", True), (b"ssh-rsa", False)])
+async def test_a_signature_over_sha_1_proves_nobody(world, algorithm, good):
+    """RSA keys sign with SHA-2."""
+    key = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+    world.gateway.keys[key.get_fingerprint()] = "carol"
+    connection = await probing(world, lambda c: c.sign(key, algorithm=algorithm))
+    connection._auth = connection
+    await settle(connection)
+    assert world.door.stats().authenticated == good
+    connection._auth = None
+    connection.abort()
+
+
+async def test_a_fault_of_the_gateway_s_ends_the_connection_and_is_logged(world):
+    """Not silently, and not the door."""
+
+    async def broken(login, key):
+        raise RuntimeError("fault")
+
+    world.gateway.identify, whole = broken, world.gateway.identify
+    with structlog.testing.capture_logs() as lines, pytest.raises(asyncssh.Error):
+        await world.connect()
+    assert [line["event"] for line in lines] == ["connection failed"]
+    world.gateway.identify = whole
+    async with world.connect() as client:
+        await client.run("desk list")
+
+
+async def test_a_session_with_a_new_key_is_dialled_with_it(world):
+    """What was kept for the old key is dropped."""
+    async with world.connect() as client:
+        await client.run("hello")
+    world.gateway.route_ = replace(
+        world.route,
+        client_key=STRANGER.export_private_key().decode(),
+        endpoints=world.route.endpoints,
+    )
+    async with world.connect() as client:
+        assert "does not answer" in (await client.run("hello")).stderr
+
+
 async def test_six_failures_end_the_connection(world):
     """As OpenSSH counts: keys that are nobody's, but not the first `none`."""
     keys = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(5)]
@@ -431,8 +470,9 @@ async def test_strangers_get_so_many_bytes_and_packets(world):
     await until(lambda: world.door.stats().connections == 0)
 
 
-async def test_one_address_has_ten_places_before_authentication(world):
-    """The eleventh is turned away; who leaves makes room."""
+async def test_one_address_has_so_many_places_before_authentication():
+    """The next is turned away; who leaves makes room."""
+    world = await World().start(limits=replace(SHORT, unauthenticated_per_address=10))
     pairs = [await asyncio.open_connection("127.0.0.1", world.door.port) for _ in range(10)]
     for reader, _ in pairs:
         await reader.readline()
@@ -444,6 +484,7 @@ async def test_one_address_has_ten_places_before_authentication(world):
     await until(lambda: world.door.stats().connections == 0)
     async with world.connect() as client:
         await client.run("desk list")
+    await world.close()
 
 
 async def test_who_does_not_authenticate_in_time_is_cut():

@@ -6,8 +6,8 @@ import pytest
 from asyncssh import ProtocolError
 
 from broker.door import messages
+from broker.door.holds import Held
 from broker.door.limits import Limits
-from broker.door.wire import Held
 from tests.door.pair import KEY, Sealer, Transport, feed, joined
 
 
