@@ -47,12 +47,12 @@ class Client:
                 ) as reply,
             ):
                 answer: Any = {} if reply.status == 204 else await reply.json(content_type=None)
-        except PermissionError as error:
-            raise AccessDenied(
-                public=f"{self._socket}: you may not use it; root, the broker's own user and the"
-                " group desk-admin may."
-            ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise AccessDenied(
+                    public=f"{self._socket}: you may not use it; root, the broker's own user and"
+                    " the group desk-admin may."
+                ) from error
             raise BrokerUnavailable(
                 public=f"{self._socket}: no broker answers there; is it running, and is this its"
                 " socket (--socket or DESK_SOCKET)?"

@@ -1,0 +1,437 @@
+"""deskctl against a real API: tables, JSON, and one sentence for whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from structlog.testing import capture_logs
+
+from broker.cli import deskctl
+from broker.http.admin import AdminApi
+from broker.system.sockets import bind_unix
+from tests.service.harness import PATIENCE, World, memory_directory, new_key, outage
+
+
+class Served:
+    """A broker and its API in a thread of their own: deskctl runs a loop itself."""
+
+    def __init__(self, directory, path) -> None:
+        self.directory, self.path = directory, path
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.do(self._open())
+
+    def do(self, work):
+        """Run the coroutine beside the broker."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
+
+    async def _open(self) -> None:
+        self.world = await World.create(self.directory)
+        self.broker = await self.world.broker()
+        api = AdminApi(
+            store=self.broker.store,
+            accounts=self.broker.accounts,
+            sessions=self.broker.sessions,
+            presence=self.broker.presence,
+        )
+        self.runner = web.AppRunner(api.application(), access_log=None)
+        await self.runner.setup()
+        await web.SockSite(self.runner, bind_unix(self.path, mode=0o600, gid=None)).start()
+
+    async def _close(self) -> None:
+        await self.runner.cleanup()
+        await self.world.close()
+
+    def close(self) -> None:
+        self.do(self._close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A running broker."""
+    directory = memory_directory(tmp_path)
+    with capture_logs():  # the broker's own would stand between deskctl's lines
+        made = Served(directory, tmp_path / "admin.sock")
+        yield made
+        made.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run deskctl; what it printed, what it complained, and its exit code."""
+
+    def call(*args, code=0, **kwargs):
+        result = CliRunner().invoke(
+            deskctl.main, ["--socket", str(tmp_path / "admin.sock"), *args], **kwargs
+        )
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        assert "Traceback" not in result.output
+        return result.stdout if code == 0 else result.stderr
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """Run deskctl and read the one sentence that it refuses with."""
+
+    def call(*args, code=1, **kwargs):
+        said = run(*args, code=code, **kwargs)
+        assert said.count("\n") == 1
+        assert said.rstrip("\n").isprintable()
+        return said.rstrip("\n")
+
+    return call
+
+
+@pytest.fixture
+def pub(tmp_path):
+    """A key's file, with the blank lines and remarks of real ones."""
+    _, line = new_key()
+    path = tmp_path / "ada.pub"
+    path.write_text(f"# ada's\n\n{line}\n")
+    return path
+
+
+def rows(text):
+    return [line.split() for line in text.splitlines()]
+
+
+# ---------------------------------------------------------------------------------- users, keys
+
+
+def test_a_user_is_added_listed_and_removed(served, run, pub):
+    """Sentences for people, a table in columns."""
+    assert run("user", "add", "ada", "--key", str(pub)) == "User ada is there, with 1 keys.\n"
+    assert run("user", "add", "bob", "--admin") == (
+        "User bob is there, with 0 keys; give a key with: deskctl user key add bob --key FILE.\n"
+    )
+    head, ada, bob = rows(run("user", "ls"))
+    assert head == ["NAME", "ADMIN", "ENABLED", "KEYS", "CREATED", "AT"]
+    assert ada[:4] == ["ada", "no", "yes", "1"]
+    assert bob[:4] == ["bob", "yes", "yes", "0"]
+    assert "Homes are kept" in run("user", "rm", "ada")
+    assert [row[0] for row in rows(run("user", "ls"))] == ["NAME", "bob"]
+
+
+def test_everything_is_json_for_programs(served, run, pub):
+    """One document on standard output."""
+    made = json.loads(run("--json", "user", "add", "ada", "--key", str(pub)))
+    assert (made["name"], made["keys"]) == ("ada", 1)
+    assert json.loads(run("--json", "user", "ls"))[0]["id"] == made["id"]
+    (key,) = json.loads(run("--json", "user", "key", "ls", "ada"))
+    gone = json.loads(run("--json", "user", "key", "rm", "ada", key["fingerprint"]))
+    assert gone == {"fingerprint": key["fingerprint"]}
+    added = json.loads(run("--json", "user", "key", "add", "ada", "--key", str(pub)))
+    assert [item["fingerprint"] for item in added["items"]] == [key["fingerprint"]]
+    assert json.loads(run("--json", "user", "rm", "ada")) == {"name": "ada"}
+    for noun in ("session", "desktop", "lease"):
+        assert json.loads(run("--json", noun, "ls")) == []
+
+
+def test_keys_come_from_files_and_from_standard_input(served, run, pub, tmp_path):
+    """Several at once; '-' reads what is piped in."""
+    lines = [new_key()[1] for _ in range(3)]
+    (tmp_path / "two.pub").write_text("\n".join(lines[:2]) + "\n")
+    run("user", "add", "ada", "--key", str(pub), "--key", "-", input=lines[2])
+    told = run("user", "key", "add", "ada", "--key", str(tmp_path / "two.pub"))
+    assert told.count("SHA256:") == 2
+    assert told.endswith(" now proves ada.\n")
+    head, *keys = rows(run("user", "key", "ls", "ada"))
+    assert head[:3] == ["FINGERPRINT", "TYPE", "COMMENT"]
+    assert [row[1:3] for row in keys] == [["ssh-ed25519", "ada@laptop"]] * 4
+
+
+def test_a_key_file_that_is_none_is_refused_before_anything_is_made(served, refused, run, tmp_path):
+    """Absent, empty, no text, private: exit code 2 and the file's name."""
+    for name, content, said in (
+        ("absent.pub", None, "cannot be read as a public key"),
+        ("empty.pub", b"# nothing\n\n", "there is no key in it."),
+        ("binary.pub", b"\xff\xfe", "cannot be read as a public key"),
+    ):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        complaint = refused("user", "add", "ada", "--key", str(path), code=2)
+        assert complaint.startswith(f"{path}: {said}")
+        assert complaint.endswith("(bad_request)")
+    assert rows(run("user", "ls"))[1:] == []
+
+
+def test_a_private_key_never_leaves_the_machine(served, refused, tmp_path):
+    """Only its first line is sent, to be refused."""
+    path = tmp_path / "id_ed25519"
+    path.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END\n")
+    seen = []
+    original = deskctl.Client.call
+
+    def watch(self, *args, **kwargs):
+        seen.append(kwargs.get("body"))
+        return original(self, *args, **kwargs)
+
+    deskctl.Client.call = watch
+    try:
+        said = refused("user", "add", "ada", "--key", str(path))
+    finally:
+        deskctl.Client.call = original
+    assert said.startswith("This is a private key; keep it to yourself.")
+    assert "c2VjcmV0" not in json.dumps(seen)
+
+
+def test_a_fingerprint_with_slashes_is_found(served, run):
+    """It is one part of the path, whatever it holds."""
+    run("user", "add", "ada")
+    fingerprint = ""
+    while "/" not in fingerprint:
+        key, line = new_key()
+        fingerprint = key.fingerprint
+        run("user", "key", "add", "ada", "--key", "-", input=line)
+    assert run("user", "key", "rm", "ada", fingerprint) == (
+        f"{fingerprint} proves nobody any more.\n"
+    )
+
+
+# --------------------------------------------------------------------- sessions, desktops, leases
+
+
+def start(served, user="ada", name="main"):
+    async def begin():
+        desktop = await served.broker.desktop(user, name)
+        return desktop, await served.broker.ensure(desktop)
+
+    return served.do(begin())
+
+
+def test_sessions_are_listed_and_stopped(served, run):
+    """Each column whole in a pipe; the stop tells whose home is kept."""
+    _, session = start(served)
+    head, row = rows(run("session", "ls"))
+    assert head[:8] == ["ID", "USER", "DESKTOP", "STATE", "DISPLAY", "PORT", "ADDRESS", "ATTACHED"]
+    assert row[:8] == [
+        session.id,
+        "ada",
+        "main",
+        "ready",
+        str(session.display),
+        str(session.port),
+        session.address,
+        "0",
+    ]
+    assert run("session", "stop", session.id) == (
+        f"Session {session.id} ended; the home of ada is kept.\n"
+    )
+    assert rows(run("session", "ls"))[1:] == []
+
+
+def test_leases_are_listed(served, run):
+    """A uid has no session."""
+    desktop, session = start(served)
+    held = {(row[0], row[1], row[3]) for row in rows(run("lease", "ls"))[1:]}
+    assert held == {
+        ("port", str(session.port), session.id),
+        ("display", str(session.display), session.id),
+        ("address", session.address, session.id),
+        ("uid", str(desktop.uid), "-"),
+    }
+
+
+def test_a_desktop_is_removed_without_a_question(served, run):
+    """Its home is kept; `--all` shows it still."""
+    desktop, _ = start(served)
+    assert rows(run("desktop", "ls"))[1][:4] == [desktop.id, "ada", "main", "ready"]
+    assert run("desktop", "rm", desktop.id) == (
+        f"Desktop {desktop.id} is removed; its home is kept.\n"
+    )
+    assert rows(run("desktop", "ls"))[1:] == []
+    assert rows(run("desktop", "ls", "--all"))[1][:5] == [
+        desktop.id,
+        "ada",
+        "main",
+        "stopped",
+        "yes",
+    ]
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch):
+    """Somebody sits there."""
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), exit=sys.exit)
+    monkeypatch.setattr(deskctl, "sys", terminal)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_a_home_is_deleted_after_two_questions(served, run):
+    """Yes, and the id typed."""
+    desktop, _ = start(served)
+    told = run("desktop", "rm", desktop.id, "--with-home", input=f"y\n{desktop.id}\n")
+    assert "Delete the home of ada's desktop main for good?" in told
+    assert told.endswith(f"Desktop {desktop.id} is removed; its home is deleted.\n")
+    assert served.world.engine.volumes == {}
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+@pytest.mark.parametrize(
+    ("answers", "code", "said"),
+    [("n\n", 1, "Aborted!"), ("y\nsomething\n", 2, "nothing was deleted"), ("y\n", 1, "Aborted!")],
+)
+def test_a_home_is_kept_at_any_other_answer(served, run, answers, code, said):
+    """No, another id, or the end of the input."""
+    desktop, _ = start(served)
+    assert said in run("desktop", "rm", desktop.id, "--with-home", input=answers, code=code)
+    assert len(served.world.engine.volumes) == 1
+    assert rows(run("desktop", "ls"))[1][3] == "ready"
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_an_unknown_desktop_is_not_asked_about(served, refused):
+    """There is nothing to delete."""
+    assert refused("desktop", "rm", "nope", "--with-home") == (
+        "There is no desktop nope. (not_found)"
+    )
+
+
+def test_a_program_must_say_yes_beforehand(served, run, refused):
+    """Where nobody can be asked, nothing is deleted."""
+    desktop, _ = start(served)
+    assert refused("desktop", "rm", desktop.id, "--with-home", code=2) == (
+        "--with-home asks twice at a terminal; programs add --yes. (bad_request)"
+    )
+    assert len(served.world.engine.volumes) == 1
+    run("desktop", "rm", desktop.id, "--with-home", "--yes")
+    assert served.world.engine.volumes == {}
+
+
+# ------------------------------------------------------------------------------------ refusals
+
+
+def test_what_the_broker_refuses_is_its_sentence_and_code(served, run, refused):
+    """Exit code 1."""
+    run("user", "add", "ada")
+    assert refused("user", "add", "ada") == "The name 'ada' is taken. (conflict)"
+    assert refused("user", "rm", "bob") == "There is no user 'bob'. (not_found)"
+    assert refused("session", "stop", "x") == "There is no such session. (not_found)"
+    assert refused("desktop", "rm", "x") == "There is no desktop 'x'. (not_found)"
+    assert "is reserved" in refused("user", "add", "root")
+
+
+def test_an_engine_that_is_down_is_one_sentence(served, refused):
+    """With the code to look up."""
+    _, session = start(served)
+    with outage(served.world):
+        said = refused("session", "stop", session.id)
+    assert said.endswith("(engine_unavailable)")
+
+
+@pytest.mark.parametrize("name", ["../desktops", "..", "a/b", "a?b", "%2e%2e", "a\x1b[2Jb", "ä"])
+def test_an_odd_name_is_only_unknown(served, refused, name):
+    """It leads to no other route, and comes back harmless."""
+    assert refused("user", "rm", name).endswith("(not_found)")
+
+
+def test_hostile_text_is_printed_escaped(served, run):
+    """A name that got past everything still cannot move a cursor."""
+    desktop, _ = start(served)
+    listed = served.broker.real_store.desktops
+
+    async def hostile(**kwargs):
+        return [replace(d, name="a\x1b[2J\nb\u202e") for d in await listed(**kwargs)]
+
+    served.broker.real_store.desktops = hostile
+    table = run("desktop", "ls")
+    assert "a\\x1b[2J\\nb\\u202e" in table
+    assert len(table.splitlines()) == 2
+    assert "\\u001b" in run("--json", "desktop", "ls")
+    assert desktop.id in table
+
+
+def test_no_broker_is_one_sentence(refused, tmp_path):
+    """Nothing there, or nobody listening."""
+    wanted = (
+        f"{tmp_path}/admin.sock: no broker answers there; is it running, and is this its"
+        " socket (--socket or DESK_SOCKET)? (broker_unavailable)"
+    )
+    assert refused("user", "ls") == wanted
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "admin.sock"))
+        assert refused("user", "ls") == wanted
+
+
+def test_another_program_on_the_socket_is_no_broker(refused, tmp_path):
+    """It answers, but not in our words."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "admin.sock"))
+        sock.listen()
+
+        def answer():
+            caller, _ = sock.accept()
+            with caller:
+                caller.recv(65536)
+                caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert "no broker answers there" in refused("user", "ls")
+        thread.join()
+
+
+def test_who_may_not_use_the_socket_is_told_who_may(served, refused, tmp_path):
+    """The kernel refuses the connection."""
+    served.path.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        said = refused("user", "ls")
+    finally:
+        if root:
+            os.seteuid(0)
+    assert said == (
+        f"{served.path}: you may not use it; root, the broker's own user and"
+        " the group desk-admin may. (access_denied)"
+    )
+
+
+@pytest.mark.parametrize(
+    "args", [["user"], ["user", "add"], ["nothing"], ["user", "key", "add", "ada"], ["--what"]]
+)
+def test_wrong_usage_is_clicks_own_exit_code(run, args):
+    """With the usage, and nothing is called."""
+    said = run(*args, code=2)
+    assert "Usage: " in said
+
+
+def test_the_command_itself_runs(served, tmp_path):
+    """As a process, with its socket from the environment: output, exit codes, no traceback."""
+
+    def deskctl_process(*args, path=served.path):
+        return subprocess.run(
+            [sys.executable, "-m", "broker.cli.deskctl", *args],
+            env={**os.environ, "DESK_SOCKET": str(path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    good = deskctl_process("user", "ls")
+    assert (good.returncode, good.stderr) == (0, "")
+    bad = deskctl_process("user", "ls", path=tmp_path / "nowhere")
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr.count("\n") == 1

@@ -1,0 +1,84 @@
+"""Tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from broker.cli import output
+from broker.cli.output import Output
+
+ITEMS = {
+    "items": [
+        {
+            "name": "ada",
+            "admin": True,
+            "keys": 2,
+            "session_id": None,
+            "since": "2030-01-01T09:00:00",
+        },
+        {"name": "x\x1b[2J\ny", "admin": False, "keys": 0, "session_id": "s", "since": "2030"},
+    ]
+}
+COLUMNS = ("name", "admin", "keys", "session_id", "since")
+
+
+def test_a_table_shows_the_columns_asked_for(capsys):
+    """Words for flags, a dash for nothing, times that people read; one line for each item."""
+    Output(as_json=False).table(ITEMS, COLUMNS)
+    head, ada, other = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "ADMIN", "KEYS", "SESSION", "ID", "SINCE"]
+    assert ada.split() == ["ada", "yes", "2", "-", "2030-01-01", "09:00:00Z"]
+    assert other.split()[:3] == ["x\\x1b[2J\\ny", "no", "0"]
+
+
+def test_a_table_of_nothing_is_its_head(capsys):
+    """So that it is seen that there is nothing."""
+    Output(as_json=False).table({"items": []}, ("name",))
+    assert capsys.readouterr().out.split() == ["NAME"]
+
+
+def test_a_pipe_gets_wide_rows_whole(capsys):
+    """A program that reads lines gets every item on one."""
+    Output(as_json=False).table(
+        {"items": [{"name": "n" * 200, "comment": "c" * 150}]}, ("name", "comment")
+    )
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["n" * 200, "c" * 150]
+
+
+def test_a_terminal_gets_wide_rows_folded(monkeypatch):
+    """Nothing is cut off."""
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        output, "Console", lambda **kw: Console(file=screen, force_terminal=True, width=40, **kw)
+    )
+    Output(as_json=False).table({"items": [{"name": "n" * 100}]}, ("name",))
+    assert screen.getvalue().count("n") >= 100
+    assert max(len(line) for line in screen.getvalue().splitlines()[1:]) <= 40
+
+
+def test_markup_is_text(capsys):
+    """What a person wrote means nothing to the printer."""
+    Output(as_json=False).table({"items": [{"name": "[bold]x[/bold] :smile:"}]}, ("name",))
+    assert "[bold]x[/bold] :smile:" in capsys.readouterr().out
+
+
+def test_json_is_everything_and_nothing_else(capsys):
+    """All keys, also those that the table leaves out, in one document."""
+    Output(as_json=True).table(ITEMS, ("name",))
+    text = capsys.readouterr().out
+    assert json.loads(text) == ITEMS["items"]
+    assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("as_json", "wanted"), [(True, '{"name": "ada"}\n'), (False, "It is \\x07.\n")]
+)
+def test_what_was_done_is_told_once(capsys, as_json, wanted):
+    """The answer for programs, a safe sentence for people."""
+    Output(as_json=as_json).done({"name": "ada"}, "It is \x07.")
+    assert capsys.readouterr().out == wanted
