@@ -14,6 +14,8 @@ class StaticGateway:
 
     keys: dict[str, str]
     route_: Route | None = None
+    displays: dict = field(default_factory=dict)
+    """Routes of other desktops by their display."""
     delay: float = 0.0
     sentence: str | None = None
     refusal: Exception | None = None
@@ -37,7 +39,7 @@ class StaticGateway:
             await asyncio.sleep(self.delay)
         if self.refusal:
             raise self.refusal
-        return self.route_
+        return self.displays.get(display, self.route_)
 
     async def lost(self, session_id):
         self.events.append(("lost", session_id))

@@ -236,6 +236,61 @@ async def test_closing_the_door_tells_its_clients(world):
     del process
 
 
+async def test_progress_reaches_an_interactive_shell_alone(world):
+    """One line on its stderr while the desktop starts."""
+    world.gateway.sentence = "Your desktop is starting."
+    async with world.connect() as client:
+        shell = await client.run("", term_type=None)
+        assert b"starting" not in (shell.stderr or "").encode()
+    async with world.connect() as client:
+        process = await client.create_process(term_type="xterm", stderr=asyncssh.PIPE)
+        assert (
+            await asyncio.wait_for(process.stderr.readline(), 5) == "Your desktop is starting.\r\n"
+        )
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_second_desktop_on_one_connection(world, keeps):
+    """Refused with the remedy while the first is in use, taken once it is not."""
+    other = replace(world.route, session_id="s2", display=1013)
+    world.gateway.displays = {1013: other}
+    async with world.connect() as client:
+        first = await client.create_process("sleep" if keeps else "hello")
+        await until(lambda: ("attached", "s1") in world.gateway.events)
+        if not keeps:
+            await first.wait()
+        assert (await client.run('xpra _proxy ":10"')).exit_status == 3
+        done = await client.run('xpra _proxy ":1013"')
+    assert (done.exit_status == 1) is keeps
+    assert (("attached", "s2") in world.gateway.events) is not keeps
+    assert ("ssh -S none" in done.stderr) is keeps
+
+
+async def test_a_gateway_that_cannot_be_told_stops_nobody(world):
+    """Presence is told as far as it can be."""
+
+    async def deaf(*_):
+        raise CapacityExhausted
+
+    world.gateway.attached = world.gateway.detached = world.gateway.lost = deaf
+    async with world.connect() as client:
+        assert (await client.run("hello")).exit_status == 3
+        next(iter(world.door._bridges))._bound.wire.drop()
+        await until(lambda: not world.door._binder._sessions)
+        assert (await client.run("hello")).exit_status == 3
+
+
+async def test_a_gateway_that_knows_nobody_just_now_refuses(world):
+    """A failure of the broker is no identity."""
+
+    async def down(login, key):
+        raise CapacityExhausted
+
+    world.gateway.identify = down
+    with pytest.raises(asyncssh.PermissionDenied):
+        await world.connect()
+
+
 @pytest.mark.parametrize("by", ["session", "user"])
 async def test_access_that_ends_ends_connections(world, by):
     """By session or by person, with the sentence, and no spare is left."""
