@@ -21,6 +21,11 @@ class DeskError(Exception):
         self.public = public or self.default
         super().__init__(detail or self.public)
 
+    @property
+    def told(self) -> str:
+        """What a user at a terminal reads: the sentence and its code."""
+        return f"{self.public} ({self.code})"
+
 
 class ConfigError(DeskError):
     """The configuration cannot be used; the sentence names file, line, key, found, allowed."""

@@ -211,7 +211,7 @@ class Bridge:
             bound = await self._binder.take(self.identity, display=display, progress=self._progress)
         except DeskError as error:
             self._log.info("client refused", code=error.code, problem=str(error))
-            self._perform(self._splice.inner_unbindable(error.public), self.outer)
+            self._perform(self._splice.inner_unbindable(error.told), self.outer)
             return
         self._attach(bound)
 
@@ -280,7 +280,7 @@ class Bridge:
         try:
             same = await self._binder.same_session(self.identity, here, display)
         except DeskError as error:
-            self._perform(self._splice.display_refused(channel, error.public), self.outer)
+            self._perform(self._splice.display_refused(channel, error.told), self.outer)
         else:
             self._perform(self._splice.display_resolved(channel, same=same), self.outer)
 
@@ -289,7 +289,7 @@ class Bridge:
         try:
             reply = await self._gateway.word(self.identity, argv)
         except DeskError as error:
-            todo = self._splice.word_answered(channel, "", f"desk: {error.public}\n", 1)
+            todo = self._splice.word_answered(channel, "", f"desk: {error.told}\n", 1)
         else:
             todo = self._splice.word_answered(channel, reply.stdout, reply.stderr, reply.status)
         self._perform(todo, self.outer)

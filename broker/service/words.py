@@ -172,4 +172,4 @@ def _refusal(error: DeskError, *, as_json: bool) -> WordReply:
     if as_json:
         problem = json.dumps({"error": error.code, "detail": error.public})
         return WordReply(stdout=problem + "\n", stderr="", status=status)
-    return WordReply(stdout="", stderr=f"desk: {error.public} ({error.code})\n", status=status)
+    return WordReply(stdout="", stderr=f"desk: {error.told}\n", status=status)

@@ -170,7 +170,7 @@ async def test_a_refusal_is_one_sentence_on_stderr_and_status_1(world):
     async with world.connect() as client:
         done = await client.run("hello")
         assert (done.stdout, done.exit_status) == ("", 1)
-        assert done.stderr == f"desk: {CapacityExhausted.default}\n"
+        assert done.stderr == f"desk: {CapacityExhausted.default} (full)\n"
         with pytest.raises(asyncssh.ChannelOpenError, match="All places"):
             await client.open_connection("127.0.0.1", 9)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -26,7 +27,7 @@ def refused(desk, person, *parts: bytes) -> None:
     assert done.returncode not in {0, 255}, done
     assert done.stdout == b""
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith(b"desk: ")
+    assert re.fullmatch(rb"desk: .*[.] [(][a-z_]+[)]\n", done.stderr), done.stderr
     for part in parts:
         assert part in done.stderr
 
