@@ -389,6 +389,7 @@ class DoorProcess:
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._seen = 0
+        self._closed = False
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("serve.py"))],
             stdin=subprocess.PIPE,
@@ -466,7 +467,10 @@ class DoorProcess:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
 
     def close(self) -> str:
-        """End it as a door ends; what it complains about while it does is the answer."""
+        """End it as a door ends; what it complains about while it does is the answer; once."""
+        if self._closed:
+            return ""
+        self._closed = True
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         complaint = self.complaints()

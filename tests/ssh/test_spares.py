@@ -170,3 +170,30 @@ def test_burst_of_clients(desk: Person, gate: Gate) -> None:
         out, _ = process.communicate(b"", timeout=20)
         assert (process.returncode, out) == (number, b"%d\n" % number)
     assert gate.accepted <= 8 + 2
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_door_closes_while_a_spare_is_made(
+    own_door: Callable[..., DoorProcess], new_person: Callable[..., Person], moment: int
+) -> None:
+    """At whatever point of the dial the door ends, it ends quietly."""
+    door = own_door(spare_delay=0.001 + moment * 0.002)
+    person = new_person(door)
+    first = person.start("echo up; cat")
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"up\n"
+    complaint = door.close()
+    assert not complaint, complaint
+
+
+def test_door_closes_while_a_spare_stands(
+    own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
+) -> None:
+    """A dial that waits for the desktop does not hold the door's end."""
+    door = own_door()
+    person = new_person(door)
+    with Gate(person.inner.port) as gate:
+        person.through(gate)
+        _with_standing_spare(person, gate)
+        complaint = door.close()
+    assert not complaint, complaint
