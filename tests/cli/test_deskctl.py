@@ -65,7 +65,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path):
     """A running broker."""
-    directory = memory_directory(tmp_path)
+    directory = memory_directory()
     with capture_logs():  # the broker's own would stand between deskctl's lines
         made = Served(directory, tmp_path / "admin.sock")
         yield made

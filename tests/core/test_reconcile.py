@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core.interfaces import Container, ContainerState
@@ -166,6 +166,7 @@ def _agrees(record: Session, found: Container | None) -> bool:
     return record.state in {S.READY, S.FROZEN} and serves
 
 
+@settings(deadline=None)
 @given(sessions, containers, busy)
 def test_every_disagreement_gets_exactly_one_action_and_nothing_else_any(records, found, at_work):
     """Busy and newer records are never touched, the containers of live sessions never swept."""
@@ -186,6 +187,7 @@ def test_every_disagreement_gets_exactly_one_action_and_nothing_else_any(records
     )
 
 
+@settings(deadline=None)
 @given(sessions, containers)
 def test_only_a_running_container_is_waited_for(records, found):
     """A start is resumed where there is something to wait for, and ended elsewhere."""
@@ -198,6 +200,7 @@ def test_only_a_running_container_is_waited_for(records, found):
             assert action.reason
 
 
+@settings(deadline=None)
 @given(st.sets(numbers), st.sampled_from([S.READY, S.FROZEN]))
 def test_what_agrees_is_left_alone(both, state):
     """Nothing to do on a quiet system."""
@@ -205,6 +208,7 @@ def test_what_agrees_is_left_alone(both, state):
     assert planned(records, [container(number) for number in both]) == []
 
 
+@settings(deadline=None)
 @given(sessions, containers)
 def test_the_plan_carried_out_leaves_nothing_to_do(records, found):
     """Ended and swept for once, resumed starts ready: the second plan is empty but for the new."""

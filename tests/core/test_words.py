@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core import words
@@ -66,6 +66,7 @@ def test_what_nobody_can_mean_is_refused(convert, digits):
         convert("9" * digits + unit)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.sampled_from("smhd"))
 def test_durations_scale_with_their_unit(number, unit):
     """Or are longer than anybody waits."""

@@ -10,9 +10,9 @@ from tests.service.harness import World, memory_directory
 
 
 @pytest.fixture
-def directory(tmp_path):
+def directory():
     """Where the state lies."""
-    place = memory_directory(tmp_path)
+    place = memory_directory()
     yield place
     shutil.rmtree(place)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import shutil
 import tempfile
@@ -76,11 +77,12 @@ STORE_READS = frozenset(
 PATIENCE = 10.0
 
 
-def memory_directory(base: Path) -> Path:
-    """A directory in memory where the host has one: each commit waits for the disk elsewhere."""
-    if os.access("/dev/shm", os.W_OK):
-        return Path(tempfile.mkdtemp(prefix="desk-test-", dir="/dev/shm"))
-    return base
+def memory_directory() -> Path:
+    """A directory in memory where the host has that, for the caller to remove: each commit waits
+    for the disk elsewhere.
+    """
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="desk-test-", dir=shared))
 
 
 class FakeProbe:
@@ -431,7 +433,8 @@ def outage(world: World):
 @cache
 def _migrated() -> Path:
     """Made once: a migration costs more than a whole test."""
-    path = Path(tempfile.mkdtemp(prefix="desk-test-")) / "empty.db"
+    path = memory_directory() / "empty.db"
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     with ThreadPoolExecutor(1) as pool:  # whoever asks first has a running loop already
         pool.submit(asyncio.run, migrate(path)).result()
     return path

@@ -8,19 +8,21 @@ same database and the same engine looks around once, and the invariants must hol
 from __future__ import annotations
 
 import asyncio
+import atexit
 import shutil
-import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy as copy_of
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from broker.core.errors import DeskError
 from broker.core.model import Desktop, DesktopId, Session, SessionState
 from broker.core.spec import container_name, home_volume
+from broker.engine.fake import FakeEngine
+from tests.clocks import ManualClock
 from tests.service.harness import Broker, Fate, Killed, World, memory_directory, outage
 
 ACTOR = "user:ada"
@@ -185,9 +187,11 @@ class Reconcile(Story):
     name = "reconcile"
 
     async def go_on(self, world, broker, scene):
-        dead, orphan, half_stopped = [
-            await broker.ensure(await broker.desktop(name)) for name in ("bob", "cara", "dora")
-        ]
+        sessions = []
+        for name in ("bob", "cara", "dora"):
+            sessions.append(await broker.ensure(await broker.desktop(name)))
+            world.clock.advance(1)  # the steps come in the order of their age
+        dead, orphan, half_stopped = sessions
         world.engine.kill(container_name(dead.id))
         for before, after in (
             (SessionState.READY, SessionState.STOPPING),
@@ -226,10 +230,43 @@ STORIES = (
 )
 
 
-async def lived(story: Story, directory: Path, at: int | None) -> tuple[World, Scene, Fate]:
+class Prepared:
+    """The world as a story finds it, lived once and taken up again for each of its deaths."""
+
+    def __init__(self) -> None:
+        self._base = memory_directory()
+        # Counting the steps makes it too, whether or not a single case is run.
+        atexit.register(shutil.rmtree, self._base, ignore_errors=True)
+        self._kept: dict[Story, tuple[FakeEngine, ManualClock, Scene]] = {}
+
+    async def world(self, story: Story) -> tuple[World, Scene]:
+        """A world in the same place each time: containers are made with its paths."""
+        place, copy = self._base / story.name, self._base / f"{story.name}.kept"
+        if story not in self._kept:
+            place.mkdir()
+            world = await World.create(place)
+            scene = await story.prepare(world)
+            await world.close()
+            shutil.copytree(place, copy)
+            self._kept[story] = (world.engine, world.clock, scene)
+        shutil.rmtree(place)
+        shutil.copytree(copy, place)
+        engine, clock, scene = self._kept[story]
+        world = World(place, engine.instance)
+        world.engine = copy_of(engine)
+        world.clock = ManualClock(clock.now())
+        return world, scene
+
+
+@cache
+def prepared() -> Prepared:
+    """The one of this run."""
+    return Prepared()
+
+
+async def lived(story: Story, at: int | None) -> tuple[World, Scene, Fate]:
     """Tell the story until its end, or until the process dies at the given step."""
-    world = await World.create(directory)
-    scene = await story.prepare(world)
+    world, scene = await prepared().world(story)
     fate = Fate()
     broker = await world.broker(fate=fate, reconciled=not isinstance(story, Reconcile))
     fate.at, fate.steps = at, []
@@ -247,13 +284,8 @@ def steps_of(story: Story) -> list[str]:
     """The steps of the story told to its end."""
 
     async def count() -> list[str]:
-        with tempfile.TemporaryDirectory() as base:
-            directory = memory_directory(Path(base))
-            try:
-                world, _, fate = await lived(story, directory, None)
-                await world.close()
-            finally:
-                shutil.rmtree(directory)
+        world, _, fate = await lived(story, None)
+        await world.close()
         return fate.steps
 
     with ThreadPoolExecutor(1) as pool:
@@ -271,9 +303,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(("story", "at"), cases)
 
 
-async def test_after_a_death_one_quiet_reconcile_makes_everything_agree(directory, story, at):
+async def test_after_a_death_one_quiet_reconcile_makes_everything_agree(story, at):
     """Invariants, homes, and whatever ran; and everybody can have a desktop again."""
-    world, scene, fate = await lived(story, directory, at)
+    world, scene, fate = await lived(story, at)
     try:
         assert fate.dead
         running = {
