@@ -257,7 +257,9 @@ def test_any_arguments_are_a_call_or_bad_usage(argv):
         assert call.word in WORDS
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(argv=arguments)
 async def test_words_never_raise(broker, ada, argv):
     """Whatever is said, one person at the door gets a reply."""
