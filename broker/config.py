@@ -278,13 +278,16 @@ def parse(text: str, source: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        sentences = [_sentence(detail, node, source) for detail in error.errors()]
+        details = error.errors()
+        inner = {detail["loc"][:-1] for detail in details}  # a list is not short for a wrong item
+        sentences = [_sentence(d, node, source) for d in details if d["loc"] not in inner]
         raise ConfigError(public="\n".join(sentences)) from None
 
 
 #: What pydantic says in words of its own, said in those of a file.
 _RULES = {
     "tuple_type": "allowed is a list",
+    "too_short": "allowed is a list of one at least",
     "path_type": "allowed is a path",
     "string_type": "allowed is text, in quotes where YAML means something else by it",
 }

@@ -211,7 +211,7 @@ MISTAKES = {
     "network: {resolvers: [dns]}": "network.resolvers: found '['dns']'; allowed are IP",
     "network: {resolvers: [127.0.0.53]}": "network.resolvers: found '['127.0.0.53']'; a loopback",
     "network: {resolvers: [5]}": "network.resolvers.0: found '5'; allowed is text",
-    "network: {resolvers: []}": "network.resolvers: found '[]'; tuple should have at least 1 item",
+    "network: {resolvers: []}": "network.resolvers: found '[]'; allowed is a list of one",
     "pools: {ports: 80-90}": "pools.ports: found '80-90'; allowed is a range within 1024-65535.",
     "pools: {ports: 3000-70000}": "pools.ports: found '3000-70000'; allowed is a range within",
     "pools: {ports: 4000-3000}": "pools.ports: found '4000-3000'; allowed is a range of numbers",
