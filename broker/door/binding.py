@@ -209,6 +209,7 @@ class Binder:
         loop = asyncio.get_running_loop()
         options = copy.copy(session.options)
         options.waiter = loop.create_future()
+        options.waiter.add_done_callback(_seen)
         async with asyncio.timeout(self._limits.connect_timeout):
             _, wire = await loop.create_connection(
                 lambda: InnerWire(loop, options, wait="auth", common=self._common),
@@ -268,6 +269,12 @@ class Binder:
         spare, session.spare = session.spare, None
         if spare is not None:
             spare.add_done_callback(_drop_when_done)
+
+
+def _seen(waiter: asyncio.Future[None]) -> None:
+    """A dial that was given up meanwhile leaves nobody who would ask for its error."""
+    if not waiter.cancelled():
+        waiter.exception()
 
 
 def _drop_when_done(dial: asyncio.Task[InnerWire | Unreachable]) -> None:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from broker.door.limits import Limits
 
 _READ = 256 * 1024
+
+#: asyncssh's own path takes ten times as long for a packet: a read full of small ones must not
+#: hold the loop for a second.
+_STOCK_READ = 32 * 1024
 _OVERHEAD = LENGTH + TAG
 _BLOCK = 16
 _SMALLEST = LENGTH + _BLOCK + TAG
@@ -125,7 +129,8 @@ class Lane(SSHConnection):
         received = self.common.buffers.received
         if left:
             received[: self._offset] = left
-        return received[self._offset : self._offset + _READ]
+        size = _READ if self._may_run_fast() else _STOCK_READ
+        return received[self._offset : self._offset + size]
 
     def buffer_updated(self, nbytes: int) -> None:
         end = self._offset + nbytes
