@@ -194,7 +194,7 @@ class TemplateConfig(_Model):
 
     image: Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]{0,200}$")]
     memory: Size = 2 << 30
-    cpus: Annotated[float, Field(gt=0, le=256)] = 2.0
+    cpus: Annotated[float, Field(ge=0.01, le=256)] = 2.0
     pids: Annotated[int, Field(ge=128, le=65536)] = 1024
     shm: Size = 256 << 20
     geometry: Annotated[str, Field(pattern=r"^[1-9]\d{2,3}x[1-9]\d{2,3}$")] = "1280x800"

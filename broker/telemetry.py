@@ -22,7 +22,7 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
     ]
     people = style == "console" or (style == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [_printable, structlog.dev.ConsoleRenderer()]
         if people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -44,6 +44,18 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _printable(
+    _logger: structlog.typing.WrappedLogger, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """What a client sent must not command the terminal of whoever reads the log."""
+    return {
+        key: "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+        if isinstance(value, str) and key not in {"exception", "stack"}
+        else value
+        for key, value in event.items()
+    }
 
 
 class Metrics:

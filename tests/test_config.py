@@ -248,7 +248,7 @@ TEMPLATE_MISTAKES = {
     "memory: 0.0001k": "template.memory: found '0.0001k'; no container can have that",
     "memory: never": "template.memory: found 'never'; allowed is a number and a unit",
     "shm: [1]": "template.shm: found '[1]'; allowed is a number and a unit",
-    "cpus: 0": "template.cpus: found '0'; input should be greater than 0",
+    "cpus: 0": "template.cpus: found '0'; input should be greater than or equal to 0.01",
     "cpus: .nan": "template.cpus: found '.nan'; input should be",
     "pids: 1": "template.pids: found '1'; input should be greater than",
     "geometry: 0x600": "template.geometry: found '0x600'; allowed is text, in quotes where YAML",

@@ -163,3 +163,12 @@ def test_metrics_are_parseable_and_start_at_nothing():
     assert all(name.startswith("desk_") and f.documentation for name, f in families.items())
     assert families["desk_sessions"].samples[0].labels == {"state": "ready"}
     assert families["desk_attachments"].samples[0].value == 0
+
+
+def test_the_text_for_people_cannot_command_a_terminal(err):
+    """What a client named itself is shown escaped, and stays on its line."""
+    telemetry.configure("console")
+    structlog.get_logger().info("client gone", client="\x1b]52;c;aGk=\x07\nforged line")
+    (line,) = err().splitlines()
+    assert "\x1b]52" not in line
+    assert "\\x1b]52" in line

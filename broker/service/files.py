@@ -60,7 +60,11 @@ class SessionKeys:
                 client_key=(directory / "client_key").read_text(),
             )
         except OSError as error:
-            raise StateUnusable(f"{directory} cannot be read: {error}") from error
+            raise StateUnusable(
+                f"{directory} cannot be read: {error}",
+                public="Your desktop runs, but the keys that lead into it are gone from this host."
+                " Tell your administrator.",
+            ) from error
 
     def remove(self, session_id: SessionId) -> None:
         """Gone already is success."""

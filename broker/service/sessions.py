@@ -347,8 +347,14 @@ class Sessions:
 
 
 async def _caught(launch: Coroutine[object, object, Session]) -> Session | DeskError:
-    """Errors as values: a raising task would turn the group's into an exception group."""
+    """Errors as values: a raising task would turn the group's into an exception group.
+
+    What nobody foresaw ends the start like any other failure, so that nothing is left half-made.
+    """
     try:
         return await launch
     except DeskError as error:
         return error
+    except Exception as error:
+        log.exception("a start met a defect")
+        return StartFailed(f"{type(error).__name__}: {error}")

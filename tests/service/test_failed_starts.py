@@ -307,3 +307,13 @@ async def test_a_new_image_is_taken_by_the_next_start_alone(world, broker):
     assert new.image != old.image
     assert world.container(new).image == world.engine.images["desk:next"]
     assert world.home(desktop).files == {"notes": "mine"}
+
+
+async def test_a_defect_in_mid_start_is_cleaned_up_like_any_failure(world, broker):
+    """What nobody foresaw: a sentence for the user, nothing left, and the next start works."""
+    world.engine.fail_next("create", ValueError("odd"), after_effect=True)
+    desktop = await broker.desktop()
+    refused = await broker.refused(StartFailed, broker.ensure(desktop))
+    assert refused.public == StartFailed.default
+    await broker.check()
+    assert (await broker.ensure(desktop)).state is SessionState.READY
