@@ -123,7 +123,7 @@ sync_venv() {
   [ "$1" = run ] || groups='--group dev'
   # --inexact: an environment that developers test with keeps what they have in it.
   # shellcheck disable=SC2086 # two words
-  .venv/bin/uv sync --frozen --inexact $groups ||
+  .venv/bin/uv sync -q --frozen --inexact $groups ||
     die 'the Python packages could not be installed; the words of uv stand above.'
   pwd >.venv/.desk-path
   fingerprint >".venv/.desk-$1"

@@ -96,7 +96,7 @@ bootstrap_base() {
 provide_base() {
   if has_image "$BASE"; then return; fi
   say "fetching $BASE ..."
-  if timeout "$PULL_SECONDS" docker pull -q "$BASE" >/dev/null 2>&1; then return; fi
+  if timeout --foreground "$PULL_SECONDS" docker pull -q "$BASE" >/dev/null 2>&1; then return; fi
   bootstrap_base "$1"
 }
 
@@ -140,7 +140,9 @@ if ! has_image "$reference"; then
 fi
 if ! has_image "$reference"; then
   work="$(mktemp -d)"
-  trap 'rm -rf "$work" "$work/context.log"' EXIT
+  trap 'rm -rf "$work"' EXIT
+  # What runs in the foreground has been interrupted too: its failure is then no news.
+  trap 'exit 130' INT
   mkdir "$work/context"
   say "building $reference ($flavour); this takes some minutes ..."
   provide_base "$work"

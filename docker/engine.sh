@@ -60,10 +60,10 @@ install_engine() {
   command -v apt-get >/dev/null || die "no container engine is installed, and this is no Debian: install Docker, then run this again."
   need_root "installing the container engine"
   say "installing ${packages[*]} ..."
-  as_root apt-get update -q >&2 || say "the package lists could not be refreshed; going on with the ones at hand."
+  as_root apt-get update -qq >&2 || say "the package lists could not be refreshed; going on with the ones at hand."
   # From Debian 13 on the command line client is a package of its own.
   if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2 ||
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "${packages[@]}" >/dev/null ||
     die "the container engine could not be installed; the package manager's words stand above."
 }
 

@@ -27,7 +27,9 @@ class Output:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.upper().replace("_", " "), overflow="fold")
+            # An id is there to be copied, which one in two pieces cannot be.
+            title, whole = column.upper().replace("_", " "), column == "id"
+            table.add_column(title, overflow="fold", no_wrap=whole)
         for item in answer["items"]:
             table.add_row(*(Text(_cell(column, item[column])) for column in columns))
         console = Console()

@@ -156,16 +156,22 @@ def build(engine: str) -> str:
 
 def script(*command: str, error: type[DeskError], **environment: str) -> str:
     """Run one of the clone's scripts, its progress on our standard error; returns what it prints."""
-    done = subprocess.run(
+    with subprocess.Popen(
         [str(up_place.ROOT / command[0]), *command[1:]],
-        check=False,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    if done.returncode or not done.stdout.strip():
+    ) as process:
+        try:
+            told, _ = process.communicate()
+        except KeyboardInterrupt:
+            # The terminal interrupted it as well, and it tidies up: killed, it would leave a build
+            # that goes on and holds the next one up.
+            process.wait()
+            raise
+    if process.returncode or not told.strip():
         raise error(public=f"{command[0]} failed; its words stand above. Nothing was started.")
-    return done.stdout.strip().splitlines()[-1]
+    return told.strip().splitlines()[-1]
 
 
 def serve(place: Place, config: Config, signature: str, memory: Memory) -> int:

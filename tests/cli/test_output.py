@@ -61,6 +61,17 @@ def test_a_terminal_gets_wide_rows_folded(monkeypatch):
     assert max(len(line) for line in screen.getvalue().splitlines()[1:]) <= 40
 
 
+def test_a_narrow_terminal_gets_ids_in_one_piece(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        output, "Console", lambda **kw: Console(file=screen, force_terminal=True, width=60, **kw)
+    )
+    row = {"id": "0123456789abcdef", "name": "n" * 40, "address": "a" * 40}
+    Output(as_json=False).table({"items": [row]}, tuple(row))
+    assert "0123456789abcdef" in screen.getvalue()
+    assert screen.getvalue().count("n") >= 40
+
+
 def test_markup_is_text(capsys):
     """What a person wrote means nothing to the printer."""
     Output(as_json=False).table({"items": [{"name": "[bold]x[/bold] :smile:"}]}, ("name",))

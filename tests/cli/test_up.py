@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import socket
 import socketserver
 import sqlite3
 import subprocess
+import sys
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -249,6 +252,33 @@ def test_a_port_in_use_stops_before_anything_long(place, monkeypatch):
     assert done.exit_code == 1
     assert f"Port {port} is in use" in done.stderr
     assert not place.state.exists()
+
+
+def test_an_interrupted_script_may_tidy_up(tmp_path):
+    """Ctrl-C reaches `make up` and its script at once; a script that is killed would leave its
+    directories, and the build under way.
+    """
+    (tmp_path / "slow").write_text(
+        "#!/bin/bash\ntrap 'sleep 1; touch tidied; exit 130' INT\ntouch begun\nsleep 60\n"
+    )
+    (tmp_path / "slow").chmod(0o755)
+    program = (
+        "import pathlib, sys; from broker.cli import up, up_place;"
+        "up_place.ROOT = pathlib.Path.cwd(); up.script('slow', error=up.ImageMissing)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=20) != 0
+    assert (tmp_path / "tidied").exists()
 
 
 def test_two_makes_on_one_state_do_not_meet(place):
