@@ -27,8 +27,8 @@ NO_NEW_PRIVILEGES = "no-new-privileges:true"
 
 _OURS = re.compile(r"desk-[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _INSIDE = "nosuid,nodev,exec"
-#: The container's own uid makes its directories there, hence the mode.
-_TMPFS = {"/tmp": f"mode=1777,size=512m,{_INSIDE}", "/run": f"mode=1777,size=64m,{_INSIDE}"}  # noqa: S108
+#: Everybody in the container writes there, hence the mode.
+_TMP = f"mode=1777,size=512m,{_INSIDE}"
 _TARGETS = frozenset({"/etc/passwd", "/etc/group"})
 _TARGET_DIRECTORY = PurePosixPath("/etc/desk")
 _PORT = f"{SSHD_PORT}/tcp"
@@ -59,7 +59,11 @@ def host_config(spec: ContainerSpec) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": [NO_NEW_PRIVILEGES],
         "ReadonlyRootfs": True,
-        "Tmpfs": dict(_TMPFS),
+        "Tmpfs": {
+            "/tmp": _TMP,  # noqa: S108 - a mount of the container's own
+            # The engine gives a tmpfs the mode of the image's directory: its owner can write anyway.
+            "/run": f"mode=755,uid={spec.uid},gid={spec.uid},size=64m,{_INSIDE}",
+        },
         "Init": True,
         "IpcMode": "private",
         "NetworkMode": spec.network,
