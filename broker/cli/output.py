@@ -25,7 +25,7 @@ class Output:
         if self.as_json:
             click.echo(json.dumps(answer["items"]))
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
         for column in columns:
             # An id is there to be copied, which one in two pieces cannot be.
             title, whole = column.upper().replace("_", " "), column == "id"

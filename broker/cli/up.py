@@ -95,9 +95,9 @@ def demand_ports(place: Place) -> None:
         # Its own ports are its own.
         now = up_config.checked(before, place)
         held = {now.ssh.listen, now.http.listen}
-        up_daemon.demand_free_ports(config, besides=held)
+        up_daemon.demand_free_ports(config, place, besides=held)
     else:
-        up_daemon.demand_free_ports(config)
+        up_daemon.demand_free_ports(config, place)
 
 
 def find_engine(place: Place) -> str:
@@ -225,7 +225,7 @@ def take_down(place: Place) -> None:
         say(f"no broker runs for {place.state}.")
     else:
         say(f"the broker (process {pid}) has stopped; desktops run on.")
-        say(f"to come back: make up{place.settings}")
+        say(f"to come back: {place.make} up{place.settings}")
 
 
 def purge(place: Place) -> None:

@@ -42,15 +42,26 @@ def running(place: Place) -> int | None:
         ) from error
 
 
-def demand_free_ports(config: Config, *, besides: Collection[Listen] = ()) -> None:
-    """Raises `Conflict` naming the port that something else holds and the variable to set."""
-    for listen, variable in ((config.ssh.listen, "SSH_PORT"), (config.http.listen, "HTTP_PORT")):
+def demand_free_ports(config: Config, place: Place, *, besides: Collection[Listen] = ()) -> None:
+    """Raises `Conflict` naming each port that is not to be had, and the whole command to type
+    instead: a part of it would mean another instance.
+    """
+    told, settings = [], []
+    used = {config.ssh.listen.port, config.http.listen.port}
+    for listen, variable, asked in (
+        (config.ssh.listen, "SSH_PORT", place.ssh_port),
+        (config.http.listen, "HTTP_PORT", place.http_port),
+    ):
         reason = None if listen in besides else _taken(listen)
         if reason is not None:
-            raise Conflict(
-                public=f"Port {listen.port} {reason}."
-                f" Set another one: make up {variable}={suggested(listen)}"
-            )
+            told.append(f"Port {listen.port} {reason}. ")
+            settings.append(f" {variable}={suggested(listen, besides=used)}")
+        elif asked is not None:
+            settings.append(f" {variable}={asked}")
+    if told:
+        other = "another one" if len(told) == 1 else "others"
+        command = f"{place.make} up{place.settings}{''.join(settings)}"
+        raise Conflict(public=f"{''.join(told)}Set {other}: {command}")
 
 
 def _taken(listen: Listen) -> str | None:
@@ -71,10 +82,10 @@ def _taken(listen: Listen) -> str | None:
     return None
 
 
-def suggested(listen: Listen) -> int:
+def suggested(listen: Listen, *, besides: Collection[int] = ()) -> int:
     """A free port near the one that is taken."""
     near = range(listen.port + 1, min(listen.port + 100, 65536))
-    for port in (port for port in near if port >= 1024):
+    for port in (port for port in near if port >= 1024 and port not in besides):
         if _taken(listen.model_copy(update={"port": port})) is None:
             return port
     return listen.port + 20 if listen.port >= 1024 else listen.port + 2200

@@ -73,12 +73,11 @@ def final(
     """Pairs of a label and a line."""
     listen = config.ssh.listen
     public = place.host_key.read_text(encoding="utf-8")
-    sudo = "sudo " if place.caller.elevated else ""
     lines = [
         ("a shell", ssh_line(place, listen, with_pair=with_pair)),
         ("the desktop", xpra_line(place, listen, with_pair=with_pair)),
         ("administration", admin_line(place, config, deskctl)),
-        ("stop the broker", f"{sudo}make down{place.settings}"),
+        ("stop the broker", f"{place.make} down{place.settings}"),
         ("you are", f"{place.caller.user}, an admin, by {_proof(place, with_pair=with_pair)}"),
         ("host key", up_keys.fingerprint(public)),
         ("broker", f"process {pid}, log {place.log}"),

@@ -115,6 +115,10 @@ class Place:
         return self.reach / "id_ed25519"
 
     @property
+    def make(self) -> str:
+        return "sudo make" if self.caller.elevated else "make"
+
+    @property
     def settings(self) -> str:
         """What `make` must be told to mean this instance again."""
         return "" if self.state == default_state() else f" STATE={shlex.quote(str(self.state))}"

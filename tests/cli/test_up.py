@@ -236,9 +236,33 @@ def test_a_port_of_somebody_elses_is_named_with_the_variable_to_set(place):
         other.listen()
         port = other.getsockname()[1]
         config = config_of(place, ssh_port=free_port(), http_port=port)
-        with pytest.raises(Conflict, match=rf"Port {port} is in use .* make up HTTP_PORT=\d+"):
-            up_daemon.demand_free_ports(config)
-        up_daemon.demand_free_ports(config, besides={config.http.listen})
+        with pytest.raises(Conflict, match=rf"Port {port} is in use .* HTTP_PORT=\d+"):
+            up_daemon.demand_free_ports(config, place)
+        up_daemon.demand_free_ports(config, place, besides={config.http.listen})
+
+
+def test_the_command_to_type_instead_means_the_same_instance(place):
+    with closing(socket.socket()) as one, closing(socket.socket()) as two:
+        taken = []
+        for other in (one, two):
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            taken.append(other.getsockname()[1])
+        free = free_port()
+        asked = at(place, ssh_port=free, http_port=taken[1])
+        with pytest.raises(Conflict) as refused:
+            up_daemon.demand_free_ports(config_of(asked, ssh_port=free, http_port=taken[1]), asked)
+        words = refused.value.public
+        assert f"make up STATE={place.state} SSH_PORT={free} HTTP_PORT=" in words
+        config = config_of(place, ssh_port=taken[0], http_port=taken[1])
+        with pytest.raises(Conflict) as refused:
+            up_daemon.demand_free_ports(config, place)
+    words = refused.value.public
+    assert f"Port {taken[0]} is" in words
+    assert f"Port {taken[1]} is" in words
+    ports = [word.partition("=")[2] for word in words.split() if "_PORT=" in word]
+    assert len(set(ports)) == 2
+    assert not set(ports) & {str(port) for port in taken}
 
 
 def test_a_port_in_use_stops_before_anything_long(place, monkeypatch):
