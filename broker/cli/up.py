@@ -244,10 +244,10 @@ def purge(place: Place) -> None:
         left = up_purge.remove_files(place, memory)
     for path in left:
         say(f"{path} was not made by Desk and stays.")
-    say("removed. The image and the engine stay, for other instances may use them;")
-    say(
-        "docker/engine.sh down stops an engine that Desk started, docker image rm removes an image."
-    )
+    say("removed. The image and the engine stay, for other instances may use them.")
+    if memory.engine and memory.image:
+        say(f"to remove the image: docker -H {memory.engine} image rm {memory.image}")
+    say("to stop an engine that Desk started: docker/engine.sh down")
 
 
 def purge_engine(place: Place, instance: str, memory: Memory) -> None:
