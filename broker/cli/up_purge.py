@@ -105,7 +105,7 @@ def engine(address: str) -> Iterator[docker.DockerClient]:
     except (OSError, DockerException) as error:
         raise EngineUnavailable(
             public=f"The container engine at {address} does not answer or failed ({error})."
-            " Start it, then purge again."
+            " Start it (Desk's own: docker/engine.sh up), then purge again."
         ) from error
 
 
