@@ -105,6 +105,16 @@ class AddressTaken(DeskError):
         super().__init__(f"bridge address {address} is held by another container")
 
 
+class HomeMissing(DeskError):
+    """The home of a desktop is gone though nobody deleted it through Desk: an alarm."""
+
+    code = "home_missing"
+    default = (
+        "Your home is missing on this host, so your desktop was not started in an empty one."
+        " Tell your administrator."
+    )
+
+
 class StartFailed(DeskError):
     """The desktop's container was made but died, or never answered in time."""
 

@@ -116,6 +116,9 @@ class Store(Protocol):
         while it has a live session.
         """
 
+    async def note_home(self, desktop_id: DesktopId, *, actor: str) -> None:
+        """Its home is made; the first call sets the time. Idempotent. Raises `NotFound`."""
+
     async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
         """Delete the record and release the uid, once its home is gone. Raises `NotFound`, and
         `Conflict` unless it is marked removed and has no live session.

@@ -95,6 +95,9 @@ class Desktop:
     template: str
     uid: int
     created_at: datetime
+    home_made_at: datetime | None
+    """When its home was made; from then on a home that is missing is lost, and no new one is made
+    in its place."""
     removed_at: datetime | None
     """Set when it was removed and its home kept; the same user's next desktop of the name gets
     it back."""

@@ -49,6 +49,16 @@ async def remove_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
     )
 
 
+async def note_home(tx: Transaction, desktop_id: DesktopId) -> None:
+    found = await hold_desktop(tx, desktop_id)
+    if found.home_made_at is not None:
+        return
+    await tx.connection.execute(
+        update(desktop).where(desktop.c.id == desktop_id).values(home_made_at=tx.now)
+    )
+    await tx.record("home.create", desktop_id, {"user": found.user_id, "uid": found.uid})
+
+
 async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
     found = await hold_desktop(tx, desktop_id)
     if found.removed_at is None:
@@ -114,6 +124,7 @@ async def _create(
         template=template,
         uid=await leases.take_uid(tx, host=host, pool=uids),
         created_at=tx.now,
+        home_made_at=None,
         removed_at=None,
     )
     await tx.connection.execute(
@@ -183,5 +194,6 @@ def _desktop(row: Row[*tuple[Any, ...]]) -> Desktop:
         template=row.template,
         uid=row.uid,
         created_at=row.created_at,
+        home_made_at=row.home_made_at,
         removed_at=row.removed_at,
     )

@@ -131,6 +131,9 @@ class SqlStore(Store):
     async def remove_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
         await self._do.write(lambda tx: desktops.remove_desktop(tx, desktop_id), actor=actor)
 
+    async def note_home(self, desktop_id: DesktopId, *, actor: str) -> None:
+        await self._do.write(lambda tx: desktops.note_home(tx, desktop_id), actor=actor)
+
     async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
         await self._do.write(lambda tx: desktops.forget_desktop(tx, desktop_id), actor=actor)
 

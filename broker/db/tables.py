@@ -127,6 +127,7 @@ desktop = Table(
     Column("template", Text, nullable=False),
     Column("uid", BigInteger, nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("home_made_at", UtcDateTime),
     Column("removed_at", UtcDateTime),
     # Over removed ones too: the same user's next desktop of the name takes the old one up.
     UniqueConstraint("user_id", "name"),

@@ -12,13 +12,14 @@ from broker.core.errors import (
     AddressTaken,
     CapacityExhausted,
     EngineUnavailable,
+    HomeMissing,
     NotFound,
     PortTaken,
     StartFailed,
 )
 from broker.core.interfaces import ContainerState, Endpoint
 from broker.core.reconcile import cause_of_death
-from broker.core.spec import SSHD_PORT, container_name, container_spec
+from broker.core.spec import SSHD_PORT, container_name, container_spec, home_volume
 
 if TYPE_CHECKING:
     from broker.core.interfaces import Clock, Engine, Store
@@ -74,9 +75,7 @@ class Launcher:
             raise NotFound(f"desktop {desktop.id} has no owner")
         for _ in range(_TRIES):
             spec = self._spec(desktop, session, owner.name)
-            await self._engine.ensure_home(
-                spec.home_volume, desktop_id=desktop.id, image=session.image, uid=desktop.uid
-            )
+            await self._home(desktop, session)
             await self._engine.create(spec)
             moved = await self._start(spec, session)
             if moved is None:
@@ -84,6 +83,18 @@ class Launcher:
                 return session
             session = moved
         raise CapacityExhausted(f"{_TRIES} numbers in a row were held by strangers")
+
+    async def _home(self, desktop: Desktop, session: Session) -> None:
+        """Make the home once; a made one that is gone is never replaced by an empty one."""
+        volume = home_volume(desktop.id)
+        made = desktop.home_made_at is not None
+        if made and volume not in await self._engine.homes():
+            raise HomeMissing(f"the volume {volume} of desktop {desktop.id} is gone")
+        await self._engine.ensure_home(
+            volume, desktop_id=desktop.id, image=session.image, uid=desktop.uid
+        )
+        if not made:
+            await self._store.note_home(desktop.id, actor="broker")
 
     def _spec(self, desktop: Desktop, session: Session, owner: str) -> ContainerSpec:
         return container_spec(

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("template", sa.Text(), nullable=False),
         sa.Column("uid", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("home_made_at", sa.BigInteger()),
         sa.Column("removed_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id", name="pk_desktop"),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name="fk_desktop_user_id"),

@@ -356,6 +356,18 @@ async def test_a_desktop_of_nobody_is_not_found(store, ada, nothing_written):
         await ensure(store, ada, "main")
 
 
+async def test_a_home_is_noted_once(store, ada, main, clock):
+    made = clock.now()
+    assert main.home_made_at is None
+    await store.note_home(main.id, actor="x")
+    clock.advance(60)
+    await store.note_home(main.id, actor="x")
+    assert (await store.desktop(main.id)).home_made_at == made
+    assert await actions(store) == ["user.add", "desktop.create", "home.create"]
+    with pytest.raises(NotFound):
+        await store.note_home(DesktopId("0" * 16), actor="x")
+
+
 async def test_a_removed_desktop_hides_and_keeps_its_uid(store, ada, main, clock):
     clock.advance(60)
     await store.remove_desktop(main.id, actor="x")

@@ -58,6 +58,7 @@ desktops = st.builds(
     template=anything,
     uid=st.integers(100_000, 2**31),
     created_at=st.just(NOW),
+    home_made_at=st.none(),
     removed_at=st.none(),
 )
 templates = st.builds(

@@ -11,6 +11,7 @@ from broker.core.errors import (
     CapacityExhausted,
     Conflict,
     EngineUnavailable,
+    HomeMissing,
     ImageMissing,
     NotFound,
     StartFailed,
@@ -317,3 +318,17 @@ async def test_a_defect_in_mid_start_is_cleaned_up_like_any_failure(world, broke
     assert refused.public == StartFailed.default
     await broker.check()
     assert (await broker.ensure(desktop)).state is SessionState.READY
+
+
+async def test_a_home_that_is_gone_is_never_replaced_by_an_empty_one(world, broker):
+    """Somebody removed the volume: no start, a sentence, and the volume is not made anew."""
+    desktop = await broker.desktop()
+    session = await broker.ensure(desktop)
+    await broker.sessions.stop(session.id, reason="test", actor="x")
+    world.engine.volumes.clear()
+    desktop = await broker.store.desktop(desktop.id)
+    refused = await broker.refused(HomeMissing, broker.ensure(desktop))
+    assert "not started in an empty one" in refused.public
+    assert world.engine.volumes == {}
+    await broker.accounts.remove_desktop(desktop.id, with_home=True, actor="x")
+    assert (await broker.ensure(await broker.desktop())).state is SessionState.READY
