@@ -74,10 +74,18 @@ find_python() {
   return 1
 }
 
+# An earlier sudo leaves root's files; as they are, anybody may use them.
+demand_writable() {
+  if [ -e .venv ] && [ ! -w .venv ]; then
+    die ".venv belongs to $(stat -c %U .venv) and must be renewed: run this with sudo, or remove it first."
+  fi
+}
+
 make_venv() {
   # The programs in an environment name its path: one that was moved is made anew.
   if [ -e .venv/.desk-path ] && [ "$(cat .venv/.desk-path)" != "$(pwd)" ]; then rm -rf .venv; fi
   if .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then return; fi
+  demand_writable
   if ! python="$(find_python)"; then
     command -v apt-get >/dev/null 2>&1 || die 'Python 3.11 or newer with its venv module is missing: install it, then run this again.'
     install_missing 'making the Python environment' python3 python3-venv ca-certificates
@@ -116,6 +124,7 @@ current() {
 
 sync_venv() {
   if current dev || current "$1"; then return; fi
+  demand_writable
   follow_certificates
   make_uv
   say "installing the Python packages that uv.lock names ($1) ..."

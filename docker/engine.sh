@@ -4,6 +4,9 @@
 #   export DOCKER_HOST="$(docker/engine.sh up)"
 set -euo pipefail
 
+# The daemon and the firewall's tool lie where an ordinary login of Debian does not look.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
 readonly SYSTEM_SOCKET=/var/run/docker.sock
 readonly ENGINE_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/desk/engine"
 readonly ENGINE_SOCKET="$ENGINE_DIR/docker.sock"
@@ -32,9 +35,10 @@ as_root() {
 }
 
 need_root() {
-  if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-    die "$1 needs root: run this as root, or install sudo."
-  fi
+  [ "$(id -u)" -ne 0 ] || return 0
+  command -v sudo >/dev/null || die "$1 needs root: run this as root, or install sudo."
+  # Without a terminal there is nobody to type the password.
+  [ -t 0 ] || sudo -n true 2>/dev/null || die "$1 needs root, and sudo asks for a password: run this in a terminal, or as root."
 }
 
 # The engine that answers now, if there is one.
@@ -106,11 +110,19 @@ start_managed() {
   }
 }
 
+# The system's engine is for root and its group; waiting does not change that.
+may_use_system() {
+  [ ! -S "$SYSTEM_SOCKET" ] || [ -w "$SYSTEM_SOCKET" ] ||
+    die "the system's engine is there, but $(id -un) may not use it: run 'sudo make up', or 'sudo usermod -aG docker $(id -un)' and log in anew."
+}
+
 start_system() {
+  may_use_system
   need_root "starting the container engine"
   say "starting docker.service ..."
   as_root systemctl start docker >&2 || die "docker.service did not start: see 'journalctl -u docker'."
-  await_engine "unix://$SYSTEM_SOCKET" || die "docker.service runs, but $SYSTEM_SOCKET does not answer (is this user in the group docker?)."
+  may_use_system
+  await_engine "unix://$SYSTEM_SOCKET" || die "docker.service runs, but $SYSTEM_SOCKET does not answer: see 'journalctl -u docker'."
 }
 
 systemd_runs() { [ -d /run/systemd/system ]; }
