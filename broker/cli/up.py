@@ -246,8 +246,8 @@ def purge(place: Place) -> None:
         say(f"{path} was not made by Desk and stays.")
     say("removed. The image and the engine stay, for other instances may use them.")
     if memory.engine and memory.image:
-        say(f"to remove the image: docker -H {memory.engine} image rm {memory.image}")
-    say("to stop an engine that Desk started: docker/engine.sh down")
+        say(f"to remove the image: {place.sudo}docker -H {memory.engine} image rm {memory.image}")
+    say(f"to stop an engine that Desk started: {place.sudo}docker/engine.sh down")
 
 
 def purge_engine(place: Place, instance: str, memory: Memory) -> None:

@@ -63,8 +63,8 @@ def xpra_line(place: Place, listen: Listen, *, with_pair: bool) -> str:
 
 
 def admin_line(place: Place, config: Config, deskctl: str) -> str:
-    sudo = "sudo " if place.caller.elevated else ""
-    return f"{sudo}DESK_SOCKET={shlex.quote(str(config.admin_socket))} {deskctl} session ls"
+    admin_socket = shlex.quote(str(config.admin_socket))
+    return f"{place.sudo}DESK_SOCKET={admin_socket} {deskctl} session ls"
 
 
 def final(

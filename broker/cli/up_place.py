@@ -115,8 +115,13 @@ class Place:
         return self.reach / "id_ed25519"
 
     @property
+    def sudo(self) -> str:
+        """What stands before a command to type that must run as this one does."""
+        return "sudo " if self.caller.elevated else ""
+
+    @property
     def make(self) -> str:
-        return "sudo make" if self.caller.elevated else "make"
+        return f"{self.sudo}make"
 
     @property
     def settings(self) -> str:
