@@ -107,6 +107,26 @@ class Flights:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+class Doors:
+    """The front doors of this process, for what must reach everybody's connections. A door is added
+    once it is built: it asks the very services that end connections through this.
+    """
+
+    def __init__(self) -> None:
+        self._doors: list[Door] = []
+
+    def add(self, door: Door) -> None:
+        self._doors.append(door)
+
+    def end_user(self, user_id: str, sentence: str) -> None:
+        for door in self._doors:
+            door.end_user(user_id, sentence)
+
+    def end_key(self, fingerprint: str, sentence: str) -> None:
+        for door in self._doors:
+            door.end_key(fingerprint, sentence)
+
+
 class Broker:
     """All parts of one broker, built and ready to run."""
 
@@ -135,11 +155,13 @@ class Broker:
             spawn=self._flights.spawn,
             metrics=self._metrics,
         )
+        doors = Doors()
         self._accounts = Accounts(
             store=store,
             engine=engine,
             sessions=self._sessions,
             host=host,
+            connections=doors,
             desktops_per_user=config.limits.desktops_per_user,
         )
         self._reconciler = Reconciler(
@@ -174,6 +196,7 @@ class Broker:
             host_key=load_or_make(config.state / "ssh_host_key"),
             fast=config.ssh.fast,
         )
+        doors.add(self._door)
 
     @classmethod
     async def build(cls, config: Config, clock: Clock, stack: AsyncExitStack) -> Broker:
@@ -240,9 +263,13 @@ class Broker:
         while not await _happens(stop, pause):
             try:
                 await step()
-            except DeskError:
+            except EngineUnavailable:
                 pause = min(pause * 2, period)
                 self._metrics.loop_failures.labels("reconcile").inc()
+            except DeskError as error:
+                pause = min(pause * 2, period)
+                self._metrics.loop_failures.labels("reconcile").inc()
+                log.warning("a pass failed", loop="reconcile", code=error.code, reason=str(error))
             except Exception:
                 pause = min(pause * 2, period)
                 self._metrics.loop_failures.labels("reconcile").inc()

@@ -178,7 +178,7 @@ class PoolsConfig(_Model):
 
     ports: PortRange = Pool(20000, 29999)
     displays: DisplayRange = Pool(1000, 9999)
-    uids: UidRange = Pool(200_000, 299_999)
+    uids: UidRange = Pool(2_000_000_000, 2_000_099_999)
 
 
 class StartsConfig(_Model):
@@ -234,8 +234,8 @@ class Config(_Model):
     @field_validator("state")
     @classmethod
     def _absolute(cls, state: Path) -> Path:
-        if not state.is_absolute():
-            raise ValueError("allowed is an absolute path: /var/lib/desk")
+        if not state.is_absolute() or ".." in state.parts:
+            raise ValueError("allowed is an absolute path without '..': /var/lib/desk")
         return state
 
     @property

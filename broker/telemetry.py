@@ -19,6 +19,7 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _bounded,
     ]
     people = style == "console" or (style == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
@@ -44,6 +45,19 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+#: Characters of one fact in a log line: what a client or a desktop said may be of any length.
+_LONGEST = 2048
+
+
+def _bounded(
+    _logger: structlog.typing.WrappedLogger, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {
+        key: value[:_LONGEST] + "…" if isinstance(value, str) and len(value) > _LONGEST else value
+        for key, value in event.items()
+    }
 
 
 def _printable(

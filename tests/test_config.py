@@ -190,7 +190,7 @@ def test_every_mistake_is_told_at_once():
 
 
 MISTAKES = {
-    "state: var/lib": "state: found 'var/lib'; allowed is an absolute path: /var/lib/desk.",
+    "state: var/lib": "state: found 'var/lib'; allowed is an absolute path without '..': /var/lib/desk.",
     "state: [a]": "state: found '['a']'; allowed is a path.",
     "ssh: ~": "ssh: found '~'; allowed are the keys fast, listen.",
     "pools: 3": "pools: found '3'; allowed are the keys displays, ports, uids.",

@@ -176,7 +176,9 @@ def test_every_link_leads_somewhere(page):
 
 
 #: What one machine has and another has not.
-PRIVATE = re.compile(r"/home/(?!desk\b)\w|/Users/\w|/srv/\w+/\w|/root\b|/tmp/\w|\.pyenv|localdomain")
+PRIVATE = re.compile(
+    r"/home/(?!desk\b)\w|/Users/\w|/srv/\w+/\w|/root\b|/tmp/\w|\.pyenv|localdomain"
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

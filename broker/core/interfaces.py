@@ -69,6 +69,9 @@ class Store(Protocol):
         one of its desktops has a live session.
         """
 
+    async def set_enabled(self, user_id: UserId, *, enabled: bool, actor: str) -> None:
+        """Whether the user's keys prove anybody. Idempotent. Raises `NotFound`."""
+
     async def user(self, name: str) -> User | None: ...
 
     async def user_by_id(self, user_id: UserId) -> User | None:
@@ -243,6 +246,11 @@ class Engine(Protocol):
         """Make the instance's bridge without traffic between its containers, or find it; returns
         the subnet that it has (the found one's may be another). Raises `Conflict` when the engine
         says that the subnet is in use.
+        """
+
+    async def network(self, name: str) -> str | None:
+        """The subnet of the instance's bridge; None when there is none. Raises `Conflict` for a
+        foreign network of that name.
         """
 
     async def remove_network(self, name: str) -> None:

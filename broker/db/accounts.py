@@ -65,6 +65,15 @@ async def remove_user(tx: Transaction, user_id: UserId) -> None:
     await tx.record("user.remove", user_id, {"name": found.name, "admin": found.admin})
 
 
+async def set_enabled(tx: Transaction, user_id: UserId, *, enabled: bool) -> None:
+    found = await hold_user(tx, user_id)
+    if found.enabled == enabled:
+        return
+    await tx.connection.execute(update(user).where(user.c.id == user_id).values(enabled=enabled))
+    action = "user.enable" if enabled else "user.disable"
+    await tx.record(action, user_id, {"name": found.name})
+
+
 async def hold_user(tx: Transaction, user_id: UserId) -> User:
     """The unremoved user, who stays so until the transaction ends; raises `NotFound`."""
     rows = await tx.connection.execute(

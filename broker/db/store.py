@@ -67,6 +67,11 @@ class SqlStore(Store):
     async def remove_user(self, user_id: UserId, *, actor: str) -> None:
         await self._do.write(lambda tx: accounts.remove_user(tx, user_id), actor=actor)
 
+    async def set_enabled(self, user_id: UserId, *, enabled: bool, actor: str) -> None:
+        await self._do.write(
+            lambda tx: accounts.set_enabled(tx, user_id, enabled=enabled), actor=actor
+        )
+
     async def user(self, name: str) -> User | None:
         return await self._do.read(lambda db: accounts.user_named(db, name))
 

@@ -128,6 +128,12 @@ class Door:
             if bridge.identity is not None and bridge.identity.user_id == user_id:
                 bridge.say_goodbye(f"desk: {sentence}")
 
+    def end_key(self, fingerprint: str, sentence: str) -> None:
+        """Disconnect whoever came in by that key."""
+        for bridge in list(self._authenticated):
+            if bridge.identity is not None and bridge.identity.fingerprint == fingerprint:
+                bridge.say_goodbye(f"desk: {sentence}")
+
     async def close(self, grace: float = 5.0) -> None:
         """Stop accepting, tell every client a sentence, give them `grace` seconds to take what was
         written, then end what is left.

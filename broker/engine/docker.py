@@ -70,6 +70,9 @@ class DockerEngine:
         ensure = partial(self._networks.ensure, name, bridge=bridge, subnet=network)
         return await self._deeds.run("network", _DEED, ensure)
 
+    async def network(self, name: str) -> str | None:
+        return await self._looks.run("network", _LOOK, partial(self._networks.subnet, name))
+
     async def remove_network(self, name: str) -> None:
         remove = partial(self._networks.remove, name)
         await self._deeds.run("network removal", _DEED, remove)

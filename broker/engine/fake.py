@@ -130,6 +130,11 @@ class FakeEngine:
                 self.networks[name] = str(network)
             return self.networks[name]
 
+    async def network(self, name: str) -> str | None:
+        async with self._call("network"):
+            self._refuse_stranger(name)
+            return self.networks.get(name)
+
     async def remove_network(self, name: str) -> None:
         async with self._call("remove_network"):
             if any(made.spec.network == name for made in self._alive()):

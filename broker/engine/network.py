@@ -39,6 +39,13 @@ class Networks:
             found = self._find(name)
             if found is None:
                 found = self._create(name, bridge, subnet)
+        return self._subnet(name, found)
+
+    def subnet(self, name: str) -> str | None:
+        found = self._find(name)
+        return None if found is None else self._subnet(name, found)
+
+    def _subnet(self, name: str, found: Json) -> str:
         if not is_of(self._instance, found):
             raise Conflict(f"the engine's network {name!r} belongs to somebody else")
         return str(found["IPAM"]["Config"][0]["Subnet"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import asyncssh
 
-from broker.core.errors import AccessDenied, BadRequest, Conflict, NotFound
+from broker.core.errors import AccessDenied, BadRequest, Conflict, DeskError, NotFound
 from broker.core.model import DesktopId, desktop_name, shown, user_name
 from broker.core.spec import home_volume
 
@@ -67,6 +67,17 @@ def parse_key(line: str) -> ParsedKey:
     return ParsedKey(key.get_fingerprint(), " ".join(words[:2]), comment)
 
 
+_TAKEN_AWAY = "Your account or key was taken away."
+
+
+class Connections(Protocol):
+    """What people have open at the front doors; each is told the sentence and ended."""
+
+    def end_user(self, user_id: str, sentence: str) -> None: ...
+
+    def end_key(self, fingerprint: str, sentence: str) -> None: ...
+
+
 class Accounts:
     """Users, their keys and their desktops; every change is one audited transaction."""
 
@@ -77,12 +88,14 @@ class Accounts:
         engine: Engine,
         sessions: Sessions,
         host: Host,
+        connections: Connections,
         desktops_per_user: int,
     ) -> None:
         self._store = store
         self._engine = engine
         self._sessions = sessions
         self._host = host
+        self._connections = connections
         self._desktops_per_user = desktops_per_user
         self._making = asyncio.Lock()
 
@@ -115,21 +128,25 @@ class Accounts:
         """
         user = await self._store.user_of_key(identity.fingerprint)
         if user is None or user.id != identity.user_id:
-            raise AccessDenied(public="Your account or key was taken away.")
+            raise AccessDenied(public=_TAKEN_AWAY)
         return user
 
     async def remove_user(self, name: str, *, actor: str) -> None:
         """End what the user runs and take the account away; homes stay."""
         user = await self.user(name)
-        # First the keys: a client that connects again and again would race every stop.
-        for key in await self._store.keys(user.id):
-            await self._store.remove_key(user.id, key.fingerprint, actor=actor)
+        # First nobody gets in: a client that connects again and again would race every stop.
+        await self._store.set_enabled(user.id, enabled=False, actor=actor)
+        self._connections.end_user(user.id, _TAKEN_AWAY)
 
         async def stop() -> None:
             for desktop in await self._store.desktops(user_id=user.id):
                 await self._stop(desktop, f"the user {name} was removed", actor)
 
-        await _take_away(stop, lambda: self._store.remove_user(user.id, actor=actor))
+        try:
+            await _take_away(stop, lambda: self._store.remove_user(user.id, actor=actor))
+        except DeskError:
+            await self._store.set_enabled(user.id, enabled=user.enabled, actor=actor)
+            raise
 
     async def add_key(self, name: str, line: str, *, actor: str) -> Key:
         user = await self.user(name)
@@ -147,6 +164,7 @@ class Accounts:
     async def remove_key(self, name: str, fingerprint: str, *, actor: str) -> None:
         user = await self.user(name)
         await self._store.remove_key(user.id, fingerprint, actor=actor)
+        self._connections.end_key(fingerprint, _TAKEN_AWAY)
 
     # -- desktops
     async def desktop_for(self, user: User, name: str, *, actor: str) -> Desktop:

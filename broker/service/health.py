@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class Health:
         self._clock = clock
         self._image = image
         self._metrics = metrics
+        self._asking: asyncio.Task[dict[str, str]] | None = None
 
     async def answer(self, method: str, path: str) -> HttpReply:
         if method not in {"GET", "HEAD"}:
@@ -66,7 +68,16 @@ class Health:
                 return _text(404, "There is nothing here; try /healthz, /readyz or /metrics.\n")
 
     async def checks(self) -> dict[str, str]:
-        """`ok` or one sentence, for each thing that serving a desktop needs."""
+        """`ok` or one sentence, for each thing that serving a desktop needs.
+
+        Whoever asks while somebody else does gets the same answer: anybody on the host may ask, and
+        must not fill the engine's queue.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._look())
+        return await asyncio.shield(self._asking)
+
+    async def _look(self) -> dict[str, str]:
         return {
             "state": await self._state(),
             "engine": await self._engine_answers(),

@@ -59,8 +59,19 @@ class Host:
             )
         return self._known
 
+    def forget(self) -> None:
+        """Look at the bridge again before the next start: somebody may have pruned it."""
+        self._known = None
+
     async def _bridge(self) -> ipaddress.IPv4Network:
+        """The one that is there, whatever the host routes by now, else a new one."""
         name, bridge = network_name(self.instance), bridge_name(self.instance)
+        try:
+            there = await self._engine.network(name)
+        except Conflict as error:
+            raise EngineUnavailable(str(error)) from error
+        if there is not None:
+            return ipaddress.IPv4Network(there)
         routed = list(self._routed(bridge))
         for subnet in ipaddress.IPv4Network(self._network.pool).subnets(new_prefix=_PREFIX):
             if any(subnet.overlaps(network) for network in routed):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncssh
+import structlog
 
 from broker.service.files import ACCOUNT
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock, Endpoint
     from broker.service.files import Access
 
+log = structlog.get_logger()
+
 XPRA_SOCKET = "/run/desk/xpra.sock"
 
 #: xpra's packet header (magic, no flags, no compression, index 0, size) before a bencoded request
@@ -23,9 +26,13 @@ XPRA_SOCKET = "/run/desk/xpra.sock"
 _REQUEST = b"l5:hellod7:request2:id7:version5:5.1.613:rencodeplus.i0e8:bencodei1e4:yamli0eee"
 _REQUEST_XPRA = b"P\x00\x00\x00" + len(_REQUEST).to_bytes(4, "big") + _REQUEST
 
-#: Seconds: a try that hangs is given up and made again.
+#: Seconds: a login that hangs is given up and tried again.
 _TRY = 5.0
 _PAUSE = 0.05
+
+#: Seconds that xpra gets once the sshd answers. A person whose own files keep it from starting
+#: must still get in to mend them.
+_XPRA = 20.0
 
 
 class Probe(Protocol):
@@ -46,30 +53,29 @@ class SshProbe:
         self._clock = clock
 
     async def wait(self, endpoints: Sequence[Endpoint], access: Access) -> None:
-        host_key = asyncssh.import_public_key(access.host_key)
-        client_key = asyncssh.import_private_key(access.client_key)
+        options = _options(access)
         while True:
             for endpoint in endpoints:
-                with suppress(OSError, asyncssh.Error, TimeoutError):
-                    async with (
-                        asyncio.timeout(_TRY),
-                        asyncssh.connect(
-                            endpoint.host,
-                            endpoint.port,
-                            username=ACCOUNT,
-                            client_keys=[client_key],
-                            known_hosts=([host_key], [], []),
-                            config=None,
-                            agent_path=None,
-                            compression_algs=None,
-                            encryption_algs=["aes128-gcm@openssh.com"],
-                            server_host_key_algs=["ssh-ed25519"],
-                            preferred_auth="publickey",
-                        ) as connection,
-                    ):
-                        await self._until_xpra_answers(connection)
+                try:
+                    async with asyncio.timeout(_TRY):
+                        connection = await asyncssh.connect(endpoint.host, endpoint.port, **options)
+                except _BROKEN:
+                    continue
+                async with connection:
+                    if await self._has_xpra(connection):
                         return
             await self._clock.sleep(_PAUSE)
+
+    async def _has_xpra(self, connection: asyncssh.SSHClientConnection) -> bool:
+        """True once xpra answered, or has had its time; False when the connection broke."""
+        try:
+            async with asyncio.timeout(_XPRA):
+                await self._until_xpra_answers(connection)
+        except TimeoutError:
+            log.warning("xpra does not answer; the desktop is served without it")
+        except _BROKEN:
+            return False
+        return True
 
     async def _until_xpra_answers(self, connection: asyncssh.SSHClientConnection) -> None:
         while True:
@@ -81,3 +87,22 @@ class SshProbe:
                 if answer:
                     return
             await self._clock.sleep(_PAUSE)
+
+
+#: A tenant's own sshd can say what asyncssh cannot decode, which is a `ValueError`.
+_BROKEN = (OSError, asyncssh.Error, TimeoutError, ValueError)
+
+
+def _options(access: Access) -> dict[str, Any]:
+    host_key = asyncssh.import_public_key(access.host_key)
+    return {
+        "username": ACCOUNT,
+        "client_keys": [asyncssh.import_private_key(access.client_key)],
+        "known_hosts": ([host_key], [], []),
+        "config": None,
+        "agent_path": None,
+        "compression_algs": None,
+        "encryption_algs": ["aes128-gcm@openssh.com"],
+        "server_host_key_algs": ["ssh-ed25519"],
+        "preferred_auth": "publickey",
+    }

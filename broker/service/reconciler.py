@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core.errors import EngineUnavailable
+from broker.core.errors import DeskError
 from broker.core.interfaces import ContainerState
+from broker.core.model import SessionState
 from broker.core.reconcile import End, Resume, Sweep, plan
 from broker.core.spec import container_name
 
@@ -48,6 +49,7 @@ class Reconciler:
         """One look at everything. Raises `EngineUnavailable` when the engine does not answer; what
         was done stays done.
         """
+        self._host.forget()
         await self._host.pools()
         listed_at = self._clock.now()
         containers = await self._engine.containers()
@@ -62,7 +64,7 @@ class Reconciler:
         ):
             try:
                 await self._carry_out(action)
-            except EngineUnavailable as error:
+            except DeskError as error:
                 # One container that cannot be removed is no outage, and must not become one.
                 await self._engine.ping()
                 log.warning("left for the next pass", action=str(action), reason=str(error))
@@ -88,7 +90,8 @@ class Reconciler:
         """A listing can be odd just after the engine's own start: ask for this very one again."""
         container = await self._engine.inspect(container_name(session.id))
         serves = container is not None and container.state in _SERVING
-        if serves and session.state.value in {"ready", "frozen"}:
+        now = await self._store.session(session.id)
+        if now is None or (serves and now.state in _AT_REST):
             return
         await self._sessions.end(session, reason=reason)
 
@@ -110,4 +113,5 @@ class Reconciler:
                 self._keys.remove(session_id)
 
 
+_AT_REST = frozenset({SessionState.READY, SessionState.FROZEN})
 _SERVING = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})

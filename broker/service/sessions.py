@@ -60,6 +60,8 @@ class Flight:
 
     task: asyncio.Task[Session]
     session_id: SessionId | None = None
+    under_way: bool = False
+    """False while it waits for a place."""
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is stopped meanwhile: the start gives up at once."""
 
@@ -136,12 +138,14 @@ class Sessions:
             if not self.reconciled:
                 raise EngineUnavailable("no reconcile has succeeded since the broker started")
             flight = self._take_off(desktop, actor)
+        elif flight.abort.is_set():
+            raise SessionEnded
         waits()
         return await asyncio.shield(flight.task)
 
-    def _take_off(self, desktop: Desktop, actor: str) -> Flight:
+    def _take_off(self, desktop: Desktop, actor: str, resumed: SessionId | None = None) -> Flight:
         task = self._spawn(self._fly(desktop, actor), name=f"start {desktop.id}")
-        flight = self._flights[desktop.id] = Flight(task)
+        flight = self._flights[desktop.id] = Flight(task, resumed)
         task.add_done_callback(lambda done: self._landed(desktop.id, done))
         return flight
 
@@ -151,7 +155,11 @@ class Sessions:
             task.exception()  # told to whoever waited; nobody may have, after a client left
 
     async def _fly(self, desktop: Desktop, actor: str) -> Session:
+        flight = self._flights[desktop.id]
         async with self._starts.place():
+            flight.under_way = True
+            if flight.abort.is_set():
+                raise SessionEnded
             session = await self._store.live_session(desktop.id)
             if session is not None and session.state is SessionState.READY:
                 return session
@@ -191,6 +199,7 @@ class Sessions:
         except StaleState:
             raise await self._failed(session, SessionEnded(), "it was stopped") from None
         except DeskError as error:
+            self._host.forget()  # its bridge may be what is missing
             raise await self._failed(session, error, str(error)) from error
         took = round(self._clock.monotonic() - began, 3)
         self._metrics.starts.labels("ready").inc()
@@ -268,10 +277,11 @@ class Sessions:
         if session is None:
             raise NotFound(public="There is no such session.")
         flight = self._flights.get(session.desktop_id)
-        if flight is not None and flight.session_id == session_id:
+        if flight is not None and flight.session_id in {session_id, None}:
             await self._mark_stopping(session, reason, actor)
             flight.abort.set()
-            await asyncio.wait({flight.task})
+            if flight.under_way:
+                await asyncio.wait({flight.task})
         ended = await self._store.session(session_id)
         if ended is not None and not ended.live:
             return ended
@@ -284,7 +294,7 @@ class Sessions:
     async def resume(self, desktop: Desktop, session: Session) -> None:
         """Carry on a start that a crash left behind; somebody's flight is as good."""
         if desktop.id not in self._flights and not self.closing:
-            self._take_off(desktop, BROKER)
+            self._take_off(desktop, BROKER, session.id)
             log.info("start taken up again", session=session.id)
 
     async def _mark_stopping(self, session: Session, reason: str, actor: str) -> bool:

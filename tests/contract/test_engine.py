@@ -93,6 +93,9 @@ async def test_a_network_is_made_once_and_found_again_with_the_subnet_it_has(wor
     name, bridge = network_name(world.instance), bridge_name(world.instance)
     again = await world.engine.ensure_network(name, bridge=bridge, subnet="10.213.0.0/22")
     assert again == world.subnet
+    assert await world.engine.network(name) == world.subnet
+    await world.engine.remove_network(name)
+    assert await world.engine.network(name) is None
 
 
 async def test_a_network_made_by_a_lost_call_is_found(world: World):
@@ -131,6 +134,8 @@ async def test_a_foreign_network_of_that_name_is_a_conflict_and_is_left_alone(wo
             await world.engine.ensure_network(
                 name, bridge=bridge_name(world.instance), subnet=world.subnet
             )
+        with pytest.raises(Conflict):
+            await world.engine.network(name)
         await world.engine.remove_network(name)
 
 

@@ -356,6 +356,19 @@ async def test_a_desktop_of_nobody_is_not_found(store, ada, nothing_written):
         await ensure(store, ada, "main")
 
 
+async def test_a_disabled_user_is_proven_by_no_key(store, ada):
+    await store.add_key(ada.id, fingerprint="SHA256:a", public="t k", comment="", actor="x")
+    for _ in range(2):
+        await store.set_enabled(ada.id, enabled=False, actor="x")
+    assert await store.user_of_key("SHA256:a") is None
+    assert (await store.user("ada")).enabled is False
+    await store.set_enabled(ada.id, enabled=True, actor="x")
+    assert await store.user_of_key("SHA256:a") == ada
+    assert await actions(store) == ["user.add", "key.add", "user.disable", "user.enable"]
+    with pytest.raises(NotFound):
+        await store.set_enabled(NOBODY, enabled=True, actor="x")
+
+
 async def test_a_home_is_noted_once(store, ada, main, clock):
     made = clock.now()
     assert main.home_made_at is None

@@ -105,6 +105,21 @@ class FakeProbe:
         await self.answering.wait()
 
 
+class FakeConnections:
+    """What people have open at the doors; remembers whose were ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def end_user(self, user_id: str, sentence: str) -> None:
+        assert sentence.endswith(".")
+        self.ended.append(user_id)
+
+    def end_key(self, fingerprint: str, sentence: str) -> None:
+        assert sentence.endswith(".")
+        self.ended.append(fingerprint)
+
+
 class Killed(BaseException):
     """The process is no more; no code of its own catches this."""
 
@@ -261,11 +276,13 @@ class Broker:
             spawn=self.spawn,
             metrics=self.metrics,
         )
+        self.connections = FakeConnections()
         self.accounts = Accounts(
             store=self.store,
             engine=self.engine,
             sessions=self.sessions,
             host=self.host,
+            connections=self.connections,
             desktops_per_user=desktops_per_user,
         )
         self.reconciler = Reconciler(

@@ -324,3 +324,30 @@ async def test_a_desktop_that_is_started_again_and_again_is_not_removed_by_force
     )
     assert refused.public == "The desktop 'main' is running. Stop it first."
     await broker.check()
+
+
+async def test_a_removed_key_ends_what_it_opened(broker):
+    """And no other key's connections."""
+    await broker.user()
+    key = await broker.accounts.add_key("ada", new_key()[1], actor="uid:0")
+    await broker.accounts.remove_key("ada", key.fingerprint, actor="uid:0")
+    assert broker.connections.ended == [key.fingerprint]
+
+
+async def test_a_removed_user_is_cut_off_before_anything_stops(broker):
+    """Whoever is connected ends first, so that nobody starts again what is being stopped."""
+    user = await broker.user()
+    await broker.accounts.remove_user("ada", actor="uid:0")
+    assert broker.connections.ended == [user.id]
+
+
+async def test_a_removal_that_the_engine_hinders_leaves_the_account_as_it_was(world, broker):
+    """Keys, desktop and account are all there again, and the removal works later."""
+    session = await broker.ensure(await broker.desktop())
+    key = await broker.accounts.add_key("ada", new_key()[1], actor="uid:0")
+    with outage(world):
+        await broker.refused(EngineUnavailable, broker.accounts.remove_user("ada", actor="uid:0"))
+    assert (await broker.store.user_of_key(key.fingerprint)).name == "ada"
+    await broker.accounts.remove_user("ada", actor="uid:0")
+    assert not (await broker.store.session(session.id)).live
+    assert await broker.store.user_of_key(key.fingerprint) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -396,3 +397,22 @@ async def test_losing_what_has_ended_or_is_being_stopped_does_nothing(world, bro
     await broker.gateway.lost(session.id)
     assert world.written["remove"] == 1
     assert (await broker.store.session(session.id)).reason == "enough"
+
+
+async def test_a_bridge_that_was_pruned_is_made_again(world, broker):
+    """By the next pass, and by the try after one that failed for it."""
+    world.engine.networks.clear()
+    await broker.reconciler.pass_once()
+    assert len(world.engine.networks) == 1
+    world.engine.networks.clear()
+    desktop = await broker.desktop()
+    await broker.refused(EngineUnavailable, broker.ensure(desktop))
+    assert (await broker.ensure(desktop)).state is SessionState.READY
+
+
+async def test_a_desktop_that_became_ready_during_the_pass_is_not_ended(world, broker):
+    """What the plan judged is old by then: the record is read again."""
+    session = await broker.ensure(await broker.desktop())
+    starting = replace(session, state=SessionState.STARTING)
+    await broker.reconciler._end(starting, "the broker stopped while the desktop started")
+    assert await broker.state(session) is SessionState.READY

@@ -487,3 +487,23 @@ async def test_a_start_whose_session_another_ended_does_not_become_ready(world, 
     await broker.refused(SessionEnded, waiting)
     assert (await broker.store.session(session.id)).reason == "enough"
     await broker.check()
+
+
+async def test_a_stop_reaches_a_resumed_start_that_waits_for_a_place(world):
+    """It ends, and the start that waited begins nothing afresh for nobody."""
+    broker = await world.broker(at_once=1)
+    broker.probe.hold()
+    first = broker.begin(await broker.desktop("ada"))
+    await broker.probe.asked.wait()
+    desktop = await broker.desktop("bob")
+    pools = await broker.host.pools()
+    session = await broker.store.begin_session(
+        desktop.id, host="local", image="i", pools=pools, deadline=world.clock.now(), actor="x"
+    )
+    await broker.sessions.resume(desktop, session)
+    await broker.sessions.stop(session.id, reason="test", actor="x")
+    broker.probe.answering.set()
+    await first
+    await broker.landed()
+    assert await broker.state(session) is SessionState.ENDED
+    assert await broker.store.live_session(desktop.id) is None

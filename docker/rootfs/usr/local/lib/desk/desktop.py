@@ -131,7 +131,8 @@ def services(settings: Settings) -> list[Service]:
     x.before = lambda: _clear_display(settings)
     bus = Service("bus", _bus(settings), env, needs=("x",), notifies=True)
     bus.before = lambda: _remove(f"{settings.runtime}/bus")
-    xpra = Service("xpra", _xpra(settings), env, needs=("x",))
+    # A module in the user's own packages must not keep the desktop from being seen.
+    xpra = Service("xpra", _xpra(settings), {**env, "PYTHONNOUSERSITE": "1"}, needs=("x",))
     # Side by side both come up slowly; one after the other, a client is served in half the time
     # and the panel is not there any later.
     start = ["/bin/sh", "-c", "desk-ready --timeout 5; exec xfce4-session"]
