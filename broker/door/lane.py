@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from asyncssh.connection import SSHConnection
 from cryptography.exceptions import InvalidTag
 
+from broker.door import pace
 from broker.door.cipher import COUNTER_MASK, COUNTER_SAFE, LEAST_PADDING, LENGTH, TAG, SharedGCM
 from broker.door.messages import FIRST, LAST, Message
 
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
 
 _READ = 256 * 1024
 
-#: asyncssh's own path takes ten times as long for a packet: a read full of small ones must not
-#: hold the loop for a second.
+#: asyncssh's own path takes ten times as long for a packet, and copies what waits behind it for
+#: each: a read full of small ones must not hold the loop for a second.
 _STOCK_READ = 32 * 1024
 _OVERHEAD = LENGTH + TAG
 _BLOCK = 16
 _SMALLEST = LENGTH + _BLOCK + TAG
 
-_IGNORE = 2
+#: IGNORE, UNIMPLEMENTED, DEBUG: what a peer may say at any time, and nobody listens to.
+CHATTER = frozenset({2, 3, 4})
 _BULK_FIRST = int(Message.WINDOW_ADJUST)
 _BULK_LAST = int(Message.EOF)
 
@@ -94,7 +96,12 @@ class Lane(SSHConnection):
     common: Common
     peer: Lane | None
     routes: dict[int, bytes]
+    tired: bool
+    """The peer has had its share of a second: what was read and not handled waits for the next."""
     _left: bytes
+    """For the fast lane: the begin of a packet, or, when tired, all that waits."""
+    _waiting: bytearray
+    """For asyncssh's path, behind what asyncssh itself holds."""
     _offset: int
     _heard: float
     _received: int
@@ -104,7 +111,9 @@ class Lane(SSHConnection):
         self.common = common
         self.peer = None
         self.routes = {}
+        self.tired = False
         self._left = b""
+        self._waiting = bytearray()
         self._offset = 0
         self._heard = 0.0
         self._received = 0
@@ -118,7 +127,7 @@ class Lane(SSHConnection):
         raise NotImplementedError
 
     def spent(self, packets: int) -> None:
-        """So many packets were handled in one read."""
+        """What is worth so many packets of the fast lane was handled: the peer may be `tired`."""
         raise NotImplementedError
 
     # -- asyncio's buffered protocol
@@ -164,11 +173,51 @@ class Lane(SSHConnection):
         """By asyncssh's own path."""
         self._left = b""
         self.acknowledge_at_once()
-        self._inpbuf += data
-        if len(self._inpbuf) > self.common.limits.deferred:
+        self._waiting += data
+        if len(self._inpbuf) + len(self._waiting) > self.common.limits.deferred:
             self.fail("too much data during key exchange")
             return
         self._recv_data()
+
+    def _recv_data(self) -> None:
+        """Give asyncssh what waits, by portions, unless it is busy with a packet: then it comes
+        back here.
+        """
+        super()._recv_data()
+        ready = (self._recv_pkthdr, self._recv_packet, self._recv_version)
+        while self._waiting and self._open() and not self.tired and self._recv_handler in ready:
+            self._inpbuf += self._waiting[:_STOCK_READ]
+            del self._waiting[:_STOCK_READ]
+            super()._recv_data()
+
+    def _finish_recv_packet(
+        self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
+    ) -> None:
+        """asyncssh goes on by itself when it holds more, and it may hold nothing."""
+        super()._finish_recv_packet(pkttype, seq, _task, is_async)
+        if is_async and self._waiting:
+            self._recv_data()
+
+    def _recv_pkthdr(self) -> bool:
+        return not self.tired and super()._recv_pkthdr()
+
+    def forget_unhandled(self) -> None:
+        """The connection is gone."""
+        self._left = b""
+        self._waiting.clear()
+
+    def proceed(self) -> None:
+        """Handle what was left when the peer was `tired`."""
+        if not self._open():
+            return
+        if self._waiting or self._inpbuf:
+            self._recv_data()
+        elif self._left:
+            left, self._left = self._left, b""
+            if self._may_run_fast():
+                self._run(memoryview(bytearray(left)), len(left))
+            else:
+                self._stock(left)
 
     def acknowledge_at_once(self) -> None:
         """OpenSSH has Nagle's algorithm on while it sets up, and writes small packets apart: a
@@ -181,14 +230,14 @@ class Lane(SSHConnection):
 
     # -- the lane
     def _run(self, buffer: memoryview, end: int) -> None:
-        """Handle all whole packets of a read."""
+        """Handle the whole packets of a read, as many as the peer may have handled."""
         self._left = b""
         self._heard = self._loop.time()
         self._auth_final = True
         plain = self.common.buffers.plain
         before = self._recv_seq
         position = 0
-        while True:
+        while not self.tired:
             try:
                 position, kind = self._burst(buffer, position, end)
             except _Broken as broken:
@@ -198,13 +247,16 @@ class Lane(SSHConnection):
                 break
             if kind == _FULL:
                 continue
-            if kind != _IGNORE and not FIRST <= kind <= LAST:
+            if kind not in CHATTER and not FIRST <= kind <= LAST:
+                self.spent((self._recv_seq - before) & 0xFFFFFFFF)
                 self._stock(bytes(buffer[position:end]))
                 return
             length = int.from_bytes(buffer[position : position + LENGTH], "big")
             position += length + _OVERHEAD
             self._step_over()
-            if kind != _IGNORE:
+            if kind in CHATTER:
+                self.spent(pace.CHATTER)
+            else:
                 self.take(bytes(plain[1 : length - plain[0]]))
         if position < end and self._open():
             self._left = bytes(buffer[position:end])

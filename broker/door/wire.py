@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from asyncssh import ProtocolError
 from asyncssh.packet import SSHPacket
 
+from broker.door import pace
 from broker.door.cipher import shared
 from broker.door.holds import Held
-from broker.door.lane import Lane
+from broker.door.lane import CHATTER, Lane
 from broker.door.messages import FIRST, LAST, Message, ProtocolViolation
+from broker.door.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from asyncssh.packet import SSHPacket as Packet
+
+    from broker.door.receiver import Receiver
 
 log = structlog.get_logger()
 
@@ -32,20 +36,6 @@ _IGNORE = 2
 _KEXINIT = 20
 _BY_APPLICATION = 11
 _STALL_TICK = 1.0
-_SECOND = 1.0
-
-
-class Receiver(Protocol):
-    """Who gets what a wire receives."""
-
-    def packet_received(self, wire: Wire, payload: bytes) -> None:
-        """A connection-protocol packet. Raises `ProtocolViolation` to have the wire cut."""
-
-    def keepalive_sent(self, wire: Wire) -> None:
-        """A global request of the door's own went out on the wire."""
-
-    def wire_lost(self, wire: Wire, error: Exception | None) -> None:
-        """The wire is gone; called once."""
 
 
 class _AllChannels(dict[int, "Wire"]):
@@ -80,8 +70,7 @@ class Wire(Lane):
         """Set when nothing of it is left, not even bytes to send."""
         self._peer_rekeys: deque[float] = deque(maxlen=limits.rekeys_per_minute)
         self._received_before = 0
-        self._second = 0.0
-        self._spent = 0
+        self._pace = Pace(limits.packets_per_second)
         self._max_recv_pktlen = limits.packet
         self._channels = cast("Any", _AllChannels(self))
 
@@ -128,6 +117,7 @@ class Wire(Lane):
         if self._stall is not None:
             self._stall.cancel()
         super()._cleanup(exc)
+        self.forget_unhandled()
         if self.gone:
             return
         self.gone = True
@@ -225,14 +215,18 @@ class Wire(Lane):
         self.release(Held.OWN)
 
     def spent(self, packets: int) -> None:
-        if self._heard - self._second >= _SECOND:
-            self._second = self._heard
-            self._spent = 0
-        self._spent += packets
-        if self._spent > self.common.limits.packets_per_second and not self.held & Held.BUDGET:
+        wait = self._pace.spend(packets, self._heard)
+        if wait and not self.tired:
+            self.tired = True
             self.hold(Held.BUDGET)
-            wait = self._second + _SECOND - self._heard
-            self._loop.call_later(wait, self.release, Held.BUDGET)
+            self._loop.call_later(wait, self._rested)
+
+    def _rested(self) -> None:
+        """Another second: what was read comes first."""
+        self._pace.begin(self._loop.time())
+        self.tired = False
+        self.release(Held.BUDGET)
+        self.proceed()
 
     # ------------------------------------------------------------------------------ key exchange
 
@@ -312,6 +306,9 @@ class Wire(Lane):
     def reply(self, payload: bytes) -> None:
         """Send one of the door's own: who does not read them is not read."""
         self.forward(payload)
+        self._hold_when_unread()
+
+    def _hold_when_unread(self) -> None:
         if self.backlog > self.common.limits.own_replies and self._kex_complete:
             self.hold(Held.OWN)
 
@@ -334,6 +331,12 @@ class Wire(Lane):
             return True
         if pkttype > LAST:
             raise ProtocolError("unknown message")
+        if self._auth_complete:
+            self.spent(pace.transport(packet.get_full_payload()))
+            if pkttype in CHATTER:
+                return True
+            # asyncssh may answer.
+            self._hold_when_unread()
         if pkttype == _KEXINIT:
             self._count_rekey()
         return super().process_packet(pkttype, pktid, packet)
@@ -341,9 +344,9 @@ class Wire(Lane):
     def take(self, payload: bytes) -> None:
         """A packet that the fast lane does not switch."""
         if payload[0] in _BULK:
-            self.spent(_BULK_COST)
+            self.spent(pace.BULK)
         else:
-            self.spent(_CONTROL_COST)
+            self.spent(pace.CONTROL)
             self.acknowledge_at_once()
         try:
             if self.receiver is None:
@@ -390,9 +393,5 @@ class Wire(Lane):
         else:
             super()._keepalive_timer_callback()
 
-
-#: What a packet off the fast lane takes of the budget, where one on it takes 1: about 40 and 100
-#: microseconds against 7. So one connection's flood of requests leaves the loop to the others.
-_BULK_COST, _CONTROL_COST = 4, 10
 
 _BULK = frozenset({Message.WINDOW_ADJUST, Message.DATA, Message.EXTENDED_DATA, Message.EOF})

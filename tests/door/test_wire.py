@@ -8,7 +8,9 @@ from asyncssh import ProtocolError
 from broker.door import messages
 from broker.door.holds import Held
 from broker.door.limits import Limits
-from tests.door.pair import KEY, Sealer, Transport, feed, joined
+from broker.door.messages import pack
+from broker.door.pace import Pace
+from tests.door.pair import COMMON, KEY, OTHER, Sealer, Transport, feed, joined, opened
 
 
 class Recording(Transport):
@@ -195,3 +197,56 @@ def test_channel_packets_within_a_key_exchange_are_cut(wires, stage):
     feed(outer, Sealer(KEY).packet(messages.data(5, b"x")))
     assert outer._transport is None
     assert inner._transport.written == b""
+
+
+SMALL = Limits(login_timeout=0, packets_per_second=100)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", [2, 3, 4, 8])
+def test_a_read_full_of_small_messages_is_handled_a_second_s_share_at_a_time(
+    wires, monkeypatch, side, fast, kind
+):
+    """Of the client's and of the desktop's; what comes behind them keeps its place."""
+    wire, peer = wires[side], wires[1 - side]
+    wire.routes = {5: pack(7)}
+    monkeypatch.setattr(COMMON, "limits", SMALL)
+    monkeypatch.setattr(COMMON, "fast", fast)
+    wire._pace = Pace(SMALL.packets_per_second)
+    seal = Sealer((KEY, OTHER)[side])
+    message = bytes((kind,)) + pack(0) + b"\0" * 5
+    first = wire._recv_seq
+    feed(wire, b"".join(seal.packet(message) for _ in range(60)) + seal.packet(messages.eof(5)))
+    seconds = 0
+    while not peer._transport.written:
+        assert not wire._transport.reading
+        assert (wire._recv_seq - first) % 2**32 <= (seconds + 1) * 34
+        wire._loop.pass_(1.0)
+        seconds += 1
+        assert seconds < 10
+    assert wire._transport.reading
+    assert opened(peer._transport.written, (KEY, OTHER)[side]) == [messages.eof(7)]
+    assert not wire._waiting
+    assert not wire._inpbuf
+    assert not wire._left
+
+
+def test_what_waits_behind_a_packet_that_asyncssh_takes_time_for_is_not_forgotten(wires):
+    """It goes on when asyncssh is done, though asyncssh itself holds nothing."""
+    outer, inner = wires
+    outer._recv_handler = lambda: False
+    outer._stock(Sealer(KEY).packet(messages.eof(5)))
+    assert outer._waiting
+    outer._finish_recv_packet(20, outer._recv_seq, is_async=True)
+    assert opened(inner._transport.written, KEY) == [messages.eof(7)]
+
+
+def test_answers_to_nonsense_that_nobody_reads_stop_the_reading(wires):
+    """asyncssh answers each message that it does not know."""
+    outer, _ = wires
+    outer._transport.size = outer.common.limits.own_replies + 1
+    feed(outer, Sealer(KEY).packet(bytes((8,)) + bytes(8)))
+    assert not outer._transport.reading
+    outer.resume_writing()
+    assert outer._transport.reading

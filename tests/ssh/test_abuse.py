@@ -267,6 +267,23 @@ async def test_global_requests_whose_replies_nobody_reads(watch: Callable[..., W
         assert sent > 5000
 
 
+@pytest.mark.parametrize("attackers", [1, 4])
+@pytest.mark.parametrize("kind", [2, 4, 8])
+async def test_transport_messages_without_end(
+    watch: Callable[..., Watch], kind: int, attackers: int
+) -> None:
+    """Small messages that are of no channel, known and unknown, cost nobody else the door."""
+    watched = watch()
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw(watched.attacker)) for _ in range(attackers)]
+        floods = [client.sealed(bytes((kind,)) + b"\0" * 9, 60_000) for client in clients]
+        async with watched.attack():
+            for client, flood in zip(clients, floods, strict=True):
+                client.transport.pause_reading()
+                client.transport.write(flood)
+            await asyncio.sleep(4)
+
+
 async def test_environment_without_end(watch: Callable[..., Watch]) -> None:
     """3,000 environment requests of 30 kB before a command is named."""
     watched = watch()
