@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 
 import pytest
 
@@ -142,3 +143,25 @@ def test_a_start_that_takes_too_long_is_given_up_whole(new_desk):
     refused(desk, desk.person("ada"), b"could not be started")
     assert nothing_is_left(desk)
     assert "did not answer within" in str(desk.events("session failed to start"))
+
+
+def test_a_removed_key_ends_what_it_opened(new_desk):
+    """Within seconds: the shell is told, and the key opens nothing any more."""
+    desk = new_desk()
+    desk.start()
+    ada = desk.person("ada")
+    desk.ok(ada, "true")
+    shell = subprocess.Popen(
+        desk.ssh_command(ada, "-tt"),
+        env=desk.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until(lambda: desk.listing("session", "ls")[0]["attached"] == 1, what="the attachment")
+    (key,) = desk.listing("user", "key", "ls", "ada")
+    assert desk.deskctl("user", "key", "rm", "ada", key["fingerprint"]).returncode == 0
+    _, told = shell.communicate(timeout=5)
+    assert shell.returncode == 255
+    assert b"key was taken away" in told
+    assert b"Permission denied" in desk.ssh(ada, "true").stderr
