@@ -131,7 +131,9 @@ def settle(place: Place, engine: str, memory: Memory) -> tuple[str, Memory]:
         say(f"wrote {place.config}.")
         return text, memory
     text, told = up_config.with_ports(before, place)
-    text, more = up_config.with_engine(text, engine, memory)
+    text, more = up_config.with_engine(
+        text, engine, memory, has_desktops=up_purge.instance_of(place) is not None
+    )
     told += more
     image = up_config.checked(text, place).template.image
     if image == memory.image:

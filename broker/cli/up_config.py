@@ -102,16 +102,19 @@ def with_ports(text: str, place: Place) -> tuple[str, list[str]]:
     return text, told
 
 
-def with_engine(text: str, engine: str, memory: Memory) -> tuple[str, list[str]]:
+def with_engine(
+    text: str, engine: str, memory: Memory, *, has_desktops: bool
+) -> tuple[str, list[str]]:
     """The text with the engine that answers. Raises `ConfigError` when the file names another one
-    and `make up` did not write it.
+    that `make up` did not write, or on which this instance may have homes already.
     """
     found = parse(text, "").engine.socket
     if found == engine:
         return text, []
-    if found != memory.engine:
+    if found != memory.engine or has_desktops:
+        kept = " This instance's desktops and homes are on the first." if has_desktops else ""
         raise ConfigError(
-            public=f"engine.socket names {found}, where no engine answers; {engine} does."
+            public=f"engine.socket names {found}, where no engine answers; {engine} does.{kept}"
             " Start the one or name the other, then run make up again."
         )
     return change(text, ("engine", "socket"), engine), [f"engine.socket: {found} -> {engine}."]

@@ -199,9 +199,15 @@ def test_an_image_that_the_admin_set_is_never_moved(place, wrote):
 def test_an_engine_that_the_admin_named_is_never_exchanged(place):
     text = up_config.first(place, engine=ENGINE, image="desk:1")
     with pytest.raises(ConfigError, match="no engine answers") as caught:
-        up_config.with_engine(text, "unix:///other.sock", up_memory.Memory())
+        up_config.with_engine(text, "unix:///other.sock", up_memory.Memory(), has_desktops=False)
     assert ENGINE in caught.value.public
-    moved, told = up_config.with_engine(text, "unix:///o.sock", up_memory.Memory(engine=ENGINE))
+    moved, told = up_config.with_engine(
+        text, "unix:///o.sock", up_memory.Memory(engine=ENGINE), has_desktops=False
+    )
+    with pytest.raises(ConfigError, match="desktops and homes are on the first"):
+        up_config.with_engine(
+            text, "unix:///o.sock", up_memory.Memory(engine=ENGINE), has_desktops=True
+        )
     assert parse(moved, "x").engine.socket == "unix:///o.sock"
     assert told
 
