@@ -225,6 +225,7 @@ def test_a_read_full_of_small_messages_is_handled_a_second_s_share_at_a_time(
         wire._loop.pass_(1.0)
         seconds += 1
         assert seconds < 10
+    wire._loop.pass_(1.0)
     assert wire._transport.reading
     assert opened(peer._transport.written, (KEY, OTHER)[side]) == [messages.eof(7)]
     assert not wire._waiting
