@@ -94,6 +94,7 @@ start_managed() {
   need_root "starting the container engine"
   [ "${#ENGINE_SOCKET}" -le 100 ] || die "the path $ENGINE_SOCKET is too long for a socket: set XDG_CACHE_HOME to a shorter one."
   mkdir -p "$ENGINE_DIR"
+  chmod 700 "$ENGINE_DIR" # whoever reaches the socket is as good as root, a shared group too
   if [ -f "$ENGINE_LOG" ] && [ "$(stat -c %s "$ENGINE_LOG")" -gt 4194304 ]; then mv -f "$ENGINE_LOG" "$ENGINE_LOG.1"; fi
   say "starting an engine of its own in $ENGINE_DIR ..."
   # The lock's descriptor must not live on in the daemon. Networks inherit the uplink's MTU:
