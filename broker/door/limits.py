@@ -56,6 +56,8 @@ class Limits:
     """Environment variables of one channel."""
     environment_bytes: int = 4 * _KIB
     """Their names and values together."""
+    words: int = 4
+    """Words of the broker that one connection waits for at a time."""
     word_bytes: int = 4 * _KIB
     """Length of a command that is one of the broker's words."""
     output_packet: int = 256

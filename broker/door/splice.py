@@ -40,6 +40,7 @@ class Splice:
         self._more_sessions = True
         self._refused = 0
         self._retried = False
+        self._words = 0
         self._loss = ""
 
     def _emit(self, action: Action) -> None:
@@ -160,13 +161,21 @@ class Splice:
         """Shell, exec or subsystem was asked: find out for whom, and go there."""
         choice = policy.decide(channel.queue[-1], self._limits)
         if isinstance(choice, policy.Word):
-            self._sessions.take_over(channel)
-            self._emit(actions.RunWord(channel.number, choice.argv))
+            self._run_word(channel, choice.argv)
             return
         channel.stage = Stage.WAITING
         channel.display = choice.display
         self._sessions.show_progress(channel)
         self._inwards.need()
+
+    def _run_word(self, channel: Channel, argv: tuple[str, ...]) -> None:
+        """A word runs to its end though its channel closes: it is words that are counted."""
+        if self._words >= self._limits.words:
+            self._sessions.refuse(channel, _TOO_MANY_WORDS)
+            return
+        self._words += 1
+        self._sessions.take_over(channel)
+        self._emit(actions.RunWord(channel.number, argv))
 
     def display_resolved(self, number: int, *, same: bool) -> list[Action]:
         """Whether the display that the channel wants is the bound desktop's."""
@@ -343,7 +352,8 @@ class Splice:
         return self._done()
 
     def word_answered(self, number: int, stdout: str, stderr: str, status: int) -> list[Action]:
-        """The broker answered the word of the channel."""
+        """The broker answered the word of the channel; once for each."""
+        self._words -= 1
         channel = self.table.of_door(number)
         if channel is not None and channel.stage is Stage.ANSWERED:
             self._sessions.answer(channel, stdout, stderr, status)
@@ -368,6 +378,8 @@ class Splice:
 _OPEN_ANSWERS = frozenset({Message.OPEN_CONFIRMATION, Message.OPEN_FAILURE})
 _REPLIES = frozenset({Message.SUCCESS, Message.FAILURE})
 _LIVE = frozenset({Stage.RESOLVING, Stage.WAITING, Stage.OPENING, Stage.BOUND})
+
+_TOO_MANY_WORDS = "Too many words at once; wait until one of them is answered."
 
 
 def _other_desktop(display: int | None) -> str:

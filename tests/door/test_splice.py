@@ -499,3 +499,24 @@ def test_nonsense_of_either_side_is_a_violation(payload):
         world.splice.from_inner(
             payload[:1] + pack(99) + payload[5:] if len(payload) > 5 else payload
         )
+
+
+def test_so_many_words_run_at_a_time_though_their_channels_close():
+    """The next is refused at once; one that ends makes room."""
+    world = World()
+    for _ in range(4):
+        channel = decided(world, command="desk list")
+        channel.word = True
+        world.close(channel)
+        world.settle()
+    assert len(world.words) == 4
+    refused = decided(world, command="desk list")
+    refused.word = True
+    world.send(messages.window_adjust(refused.peer, 1000))
+    world.settle()
+    assert len(world.words) == 4
+    assert refused.status == 1
+    assert refused.err.startswith(b"desk: Too many words at once; ")
+    world.do(world.splice.word_answered(world.words.popleft()[0], "", "", 0))
+    decided(world, command="desk list").word = True
+    assert len(world.words) == 4
