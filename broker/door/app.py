@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncssh.connection import SSHServerConnectionOptions
 
-from broker.door import library
+from broker.door import descriptors, library
 from broker.door.admission import Admission
 from broker.door.binding import Binder
 from broker.door.bridge import Bridge
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _CLOSING = "desk: the front door is restarting. Connect again in a few seconds."
+_TOO_MANY = "desk: You have too many connections open; close one of them and try again."
 _BACKLOG = 1000
 
 _KEX = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
@@ -93,11 +94,14 @@ class Door:
         asyncssh is not the one that the door was written for, `OSError` when it cannot listen.
         """
         library.check()
+        self._admission.places = descriptors.places(
+            descriptors.raise_limit(), self._limits.connections
+        )
         self._options = await self._server_options()
         loop = asyncio.get_running_loop()
         where = {"sock": sock} if sock is not None else {"host": host, "port": port}
         self._server = await loop.create_server(self._accept, backlog=_BACKLOG, **where)
-        log.info("front door open", port=self.port)
+        log.info("front door open", port=self.port, places=self._admission.places)
 
     @property
     def port(self) -> int:
@@ -159,7 +163,7 @@ class Door:
             binder=self._binder,
             limits=self._limits,
             background=self._background,
-            on_authenticated=self._authenticated.add,
+            on_authenticated=self._proven,
             on_gone=self._gone,
         )
         wire = OuterWire(
@@ -174,9 +178,20 @@ class Door:
         self._accepted += 1
         return wire
 
+    def _proven(self, bridge: Bridge) -> None:
+        assert bridge.identity is not None
+        if self._admission.prove(bridge.identity.user_id):
+            self._authenticated.add(bridge)
+        else:
+            log.warning("too many connections", user=bridge.identity.user)
+            bridge.say_goodbye(_TOO_MANY)
+
     def _gone(self, bridge: Bridge) -> None:
         self._bridges.discard(bridge)
-        self._authenticated.discard(bridge)
+        if bridge in self._authenticated:
+            assert bridge.identity is not None
+            self._authenticated.discard(bridge)
+            self._admission.part(bridge.identity.user_id)
 
     async def _server_options(self) -> SSHServerConnectionOptions:
         limits = self._limits

@@ -14,6 +14,7 @@ from asyncssh.connection import SSHClientConnectionOptions
 from broker.core.errors import StartFailed
 from broker.door.inner import InnerWire
 from broker.door.tasks import Tasks
+from broker.door.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 _CIPHERS = ["aes128-gcm@openssh.com"]
 _KEX = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
+_PROBLEM = 200
+"""Characters of what an sshd said that a log line shows."""
 _UNREACHABLE = (
     "Your desktop does not answer. Try again; if it fails again, tell your administrator."
 )
@@ -198,8 +201,10 @@ class Binder:
         for endpoint in endpoints:
             try:
                 wire = await self._dial_one(session, endpoint)
-            except (OSError, asyncssh.Error) as error:
-                problem = f"{endpoint.host}:{endpoint.port}: {error or type(error).__name__}"
+            except (OSError, asyncssh.Error, ValueError) as error:
+                # A ValueError is what asyncssh makes of nonsense.
+                text = shown(str(error) or type(error).__name__, _PROBLEM)
+                problem = f"{endpoint.host}:{endpoint.port}: {text}"
                 continue
             session.endpoint = endpoint
             return wire

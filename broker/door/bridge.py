@@ -15,6 +15,7 @@ from broker.door.holds import Held
 from broker.door.inner import InnerWire
 from broker.door.splice import Splice
 from broker.door.tasks import Tasks
+from broker.door.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ENDED = "your desktop ended or lost its connection. Connect again to start it afresh."
-_SHOWN = 64
+_CLIENT, _PROBLEM = 64, 200
+"""Characters of what others wrote that a log line shows."""
 
 
 class Bridge:
@@ -97,7 +99,7 @@ class Bridge:
     def authenticated(self, identity: Identity) -> None:
         self.identity = identity
         self._log = self._log.bind(user=identity.user, peer=self.outer.peer_name)
-        self._log.info("client authenticated", client=_shown(self.outer.client_version))
+        self._log.info("client authenticated", client=shown(self.outer.client_version, _CLIENT))
         self._on_authenticated(self)
 
     def _broken(self) -> None:
@@ -134,7 +136,8 @@ class Bridge:
     def _inner_lost(self, error: Exception | None) -> None:
         assert self._bound is not None
         session_id = self._bound.route.session_id
-        self._log.info("desktop lost", session=session_id, problem=str(error or ""))
+        problem = shown(str(error or ""), _PROBLEM)
+        self._log.info("desktop lost", session=session_id, problem=problem)
         self._unbind()
         self._background.start(self._tell_lost(session_id), name="lost")
         self._perform(self._splice.inner_lost(_ENDED), self.outer)
@@ -227,7 +230,7 @@ class Bridge:
             session_id=route.session_id,
             user=self.identity.user if self.identity is not None else "",
             peer=outer.peer_name,
-            client=_shown(outer.client_version),
+            client=shown(outer.client_version, _CLIENT),
         )
         self._attached = self._background.start(self._tell_attached(attachment), name="attached")
         todo = self._splice.inner_bound(display=route.display, keepalives=wire.unanswered)
@@ -293,8 +296,3 @@ class Bridge:
         else:
             todo = self._splice.word_answered(channel, reply.stdout, reply.stderr, reply.status)
         self._perform(todo, self.outer)
-
-
-def _shown(text: str) -> str:
-    """Safe to print, and short."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])

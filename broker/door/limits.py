@@ -19,6 +19,10 @@ class Limits:
     that one alone cannot shut the door. OpenSSH's MaxStartups is 100, and fewer from 10 on."""
     unauthenticated_per_address: int = 64
     """The same from one IPv4 address or one IPv6 /64: a class behind one address comes at once."""
+    connections: int = 4096
+    """Connections in all: fewer where the process may not have three descriptors for each."""
+    connections_per_user: int = 64
+    """Connections of one person, by any of their keys."""
     login_timeout: float = 20.0
     """From accept to a proven identity; OpenSSH's LoginGraceTime is 120."""
     attempts: int = 6

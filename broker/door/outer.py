@@ -59,7 +59,7 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         super().__init__(*args, **kwargs)
         self._admission = admission
         self._authenticator = authenticator
-        self._admitted = False
+        self._admitted = self._counted = False
         self._early_packets = self._early_bytes = 0
         self._requests = self._failures = 0
         self._free_failure = False
@@ -79,7 +79,7 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         if not self._admission.enter(address):
             self._turn_away(transport)
             return
-        self._admitted = True
+        self._admitted = self._counted = True
         self._address = address
         super().connection_made(transport)
 
@@ -96,6 +96,12 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         if self._admitted:
             self._admitted = False
             self._admission.leave(self._address)
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        if self._counted:
+            self._counted = False
+            self._admission.closed()
+        super().connection_lost(exc)
 
     def _cleanup(self, exc: Exception | None) -> None:
         self._leave_admission()

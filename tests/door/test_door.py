@@ -13,8 +13,10 @@ from asyncssh.connection import SSHClientConnection
 
 from broker.core.errors import CapacityExhausted
 from broker.core.interfaces import Endpoint, Route
+from broker.door import descriptors
 from broker.door.app import Door
 from broker.door.limits import Limits
+from broker.door.messages import pack_string
 from tests.door.static import StaticGateway
 
 ALICE, BOB, STRANGER, HOST, INNER_HOST, INNER = (
@@ -47,6 +49,7 @@ class World:
         self.stack = contextlib.AsyncExitStack()
 
     async def start(self, *, limits: Limits = SHORT, fast: bool = True) -> World:
+        self.desktop_connections: list[asyncssh.SSHServerConnection] = []
         self.desktop = await asyncssh.listen(
             "127.0.0.1",
             0,
@@ -54,6 +57,7 @@ class World:
             authorized_client_keys=asyncssh.import_authorized_keys(
                 INNER.export_public_key().decode()
             ),
+            acceptor=self.desktop_connections.append,
             process_factory=serve,
             encoding=None,
         )
@@ -291,9 +295,9 @@ async def test_a_gateway_that_knows_nobody_just_now_refuses(world):
         await world.connect()
 
 
-@pytest.mark.parametrize("by", ["session", "user"])
+@pytest.mark.parametrize("by", ["session", "user", "key"])
 async def test_access_that_ends_ends_connections(world, by):
-    """By session or by person, with the sentence, and no spare is left."""
+    """By session, person or key, with the sentence; a session's spare goes with it."""
     client = await world.connect()
     await client.create_process("sleep")
     other = await world.connect(BOB)
@@ -301,6 +305,9 @@ async def test_access_that_ends_ends_connections(world, by):
     if by == "session":
         world.door.end_session("s1", "It was stopped.")
         assert not world.door._binder._sessions
+    elif by == "key":
+        world.door.end_key(ALICE.get_fingerprint(), "Your key was removed.")
+        assert world.door._binder._sessions
     else:
         world.door.end_user("id-alice", "Your key was removed.")
     await asyncio.wait_for(client.wait_closed(), 5)
@@ -540,6 +547,88 @@ async def test_one_address_has_so_many_places_before_authentication():
     async with world.connect() as client:
         await client.run("desk list")
     await world.close()
+
+
+async def test_one_person_s_connections_are_bounded():
+    """One more is told why, others come in, and who leaves makes room."""
+    world = await World().start(limits=replace(SHORT, connections_per_user=2))
+    first, second = await world.connect(), await world.connect()
+    lost = asyncio.get_running_loop().create_future()
+
+    class Listener(asyncssh.SSHClient):
+        def connection_lost(self, error) -> None:
+            lost.set_result(error)
+
+    with contextlib.suppress(asyncssh.Error):
+        third = await world.connect(client_factory=Listener)
+        await third.wait_closed()
+    assert await asyncio.wait_for(lost, 5) is None
+    assert world.door.stats().authenticated == 2
+    async with world.connect(BOB) as other:
+        await other.run("desk list")
+    second.close()
+    await until(lambda: world.door.stats().connections == 1)
+    async with world.connect() as again:
+        assert (await again.run("desk list")).exit_status == 7
+    first.close()
+    await world.close()
+
+
+async def test_connections_in_all_are_bounded_by_descriptors(monkeypatch):
+    """One more is turned away at accept, proven or not; who leaves makes room."""
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: 256 + 3 * 2)
+    world = await World().start()
+    first, second = await world.connect(), await world.connect()
+    with pytest.raises((asyncssh.Error, OSError)):
+        await world.connect(BOB)
+    second.close()
+    await until(lambda: world.door.stats().connections == 1)
+    async with world.connect(BOB) as other:
+        assert (await other.run("desk list")).exit_status == 7
+    first.close()
+    await world.close()
+
+
+@contextlib.asynccontextmanager
+async def desktop_that_says(words: bytes):
+    """An endpoint that writes it to whoever comes."""
+
+    async def answer(reader, writer) -> None:
+        writer.write(words)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+
+
+async def test_a_desktop_that_speaks_nonsense_is_unreachable(world):
+    """The next endpoint is tried, and no traceback is logged."""
+    async with desktop_that_says(b"SSH-2.0-\xff\r\n") as endpoint:
+        world.gateway.route_ = replace(world.route, endpoints=(endpoint, world.route.endpoints[1]))
+        async with world.connect() as client:
+            assert (await client.run("hello")).exit_status == 3
+        world.gateway.route_ = replace(world.route, session_id="s2", endpoints=(endpoint,))
+        with structlog.testing.capture_logs() as lines:
+            async with world.connect() as client:
+                assert "does not answer" in (await client.run("hello")).stderr
+    assert not [line for line in lines if line["log_level"] == "error"]
+
+
+async def test_what_a_desktop_says_fills_no_log(world):
+    """200 characters of it, fit to print."""
+    said = b"\0\0\0\2" + pack_string(b"\x1b[2J" + b"x" * 2000) + pack_string(b"en")
+    async with world.connect() as client:
+        await client.create_process("sleep")
+        await until(lambda: ("attached", "s1") in world.gateway.events)
+        with structlog.testing.capture_logs() as lines:
+            for connection in list(world.desktop_connections):
+                connection.send_packet(1, said)
+            await client.wait_closed()
+    (line,) = [line for line in lines if line["event"] == "desktop lost"]
+    assert len(line["problem"]) == 200
+    assert line["problem"].isprintable()
 
 
 async def test_who_does_not_authenticate_in_time_is_cut():

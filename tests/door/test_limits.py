@@ -2,8 +2,9 @@
 
 import dataclasses
 import inspect
+import resource
 
-from broker.door import limits
+from broker.door import descriptors, limits
 from broker.door.admission import Admission
 from broker.door.limits import Limits
 
@@ -40,3 +41,45 @@ def test_an_ipv6_host_is_its_network():
     assert door.enter("::ffff:192.0.2.1")
     assert not door.enter("192.0.2.1")
     assert door.enter("fe80::1%eth0")
+
+
+def test_places_in_all_are_given_back_when_the_connection_is_closed():
+    """To prove somebody makes room for strangers, not in all."""
+    door = Admission(Limits(connections=2))
+    assert [door.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
+    door.leave("192.0.2.1")
+    assert not door.enter("192.0.2.1")
+    door.closed()
+    assert door.enter("192.0.2.1")
+
+
+def test_one_person_has_so_many_places():
+    """Who leaves makes room, and nobody else's are theirs."""
+    door = Admission(Limits(connections_per_user=2))
+    assert [door.prove("ann") for _ in range(3)] == [True, True, False]
+    assert door.prove("bob")
+    door.part("ann")
+    assert door.prove("ann")
+
+
+def test_places_follow_from_descriptors():
+    """Three for each, and some for the rest of the process."""
+    assert descriptors.places(1024, 4096) == 256
+    assert descriptors.places(1 << 20, 4096) == 4096
+    assert descriptors.places(100, 4096) == 1
+    assert descriptors.places(resource.RLIM_INFINITY, 4096) == 4096
+
+
+def test_the_process_takes_the_descriptors_that_it_may_have(monkeypatch):
+    """Where that fails it goes on with those it has."""
+    taken = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 5000))
+    monkeypatch.setattr(resource, "setrlimit", lambda *wanted: taken.append(wanted))
+    assert descriptors.raise_limit() == 5000
+    assert taken == [(resource.RLIMIT_NOFILE, (5000, 5000))]
+
+    def refuse(*_):
+        raise ValueError
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert descriptors.raise_limit() == 1024
