@@ -132,7 +132,9 @@ class Binder:
     async def _connection(self, route: Route) -> InnerWire:
         session = await self._session(route)
         spare, session.spare = session.spare, None
-        wire = await self._made(session, spare) if spare is not None else None
+        wire = None
+        if spare is not None:
+            wire = await self._made(session, spare, patience=self._limits.spare_patience)
         if not isinstance(wire, InnerWire) or not wire.alive:
             wire = await self._made(session, self._start_dial(session))
         if isinstance(wire, Unreachable):
@@ -148,14 +150,29 @@ class Binder:
         return self._tasks.start(self._dial(session), name="dial")
 
     async def _made(
-        self, session: _Session, dial: asyncio.Task[InnerWire | Unreachable]
+        self,
+        session: _Session,
+        dial: asyncio.Task[InnerWire | Unreachable],
+        *,
+        patience: float | None = None,
     ) -> InnerWire | Unreachable:
-        """What the dial gives; when the caller is cancelled, the session keeps it as a spare."""
+        """What the dial gives, or one begun after `patience` when that is sooner. What nobody waits
+        for any more, as when the caller is cancelled, the session keeps as a spare.
+        """
+        dials = {dial}
         try:
-            return await asyncio.shield(dial)
-        except asyncio.CancelledError:
-            self._keep(session, dial)
-            raise
+            if patience is not None and not (await asyncio.wait(dials, timeout=patience))[0]:
+                dials.add(self._start_dial(session))
+            while True:
+                done, _ = await asyncio.wait(dials, return_when=asyncio.FIRST_COMPLETED)
+                first = done.pop()
+                dials.remove(first)
+                made = first.result()
+                if not dials or (isinstance(made, InnerWire) and made.alive):
+                    return made
+        finally:
+            for left in dials:
+                self._keep(session, left)
 
     async def _session(self, route: Route) -> _Session:
         """The key is read once per session: that costs more than a dial."""

@@ -112,5 +112,8 @@ class Limits:
     """Key exchange and authentication with a desktop's sshd."""
     spare_delay: float = 0.05
     """Time after one inner connection was taken until the next is made in advance."""
+    spare_patience: float = 2.0
+    """Time that a client waits for a spare in the making before it has a connection of its own
+    dialled as well."""
     spare_idle: float = 60.0
     """Time that a spare stays after the session's last client left."""

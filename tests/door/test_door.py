@@ -559,9 +559,9 @@ async def test_one_person_s_connections_are_bounded():
         def connection_lost(self, error) -> None:
             lost.set_result(error)
 
-    with contextlib.suppress(asyncssh.Error):
+    with contextlib.suppress(asyncssh.Error, TimeoutError):
         third = await world.connect(client_factory=Listener)
-        await third.wait_closed()
+        await asyncio.wait_for(third.wait_closed(), 5)
     assert await asyncio.wait_for(lost, 5) is None
     assert world.door.stats().authenticated == 2
     async with world.connect(BOB) as other:
@@ -625,7 +625,7 @@ async def test_what_a_desktop_says_fills_no_log(world):
         with structlog.testing.capture_logs() as lines:
             for connection in list(world.desktop_connections):
                 connection.send_packet(1, said)
-            await client.wait_closed()
+            await asyncio.wait_for(client.wait_closed(), 5)
     (line,) = [line for line in lines if line["event"] == "desktop lost"]
     assert len(line["problem"]) == 200
     assert line["problem"].isprintable()

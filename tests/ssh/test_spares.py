@@ -163,6 +163,19 @@ def test_spare_that_is_never_ready(
         assert done.out == b"later\n", done.err
 
 
+def test_spare_that_takes_long_keeps_nobody_waiting(desk: Person, gate: Gate) -> None:
+    """The client gets a connection of its own, and the spare that comes late stays a spare."""
+    _with_standing_spare(desk, gate)
+    gate.pass_on()
+    done = desk.ssh("echo own")
+    assert done.out == b"own\n", done.err
+    assert 1.5 < done.seconds < 6
+    assert gate.accepted == 4
+    gate.release()
+    assert desk.ssh("echo late").seconds < 1.5
+    until(lambda: gate.accepted == 5, 10, "the late spare was taken, and the next is made")
+
+
 def test_burst_of_clients(desk: Person, gate: Gate) -> None:
     """Eight clients at once are served, by one connection each."""
     running = [desk.start(f"echo {number}; exit {number}") for number in range(8)]
