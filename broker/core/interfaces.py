@@ -1,4 +1,4 @@
-"""The contracts between the parts: clock, store, engine, gateway.
+"""The contracts between the parts: clock, store, engine; `gateway` holds the front door's.
 
 Each method says whether it may be repeated, what it raises and what a cancelled caller leaves
 behind. Fakes and real ones are held to the same contract suites in `tests/contract`.
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from broker.core.model import (
@@ -292,127 +292,3 @@ class Engine(Protocol):
         """The end of its log, for the operator; at most 8 KiB, empty when it is gone."""
 
     async def close(self) -> None: ...
-
-
-# ------------------------------------------------------------------------------------- gateway
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A login name at the front door, parsed."""
-
-    user: str | None
-    """None: the key alone names the person."""
-    desktop: str | None
-    """None: the default desktop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfferedKey:
-    """A public key as a client offered it: not yet proof of anything."""
-
-    algorithm: str
-    fingerprint: str
-    """`SHA256:…`"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """A person, proven by the signed step of authentication."""
-
-    user_id: str
-    user: str
-    desktop: str | None
-    """The desktop that the login name asked for."""
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A TCP address where the sshd of a desktop listens."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Where a desktop is and how to get in: all that a door needs to dial."""
-
-    session_id: str
-    desktop_id: str
-    desktop: str
-    display: int
-    user: str
-    """The account inside the container."""
-    endpoints: tuple[Endpoint, ...]
-    """In the order in which to try them; the first that connects is used."""
-    host_key: str
-    """The pinned public host key: `ssh-ed25519 BASE64`."""
-    client_key: str
-    """The session's private key in OpenSSH's format. Never logged, never leaves the door."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WordReply:
-    """What one of the broker's words answers."""
-
-    stdout: str
-    stderr: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
-    """One client connection that is in a session now."""
-
-    id: str
-    session_id: str
-    user: str
-    peer: str
-    """`ADDRESS:PORT` of the client."""
-    client: str
-    """Its SSH version line, safe to print."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpReply:
-    status: int
-    content_type: str
-    body: bytes
-
-
-class Gateway(Protocol):
-    """All that a front door knows of the rest. Its methods raise `DeskError` with a sentence for
-    the user; a cancelled caller stops waiting, and what was begun for it goes on.
-    """
-
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        """Whom the key would prove under that login; None for nobody. Reads alone, and is asked on
-        mere probes too: an answer is no identity until the client has signed.
-        """
-
-    async def route(
-        self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
-    ) -> Route:
-        """Find or start the desktop. `display` picks the one that holds it when it is the user's
-        own; else the one that the login named, else the default. `progress` gets one sentence
-        when the desktop is not ready yet, at most once. Raises `DeskError`.
-        """
-
-    async def lost(self, session_id: str) -> None:
-        """The door could not reach the session or lost it: look at the engine now. Idempotent."""
-
-    async def word(self, identity: Identity, argv: Sequence[str]) -> WordReply:
-        """Answer `desk …`; `argv` is what stands behind the word `desk`. Never raises `DeskError`:
-        a refusal is a reply. Starts nothing but what the word asks for.
-        """
-
-    async def attached(self, attachment: Attachment) -> None:
-        """A client is in the session. Idempotent by the attachment's id."""
-
-    async def detached(self, attachment_id: str) -> None:
-        """It left. Idempotent."""
-
-    async def http(self, method: str, path: str) -> HttpReply:
-        """Answer what the HTTP port passes on: `/healthz`, `/readyz`, `/metrics`."""

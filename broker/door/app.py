@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from asyncssh import SSHKey
 
-    from broker.core.interfaces import Gateway
+    from broker.core.gateway import Gateway
 
 log = structlog.get_logger()
 

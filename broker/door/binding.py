@@ -19,7 +19,7 @@ from broker.door.text import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.core.interfaces import Endpoint, Gateway, Identity, Route
+    from broker.core.gateway import Endpoint, Gateway, Identity, Route
     from broker.door.lane import Common
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import DeskError
-from broker.core.interfaces import Attachment
+from broker.core.gateway import Attachment
 from broker.core.model import new_id
 from broker.door import actions
 from broker.door.holds import Held
@@ -20,7 +20,7 @@ from broker.door.text import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.core.interfaces import Gateway, Identity, Login, OfferedKey
+    from broker.core.gateway import Gateway, Identity, Login, OfferedKey
     from broker.door.actions import Action
     from broker.door.binding import Binder, Bound
     from broker.door.limits import Limits

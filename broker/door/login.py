@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.core.errors import BadRequest
-from broker.core.interfaces import Login
+from broker.core.gateway import Login
 from broker.core.model import SHARED_LOGIN, desktop_name, user_name
 
 _SEPARATOR = "+"

@@ -10,7 +10,7 @@ from asyncssh.connection import SSHServerConnection
 from asyncssh.packet import String
 from asyncssh.public_key import decode_ssh_public_key
 
-from broker.core.interfaces import OfferedKey
+from broker.core.gateway import OfferedKey
 from broker.door.login import parse_login
 from broker.door.wire import Wire
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from asyncssh.auth import Auth
     from asyncssh.packet import SSHPacket
 
-    from broker.core.interfaces import Identity, Login
+    from broker.core.gateway import Identity, Login
     from broker.door.admission import Admission
 
 _SERVICE_REQUEST = 5

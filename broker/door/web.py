@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from broker.core.interfaces import Gateway
+    from broker.core.gateway import Gateway
 
 #: Bytes: nothing that this port answers takes a body.
 _BODY = 1024

@@ -16,7 +16,8 @@ from broker.core.spec import home_volume
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from broker.core.interfaces import Engine, Identity, Store
+    from broker.core.gateway import Identity
+    from broker.core.interfaces import Engine, Store
     from broker.core.model import Desktop, Key, User, UserId
     from broker.service.host import Host
     from broker.service.sessions import Sessions

@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core.errors import NotFound
-from broker.core.interfaces import Identity, Route
+from broker.core.gateway import Identity, Route
 from broker.core.model import DEFAULT_DESKTOP, SessionId, desktop_name, shown
 from broker.service.files import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.interfaces import (
-        Attachment,
-        HttpReply,
-        Login,
-        OfferedKey,
-        Store,
-        WordReply,
-    )
+    from broker.core.gateway import Attachment, HttpReply, Login, OfferedKey, WordReply
+    from broker.core.interfaces import Store
     from broker.core.model import Desktop, User
     from broker.service.accounts import Accounts
     from broker.service.files import SessionKeys
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LocalGateway:
-    """Implements `core.interfaces.Gateway` for doors in the broker's own process."""
+    """Implements `core.gateway.Gateway` for doors in the broker's own process."""
 
     def __init__(
         self,

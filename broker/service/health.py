@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from broker.core.errors import DeskError
-from broker.core.interfaces import HttpReply
+from broker.core.gateway import HttpReply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

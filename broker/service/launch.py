@@ -17,7 +17,8 @@ from broker.core.errors import (
     PortTaken,
     StartFailed,
 )
-from broker.core.interfaces import ContainerState, Endpoint
+from broker.core.gateway import Endpoint
+from broker.core.interfaces import ContainerState
 from broker.core.reconcile import cause_of_death
 from broker.core.spec import SSHD_PORT, container_name, container_spec, home_volume
 

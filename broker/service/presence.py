@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from broker.core.interfaces import Attachment, Clock
+    from broker.core.gateway import Attachment
+    from broker.core.interfaces import Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from broker.service.files import ACCOUNT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.core.interfaces import Clock, Endpoint
+    from broker.core.gateway import Endpoint
+    from broker.core.interfaces import Clock
     from broker.service.files import Access
 
 log = structlog.get_logger()

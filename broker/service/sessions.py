@@ -30,7 +30,8 @@ from broker.service.launch import Launcher
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from broker.core.interfaces import Clock, Endpoint, Engine, Store
+    from broker.core.gateway import Endpoint
+    from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import Desktop, DesktopId, Session, SessionId, Template
     from broker.service.files import SessionKeys
     from broker.service.host import Host

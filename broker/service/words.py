@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.errors import BadRequest, DeskError, NotFound
-from broker.core.interfaces import WordReply
+from broker.core.gateway import WordReply
 from broker.core.model import DEFAULT_DESKTOP, desktop_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from broker.core.interfaces import Identity, Store
+    from broker.core.gateway import Identity
+    from broker.core.interfaces import Store
     from broker.core.model import Desktop, Session, User
     from broker.service.accounts import Accounts
     from broker.service.presence import Presence

@@ -16,7 +16,7 @@ import asyncssh
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from broker.core.interfaces import Endpoint, Route
+from broker.core.gateway import Endpoint, Route
 from broker.door.app import Door
 from broker.door.limits import Limits
 from tests.door.static import StaticGateway

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from broker.core.interfaces import HttpReply, Identity, Route, WordReply
+from broker.core.gateway import HttpReply, Identity, Route, WordReply
 
 
 @dataclass

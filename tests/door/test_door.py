@@ -12,7 +12,7 @@ import structlog
 from asyncssh.connection import SSHClientConnection
 
 from broker.core.errors import CapacityExhausted
-from broker.core.interfaces import Endpoint, Route
+from broker.core.gateway import Endpoint, Route
 from broker.door import descriptors
 from broker.door.app import Door
 from broker.door.limits import Limits

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.interfaces import Login
+from broker.core.gateway import Login
 from broker.core.model import RESERVED_USERS
 from broker.door.login import parse_login
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.core import errors
-from broker.core.interfaces import Attachment
+from broker.core.gateway import Attachment
 from broker.http import admin
 from tests.service.harness import new_key, outage
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import asyncssh
 
 from broker.config import NetworkConfig, PoolsConfig
-from broker.core.interfaces import ContainerState, Identity, Login, OfferedKey
+from broker.core.gateway import Identity, Login, OfferedKey
+from broker.core.interfaces import ContainerState
 from broker.core.model import LeaseKind, SessionState, Template
 from broker.core.spec import container_name, home_volume
 from broker.db.migrate import migrate

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from broker.core.errors import AccessDenied, BadRequest, Conflict, EngineUnavailable, NotFound
-from broker.core.interfaces import Login
+from broker.core.gateway import Login
 from broker.core.model import LeaseKind, SessionState
 from broker.core.spec import home_volume
 from broker.service.accounts import parse_key

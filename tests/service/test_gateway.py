@@ -14,7 +14,7 @@ from broker.core.errors import (
     NotFound,
     StateUnusable,
 )
-from broker.core.interfaces import Attachment, Login, OfferedKey
+from broker.core.gateway import Attachment, Login, OfferedKey
 from broker.core.model import DesktopId, SessionId, SessionState
 from tests.service.harness import new_key
 

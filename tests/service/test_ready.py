@@ -8,7 +8,7 @@ import socket
 import asyncssh
 import pytest
 
-from broker.core.interfaces import Endpoint
+from broker.core.gateway import Endpoint
 from broker.service.files import Access
 from broker.service.ready import XPRA_SOCKET, SshProbe
 from tests.clocks import ManualClock

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.core.errors import BadRequest
-from broker.core.interfaces import Attachment
+from broker.core.gateway import Attachment
 from broker.core.model import SessionState
 from broker.service.words import WORDS, parse
 from tests.service.harness import WRITES, outage

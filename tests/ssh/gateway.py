@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from broker.core import errors
-from broker.core.interfaces import (
+from broker.core.gateway import (
     Attachment,
     Endpoint,
     HttpReply,
