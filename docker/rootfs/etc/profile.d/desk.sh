@@ -1,1 +1,2 @@
+# shellcheck shell=sh source=/dev/null
 . /usr/local/lib/desk/display.sh
