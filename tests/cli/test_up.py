@@ -293,6 +293,8 @@ def test_an_interrupted_script_may_tidy_up(tmp_path):
     )
     (tmp_path / "slow").chmod(0o755)
     program = (
+        # What was started in a shell's background ignores it.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import pathlib, sys; from broker.cli import up, up_place;"
         "up_place.ROOT = pathlib.Path.cwd(); up.script('slow', error=up.ImageMissing)"
     )

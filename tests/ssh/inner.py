@@ -103,6 +103,7 @@ class InnerSshd:
         os.chown(self.home, UID, UID)
         (self.home / ".inputrc").write_text("set enable-bracketed-paste off\n")
         (self.base / "bin").mkdir()
+        (self.base / "bin").chmod(0o755)
         self._write("bin/xpra", _XPRA, 0o755)
         self.shared = self.base / "shared"
         self.shared.mkdir()
