@@ -54,7 +54,9 @@ class Screen:
 @contextmanager
 def xvfb(directory: Path, size: str) -> Iterator[Screen]:
     authority = directory / "client.xauth"
-    authority.touch()
+    cookie = os.urandom(16).hex()
+    # The server reads its cookies when it starts, and again only when the file is a second newer.
+    _allow(authority, ":0", cookie)
     read, write = os.pipe()
     server = subprocess.Popen(
         [
@@ -76,13 +78,16 @@ def xvfb(directory: Path, size: str) -> Iterator[Screen]:
     try:
         with os.fdopen(read) as told:
             display = f":{told.readline().strip()}"
-        cookie = os.urandom(16).hex()
-        subprocess.run(
-            ["xauth", "-q", "-f", str(authority), "add", display, ".", cookie],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
+        _allow(authority, display, cookie)
         yield Screen(display, str(authority))
     finally:
         server.terminate()
         server.wait(10)
+
+
+def _allow(authority: Path, display: str, cookie: str) -> None:
+    subprocess.run(
+        ["xauth", "-q", "-f", str(authority), "add", display, ".", cookie],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
