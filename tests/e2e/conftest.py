@@ -11,9 +11,10 @@ import pytest
 
 from tests.e2e import screens
 from tests.e2e.desk import Instance
+from tests.e2e.images import output_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +29,16 @@ def engine_host() -> str:
 def desktop_image(engine_host: str) -> str:
     """The reference of the desktop image, built when it is not there."""
     return os.environ.get("DESK_IMAGE") or _say(ROOT / "docker/build.sh", DOCKER_HOST=engine_host)
+
+
+@pytest.fixture(scope="session")
+def docker(engine_host: str) -> Callable[..., str]:
+    """The docker command, on that engine."""
+
+    def run(*arguments: str) -> str:
+        return output_of(["docker", *arguments], env={**os.environ, "DOCKER_HOST": engine_host})
+
+    return run
 
 
 def _say(*command: object, **environment: str) -> str:

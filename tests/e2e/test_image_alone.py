@@ -8,59 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
 import pytest
 
+from tests.e2e.images import eventually, output_of
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-DOCKER = Path(__file__).resolve().parents[2] / "docker"
 SCREEN = "1600x900x24"
-Found = TypeVar("Found")
-
-
-def output_of(command: list[str], *, seconds: float = 60, env: dict[str, str] | None = None) -> str:
-    """What a command printed that must succeed."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, check=False, env=env
-    )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}"
-    return done.stdout.strip()
-
-
-def eventually(look: Callable[[], Found], what: str, seconds: float = 30) -> Found:
-    """The first true value of `look` within the time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"{what}: not within {seconds} seconds")
-
-
-@pytest.fixture(scope="session")
-def engine_host() -> str:
-    """The DOCKER_HOST of an engine that answers."""
-    return output_of([str(DOCKER / "engine.sh"), "up"], seconds=600)
-
-
-@pytest.fixture(scope="session")
-def docker(engine_host: str) -> Callable[..., str]:
-    """The docker command, on that engine."""
-
-    def run(*arguments: str) -> str:
-        return output_of(["docker", *arguments], env={**os.environ, "DOCKER_HOST": engine_host})
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def desktop_image(engine_host: str) -> str:
-    """The image that these sources make."""
-    return output_of(
-        [str(DOCKER / "build.sh")], seconds=880, env={**os.environ, "DOCKER_HOST": engine_host}
-    )
 
 
 @dataclass

@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
 import pytest
 
+from tests.e2e.images import eventually, output_of
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-DOCKER = Path(__file__).resolve().parents[2] / "docker"
 UID = 200001
 DISPLAY = 1000
 LOCKDOWN = (
     "--user", f"{UID}:{UID}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--init",
     "--pids-limit", "1024", "--memory", "2g", "--cpus", "2", "--shm-size", "256m", "--log-driver", "local",
-    "--tmpfs", "/tmp:mode=1777,size=512m,nosuid,nodev,exec", "--tmpfs", "/run:mode=1777,size=64m,nosuid,nodev,exec",
+    "--tmpfs", "/tmp:mode=1777,size=512m,nosuid,nodev,exec", "--tmpfs", f"/run:mode=755,uid={UID},gid={UID},size=64m,nosuid,nodev,exec",
 )  # fmt: skip
 PASSWD = f"""\
 root:x:0:0:root:/root:/bin/bash
@@ -29,50 +29,6 @@ nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 desk:x:{UID}:{UID}:Desk:/home/desk:/bin/bash
 """
 GROUP = f"root:x:0:\nnogroup:x:65534:\ndesk:x:{UID}:\n"
-Found = TypeVar("Found")
-
-
-def output_of(command: list[str], *, seconds: float = 60, env: dict[str, str] | None = None) -> str:
-    """What a command printed that must succeed."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, check=False, env=env
-    )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}"
-    return done.stdout.strip()
-
-
-def eventually(look: Callable[[], Found], what: str, seconds: float = 30) -> Found:
-    """The first true value of `look` within the time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"{what}: not within {seconds} seconds")
-
-
-@pytest.fixture(scope="session")
-def engine_host() -> str:
-    """The DOCKER_HOST of an engine that answers."""
-    return output_of([str(DOCKER / "engine.sh"), "up"], seconds=600)
-
-
-@pytest.fixture(scope="session")
-def docker(engine_host: str) -> Callable[..., str]:
-    """The docker command, on that engine."""
-
-    def run(*arguments: str) -> str:
-        return output_of(["docker", *arguments], env={**os.environ, "DOCKER_HOST": engine_host})
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def desktop_image(engine_host: str) -> str:
-    """The image that these sources make."""
-    return output_of(
-        [str(DOCKER / "build.sh")], seconds=880, env={**os.environ, "DOCKER_HOST": engine_host}
-    )
 
 
 @dataclass
