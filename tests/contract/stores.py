@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import shutil
 import tempfile
 from functools import cache
@@ -47,5 +48,6 @@ PLACES = {"sqlite": SqliteFile}
 def _migrated() -> Path:
     """Made once: a migration costs more than a whole test."""
     path = Path(tempfile.mkdtemp(prefix="desk-test-")) / "empty.db"
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     asyncio.run(migrate(path))
     return path
