@@ -215,8 +215,10 @@ async def test_twenty_thousand_unknown_channels(watch: Callable[..., Watch]) -> 
             if number % 200 == 0 and not await client.drained():
                 break
         assert await client.cut()
+        assert number >= 1000, "the attack did not take place"
         assert OPENED not in client.counts
-        assert client.counts[OPEN_FAILED] >= 500
+        # How many answers arrived says little: the cut throws away what was not read.
+        assert client.counts[OPEN_FAILED] > 0
 
 
 async def test_sessions_opened_and_closed_without_end(watch: Callable[..., Watch]) -> None:
