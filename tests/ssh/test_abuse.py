@@ -203,7 +203,8 @@ async def test_twenty_thousand_sessions(watch: Callable[..., Watch]) -> None:
                 break
         assert await client.cut()
         assert client.counts[OPENED] <= 64
-        assert client.counts[OPEN_FAILED] >= 500
+        assert number >= 1000, "the attack did not take place"
+        assert client.counts[OPEN_FAILED] > 0
 
 
 async def test_twenty_thousand_unknown_channels(watch: Callable[..., Watch]) -> None:
