@@ -24,6 +24,7 @@ from pydantic import (
 
 from broker.core import words
 from broker.core.errors import ConfigError
+from broker.core.idle import IdlePolicy
 from broker.core.model import Template, shown
 from broker.core.pools import Pool
 
@@ -35,6 +36,12 @@ def _seconds(value: object) -> float:
     if not isinstance(value, str):
         raise ValueError(f"allowed is {words.DURATION_RULE}")  # noqa: TRY004 - pydantic's protocol
     return words.seconds(value)
+
+
+def _period(value: object) -> float | None:
+    if not isinstance(value, str):
+        raise ValueError(f"allowed is {words.PERIOD_RULE}")  # noqa: TRY004 - pydantic's protocol
+    return words.period(value)
 
 
 def _size(value: object) -> int:
@@ -60,6 +67,7 @@ def _within(low: int, high: int) -> AfterValidator:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+Period = Annotated[float | None, BeforeValidator(_period)]
 Size = Annotated[int, BeforeValidator(_size)]
 PortRange = Annotated[Pool, BeforeValidator(_range), _within(1024, 65535)]
 DisplayRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 59999)]
@@ -211,6 +219,40 @@ class TemplateConfig(_Model):
         )
 
 
+class IdleConfig(_Model):
+    """When desktops sleep."""
+
+    freeze_after: Period = 3600.0
+    stop_after: Period = 86_400.0
+    max_age: Period = None
+    warn_before: Annotated[Seconds, Field(le=3600)] = 300.0
+    keep_up_to: Seconds = 3 * 86_400.0
+    busy_for: Seconds = 86_400.0
+    busy_cpu: Annotated[float, Field(ge=0.001, le=256)] = 0.1
+
+    @model_validator(mode="after")
+    def _room_for_a_warning(self) -> IdleConfig:
+        for name in ("freeze_after", "stop_after", "max_age"):
+            period = getattr(self, name)
+            if period is not None and period <= self.warn_before:
+                raise ValueError(
+                    f"{name} must be longer than warn_before, or nobody could be warned"
+                )
+        return self
+
+    @property
+    def policy(self) -> IdlePolicy:
+        return IdlePolicy(
+            freeze_after=self.freeze_after,
+            stop_after=self.stop_after,
+            max_age=self.max_age,
+            warn_before=self.warn_before,
+            keep_up_to=self.keep_up_to,
+            busy_for=self.busy_for,
+            busy_cpu=self.busy_cpu,
+        )
+
+
 class LimitsConfig(_Model):
     """How much one user may have."""
 
@@ -228,6 +270,7 @@ class Config(_Model):
     pools: PoolsConfig = PoolsConfig()
     starts: StartsConfig = StartsConfig()
     limits: LimitsConfig = LimitsConfig()
+    idle: IdleConfig = IdleConfig()
     template: TemplateConfig
     log: Annotated[str, Field(pattern=r"^(auto|json|console)$")] = "auto"
 

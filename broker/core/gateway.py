@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from broker.core.idle import Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,21 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What one attachment carries, and what its client did in it."""
+
+    attachment: Attachment
+    attached_for: float
+    """Seconds since it came."""
+    kinds: tuple[str, ...]
+    """What its channels are for now, sorted, each once: `shell`, `exec`, `sftp`, `xpra`,
+    `forward`; empty for a connection without a channel."""
+    ages: Mapping[Signal, float]
+    """Seconds since each of `typing`, `data`, `files` and `transfer` was last seen; those alone
+    that were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
     status: int
     content_type: str
@@ -108,8 +125,8 @@ class Gateway(Protocol):
         self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
     ) -> Route:
         """Find or start the desktop. `display` picks the one that holds it when it is the user's
-        own; else the one that the login named, else the default. `progress` gets one sentence
-        when the desktop is not ready yet, at most once. Raises `DeskError`.
+        own; else the one that the login named, else the default. `progress` gets a sentence when
+        the desktop is not ready yet, and another whenever that changes. Raises `DeskError`.
         """
 
     async def lost(self, session_id: str) -> None:
@@ -120,11 +137,17 @@ class Gateway(Protocol):
         a refusal is a reply. Starts nothing but what the word asks for.
         """
 
-    async def attached(self, attachment: Attachment) -> None:
-        """A client is in the session. Idempotent by the attachment's id."""
+    async def attached(self, door: str, attachment: Attachment) -> None:
+        """A client of that door is in the session. Idempotent by the attachment's id."""
 
-    async def detached(self, attachment_id: str) -> None:
+    async def detached(self, door: str, attachment_id: str) -> None:
         """It left. Idempotent."""
+
+    async def report(self, door: str, activities: Sequence[Activity]) -> None:
+        """All that are attached by that door, and what they did: what is not named has left. A
+        door tells this every few seconds, so that nobody is counted twice or lost whatever
+        happened to a message or to the broker.
+        """
 
     async def http(self, method: str, path: str) -> HttpReply:
         """Answer what the HTTP port passes on: `/healthz`, `/readyz`, `/metrics`."""

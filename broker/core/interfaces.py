@@ -11,11 +11,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
+    from broker.core.idle import Signal, Step
     from broker.core.model import (
         AuditEntry,
+        Deadline,
         Desktop,
         DesktopId,
         InstanceId,
@@ -180,6 +183,34 @@ class Store(Protocol):
     async def session_of_display(self, host: str, display: int) -> Session | None:
         """The live session that holds the display."""
 
+    # -- sleep
+    async def keep_session(
+        self, session_id: SessionId, *, until: datetime | None, actor: str
+    ) -> Session:
+        """Set until when it is kept; None: no longer. Raises `NotFound`, `StaleState` when it has
+        ended.
+        """
+
+    async def note_deadline(
+        self,
+        session_id: SessionId,
+        *,
+        step: Step | None,
+        due_at: datetime | None,
+        signal: Signal,
+        reason: str,
+        actor: str,
+    ) -> Deadline:
+        """Append a change of the session's next step; the row is its own record, and has no audit
+        entry beside it. Raises `NotFound`.
+        """
+
+    async def deadlines(self, session_id: SessionId, *, limit: int = 20) -> Sequence[Deadline]:
+        """A session's, newest first; an ended one's too."""
+
+    async def last_deadlines(self, host: str) -> Sequence[Deadline]:
+        """The newest one of each live session of the host that has any."""
+
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]: ...
 
@@ -227,6 +258,27 @@ class EngineInfo:
     version: str
     warnings: tuple[str, ...]
     """What the engine cannot enforce of what every container asks for, one sentence each."""
+
+
+class EventKind(StrEnum):
+    """What can happen to a container that somebody must look at."""
+
+    DIED = "died"
+    OOM = "oom"
+    """The kernel killed one of its processes for want of memory; it may run on."""
+    DESTROYED = "destroyed"
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"
+    HEALTH = "health"
+    """Its health check changed its mind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineEvent:
+    kind: EventKind
+    name: str
+    """The container's."""
+    session_id: str
 
 
 class Engine(Protocol):
@@ -282,6 +334,26 @@ class Engine(Protocol):
 
     async def remove(self, name: str, *, grace: float = 5.0) -> None:
         """Stop it (SIGKILL after `grace` seconds) and remove it; gone already is success."""
+
+    async def kill(self, name: str) -> None:
+        """Remove it without asking its programs to end; gone already is success."""
+
+    async def pause(self, name: str) -> None:
+        """Let it compute no more and keep its memory; paused already is success. Raises `NotFound`
+        when it is gone or does not run.
+        """
+
+    async def unpause(self, name: str) -> None:
+        """Let it go on; running already is success. Raises `NotFound` likewise."""
+
+    async def cpu_seconds(self, name: str) -> float | None:
+        """CPU time of all its processes on all cores since it started; None unless it runs."""
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
+        """What happens to the instance's containers from the moment of entering on. The iteration
+        raises `EngineUnavailable` when the engine goes away or events were lost: look at
+        everything, then enter again.
+        """
 
     async def inspect(self, name: str) -> Container | None: ...
 

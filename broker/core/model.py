@@ -13,6 +13,8 @@ from broker.core.errors import BadRequest
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from broker.core.idle import Signal, Step
+
 UserId = NewType("UserId", str)
 DesktopId = NewType("DesktopId", str)
 SessionId = NewType("SessionId", str)
@@ -129,6 +131,8 @@ class Session:
     """Leased while the session lives; None once it has ended."""
     deadline: datetime | None
     """When a transitional state is overdue; None at rest."""
+    kept_until: datetime | None
+    """Until when somebody wants it kept awake, or at least not stopped."""
     reason: str | None
     """Why it stops or ended, in words for people."""
     created_at: datetime
@@ -137,6 +141,24 @@ class Session:
     @property
     def live(self) -> bool:
         return self.state is not SessionState.ENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """One change of when a session's next step of sleep is due."""
+
+    session_id: SessionId
+    at: datetime
+    """When it was changed."""
+    step: Step | None
+    """None: nothing happens by itself."""
+    due_at: datetime | None
+    signal: Signal
+    """What it hangs on."""
+    reason: str
+    """In words for people."""
+    actor: str
+    """As in `AuditEntry.actor`."""
 
 
 class LeaseKind(StrEnum):

@@ -11,7 +11,11 @@ _BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _WORD = re.compile(r"(\d+(?:\.\d+)?)([a-z])")
 
 DURATION_RULE = "a number and a unit: 30s, 10m, 8h, 7d"
+PERIOD_RULE = f"{DURATION_RULE}, or never"
 SIZE_RULE = "a number and a unit: 512m, 2g"
+
+#: What one writes for a period without an end.
+NEVER = "never"
 
 
 def seconds(text: str) -> float:
@@ -22,6 +26,31 @@ def seconds(text: str) -> float:
     if value > _LONGEST:
         raise ValueError(f"that is longer than 3650d; allowed is {DURATION_RULE}")
     return value
+
+
+def period(text: str) -> float | None:
+    """Like `seconds`, but `never` is None."""
+    if text.strip().lower() == NEVER:
+        return None
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace(DURATION_RULE, PERIOD_RULE)) from None
+
+
+def spoken(seconds: float) -> str:
+    """A span of time for people, in its two largest units: `1 h 5 min`, `40 s`."""
+    whole = max(0, round(seconds))
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, whole = divmod(whole, size)
+        if count:
+            parts.append((size, f"{count} {name}"))
+    if not parts:
+        return "0 s"
+    (largest, first), *others = parts
+    second = [text for size, text in others if size * 60 >= largest][:1]
+    return " ".join([first, *second])
 
 
 def size(text: str) -> int:
