@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from broker.core.errors import Conflict, NotFound
 from broker.core.model import InstanceId, Key, User, UserId, new_id
-from broker.db import desktops
+from broker.db import desktops, rows
 from broker.db.tables import desktop as desktop_table
 from broker.db.tables import instance as instance_table
 from broker.db.tables import user, user_key
@@ -76,10 +76,10 @@ async def set_enabled(tx: Transaction, user_id: UserId, *, enabled: bool) -> Non
 
 async def hold_user(tx: Transaction, user_id: UserId) -> User:
     """The unremoved user, who stays so until the transaction ends; raises `NotFound`."""
-    rows = await tx.connection.execute(
+    found = await tx.connection.execute(
         select(user).where(user.c.id == user_id, user.c.removed_at.is_(None)).with_for_update()
     )
-    row = rows.one_or_none()
+    row = found.one_or_none()
     if row is None:
         raise NotFound(f"no user {user_id}", public="There is no such user.")
     return _user(row)
@@ -106,10 +106,10 @@ async def user_of_key(connection: AsyncConnection, fingerprint: str) -> User | N
 
 
 async def users(connection: AsyncConnection) -> Sequence[User]:
-    rows = await connection.execute(
+    found = await connection.execute(
         select(user).where(user.c.removed_at.is_(None)).order_by(user.c.name)
     )
-    return [_user(row) for row in rows]
+    return await rows.values(found, _user)
 
 
 async def add_key(
@@ -157,7 +157,7 @@ async def remove_key(tx: Transaction, user_id: UserId, fingerprint: str) -> None
 
 
 async def keys(connection: AsyncConnection, user_id: UserId) -> Sequence[Key]:
-    rows = await connection.execute(
+    found = await connection.execute(
         select(user_key).where(user_key.c.user_id == user_id).order_by(user_key.c.position)
     )
     return [
@@ -168,13 +168,13 @@ async def keys(connection: AsyncConnection, user_id: UserId) -> Sequence[Key]:
             comment=row.comment,
             added_at=row.added_at,
         )
-        for row in rows
+        for row in found
     ]
 
 
 async def _one_user(connection: AsyncConnection, *where: ColumnElement[bool]) -> User | None:
-    rows = await connection.execute(select(user).where(*where))
-    row = rows.one_or_none()
+    found = await connection.execute(select(user).where(*where))
+    row = found.one_or_none()
     return None if row is None else _user(row)
 
 

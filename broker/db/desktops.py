@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, exists, insert, select, update
 
 from broker.core.errors import Conflict, NotFound
-from broker.core.model import Desktop, DesktopId, SessionState, new_id
-from broker.db import leases
-from broker.db.tables import desktop, session, user
+from broker.core.model import Desktop, DesktopId, new_id
+from broker.db import leases, rows
+from broker.db.tables import deadline, desktop, is_live, session, user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,8 @@ async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
         )
     await _refuse_while_live(tx, found)
     await leases.release_desktop(tx, desktop_id)
+    runs = select(session.c.id).where(session.c.desktop_id == desktop_id)
+    await tx.connection.execute(delete(deadline).where(deadline.c.session_id.in_(runs)))
     await tx.connection.execute(delete(session).where(session.c.desktop_id == desktop_id))
     await tx.connection.execute(delete(desktop).where(desktop.c.id == desktop_id))
     await tx.record(
@@ -79,10 +81,10 @@ async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
 
 async def hold_desktop(tx: Transaction, desktop_id: DesktopId) -> Desktop:
     """The desktop, removed or not, as it stays until the transaction ends; raises `NotFound`."""
-    rows = await tx.connection.execute(
+    found = await tx.connection.execute(
         select(desktop).where(desktop.c.id == desktop_id).with_for_update()
     )
-    row = rows.one_or_none()
+    row = found.one_or_none()
     if row is None:
         raise NotFound(f"no desktop {desktop_id}", public="There is no such desktop.")
     return _desktop(row)
@@ -109,8 +111,7 @@ async def desktops(
         query = query.where(desktop.c.user_id == user_id)
     if not removed:
         query = query.where(desktop.c.removed_at.is_(None))
-    rows = await connection.execute(query)
-    return [_desktop(row) for row in rows]
+    return await rows.values(await connection.execute(query), _desktop)
 
 
 async def _create(
@@ -147,7 +148,7 @@ async def _create(
 
 
 async def _revive(tx: Transaction, found: Desktop, *, template: str) -> Desktop:
-    rows = await tx.connection.execute(
+    revived = await tx.connection.execute(
         update(desktop)
         .where(desktop.c.id == found.id)
         .values(template=template, removed_at=None)
@@ -164,14 +165,12 @@ async def _revive(tx: Transaction, found: Desktop, *, template: str) -> Desktop:
             "uid": found.uid,
         },
     )
-    return _desktop(rows.one())
+    return _desktop(revived.one())
 
 
 async def _refuse_while_live(tx: Transaction, found: Desktop) -> None:
     live = await tx.connection.scalar(
-        select(
-            exists().where(session.c.desktop_id == found.id, session.c.state != SessionState.ENDED)
-        )
+        select(exists().where(session.c.desktop_id == found.id, is_live))
     )
     if live:
         raise Conflict(
@@ -181,8 +180,8 @@ async def _refuse_while_live(tx: Transaction, found: Desktop) -> None:
 
 
 async def _one_desktop(connection: AsyncConnection, *where: ColumnElement[bool]) -> Desktop | None:
-    rows = await connection.execute(select(desktop).where(*where))
-    row = rows.one_or_none()
+    found = await connection.execute(select(desktop).where(*where))
+    row = found.one_or_none()
     return None if row is None else _desktop(row)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,13 +17,14 @@ from sqlalchemy import (
 
 from broker.core.errors import CapacityExhausted
 from broker.core.model import DesktopId, Lease, LeaseKind, SessionId
+from broker.db import rows
 from broker.db.tables import desktop, instance, lease, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Select
+    from sqlalchemy import Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from broker.core.pools import Pool, Pools
@@ -143,18 +144,18 @@ async def leases(connection: AsyncConnection, kind: LeaseKind | None) -> Sequenc
     query = select(lease).order_by(lease.c.host, lease.c.kind, lease.c.number)
     if kind is not None:
         query = query.where(lease.c.kind == kind)
-    rows = await connection.execute(query)
-    return [
-        Lease(
-            host=row.host,
-            kind=row.kind,
-            number=row.number,
-            session_id=row.session_id,
-            desktop_id=row.desktop_id,
-            since=row.since,
-        )
-        for row in rows
-    ]
+    return await rows.values(await connection.execute(query), _lease)
+
+
+def _lease(row: Row[*tuple[Any, ...]]) -> Lease:
+    return Lease(
+        host=row.host,
+        kind=row.kind,
+        number=row.number,
+        session_id=row.session_id,
+        desktop_id=row.desktop_id,
+        since=row.since,
+    )
 
 
 def _lowest_free(host: str, kind: LeaseKind, pool: Pool) -> Select[int | None]:

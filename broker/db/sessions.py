@@ -10,9 +10,9 @@ from sqlalchemy import insert, select, update
 
 from broker.core.errors import NotFound, StaleState
 from broker.core.model import LeaseKind, Session, SessionId, SessionState, new_id
-from broker.db import leases
+from broker.db import leases, rows
 from broker.db.desktops import hold_desktop
-from broker.db.tables import lease, session
+from broker.db.tables import is_live, lease, session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +72,7 @@ async def begin_session(
         display=numbers[LeaseKind.DISPLAY],
         address=str(IPv4Address(numbers[LeaseKind.ADDRESS])),
         deadline=deadline,
+        kept_until=None,
         reason=None,
         created_at=tx.now,
         changed_at=tx.now,
@@ -145,31 +146,56 @@ async def advance(
     return replace(after, port=None, display=None, address=None)
 
 
+async def keep_session(
+    tx: Transaction, session_id: SessionId, *, until: datetime | None
+) -> Session:
+    """Its state does not change, nor when it last did."""
+    await tx.connection.execute(
+        select(session.c.id).where(session.c.id == session_id).with_for_update()
+    )
+    before = await _one_session(tx.connection, session.c.id == session_id)
+    if before is None:
+        raise NotFound(f"no session {session_id}")
+    if not before.live:
+        raise StaleState(f"session {session_id} has ended")
+    if before.kept_until == until:
+        return before
+    await tx.connection.execute(
+        update(session).where(session.c.id == session_id).values(kept_until=until)
+    )
+    await tx.record(
+        "session.keep",
+        session_id,
+        {
+            "desktop": before.desktop_id,
+            "before": _moment(before.kept_until),
+            "after": _moment(until),
+        },
+    )
+    return replace(before, kept_until=until)
+
+
 async def session_by_id(connection: AsyncConnection, session_id: SessionId) -> Session | None:
     return await _one_session(connection, session.c.id == session_id)
 
 
 async def live_session(connection: AsyncConnection, desktop_id: DesktopId) -> Session | None:
-    return await _one_session(connection, session.c.desktop_id == desktop_id, _LIVE)
+    return await _one_session(connection, session.c.desktop_id == desktop_id, is_live)
 
 
 async def live_sessions(connection: AsyncConnection, host: str | None) -> Sequence[Session]:
-    query = _sessions().where(_LIVE).order_by(session.c.created_at, session.c.id)
+    query = _sessions().where(is_live).order_by(session.c.created_at, session.c.id)
     if host is not None:
         query = query.where(session.c.host == host)
-    rows = await connection.execute(query)
-    return [_session(row) for row in rows]
+    return await rows.values(await connection.execute(query), _session)
 
 
 async def session_of_display(
     connection: AsyncConnection, host: str, display: int
 ) -> Session | None:
     return await _one_session(
-        connection, _DISPLAY.c.host == host, _DISPLAY.c.number == display, _LIVE
+        connection, _DISPLAY.c.host == host, _DISPLAY.c.number == display, is_live
     )
-
-
-_LIVE = session.c.state != SessionState.ENDED
 
 
 async def _touch(tx: Transaction, session_id: SessionId) -> Session:
@@ -210,6 +236,10 @@ def _held(held: Session) -> dict[str, str | int | None]:
     }
 
 
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
 def _sessions() -> Select[*tuple[Any, ...]]:
     joined: FromClause = session
     for held in (_PORT, _DISPLAY, _ADDRESS):
@@ -225,8 +255,8 @@ def _sessions() -> Select[*tuple[Any, ...]]:
 
 
 async def _one_session(connection: AsyncConnection, *where: ColumnElement[bool]) -> Session | None:
-    rows = await connection.execute(_sessions().where(*where))
-    row = rows.one_or_none()
+    found = await connection.execute(_sessions().where(*where))
+    row = found.one_or_none()
     return None if row is None else _session(row)
 
 
@@ -241,6 +271,7 @@ def _session(row: Row[*tuple[Any, ...]]) -> Session:
         display=row.display,
         address=None if row.address is None else str(IPv4Address(row.address)),
         deadline=row.deadline,
+        kept_until=row.kept_until,
         reason=row.reason,
         created_at=row.created_at,
         changed_at=row.changed_at,

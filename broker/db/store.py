@@ -10,7 +10,7 @@ from broker.core import lifecycle
 from broker.core.errors import AlreadyLive, Conflict
 from broker.core.interfaces import Store
 from broker.core.model import LeaseKind, shown
-from broker.db import accounts, audit, desktops, leases, sessions
+from broker.db import accounts, audit, deadlines, desktops, leases, sessions
 from broker.db.tables import session_live, user_key, user_name
 from broker.db.transaction import Transactions
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from broker.core.idle import Signal, Step
     from broker.core.interfaces import Clock
     from broker.core.model import (
         AuditEntry,
+        Deadline,
         Desktop,
         DesktopId,
         InstanceId,
@@ -210,6 +212,37 @@ class SqlStore(Store):
 
     async def session_of_display(self, host: str, display: int) -> Session | None:
         return await self._do.read(lambda db: sessions.session_of_display(db, host, display))
+
+    # -- sleep
+    async def keep_session(
+        self, session_id: SessionId, *, until: datetime | None, actor: str
+    ) -> Session:
+        return await self._do.write(
+            lambda tx: sessions.keep_session(tx, session_id, until=until), actor=actor
+        )
+
+    async def note_deadline(
+        self,
+        session_id: SessionId,
+        *,
+        step: Step | None,
+        due_at: datetime | None,
+        signal: Signal,
+        reason: str,
+        actor: str,
+    ) -> Deadline:
+        return await self._do.write(
+            lambda tx: deadlines.note_deadline(
+                tx, session_id, step=step, due_at=due_at, signal=signal, reason=reason
+            ),
+            actor=actor,
+        )
+
+    async def deadlines(self, session_id: SessionId, *, limit: int = 20) -> Sequence[Deadline]:
+        return await self._do.read(lambda db: deadlines.deadlines(db, session_id, limit=limit))
+
+    async def last_deadlines(self, host: str) -> Sequence[Deadline]:
+        return await self._do.read(lambda db: deadlines.last_deadlines(db, host))
 
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]:

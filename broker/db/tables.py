@@ -21,8 +21,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    bindparam,
 )
 
+from broker.core.idle import Signal, Step
 from broker.core.model import LeaseKind, SessionState
 
 if TYPE_CHECKING:
@@ -145,18 +147,45 @@ session = Table(
     Column("reason", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
-    Index("ix_session_state", "state"),
+    Column("kept_until", UtcDateTime),
 )
 
-_is_live = session.c.state != SessionState.ENDED
+#: The word stands in the statement itself: of a bound one a planner cannot tell that the indexes
+#: of the live ones hold the answer.
+is_live = session.c.state != bindparam(
+    "ended", SessionState.ENDED, type_=session.c.state.type, literal_execute=True
+)
 
 #: The refusal of a desktop's second live session.
 session_live = Index(
     "uq_session_live",
     session.c.desktop_id,
     unique=True,
-    sqlite_where=_is_live,
-    postgresql_where=_is_live,
+    sqlite_where=is_live,
+    postgresql_where=is_live,
+)
+
+Index(
+    "ix_session_live_host",
+    session.c.host,
+    sqlite_where=is_live,
+    postgresql_where=is_live,
+)
+
+deadline = Table(
+    "deadline",
+    metadata,
+    # As in the audit. A clock that was set back must not shuffle them.
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("session_id", String(16), ForeignKey("session.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("step", _words(Step)),
+    Column("due_at", UtcDateTime),
+    Column("signal", _words(Signal), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("ix_deadline_session_id", "session_id", "seq"),
+    sqlite_autoincrement=True,
 )
 
 lease = Table(

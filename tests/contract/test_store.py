@@ -18,9 +18,11 @@ from broker.core.errors import (
     NotFound,
     StaleState,
 )
+from broker.core.idle import Signal, Step
 from broker.core.interfaces import Store
 from broker.core.lifecycle import TRANSITIONS
 from broker.core.model import (
+    Deadline,
     Desktop,
     DesktopId,
     LeaseKind,
@@ -144,6 +146,7 @@ async def facts(store: Store) -> object:
         [await store.keys(user.id) for user in people],
         await store.desktops(removed=True),
         await store.live_sessions(),
+        await store.last_deadlines(HOST),
         await store.leases(),
         await store.audit(limit=1000),
     )
@@ -430,11 +433,14 @@ async def test_a_running_desktop_is_not_removed(store, main, nothing_written):
 
 
 async def test_a_forgotten_desktop_leaves_nothing_but_the_audit(store, ada, main):
-    session = await move(store, await begin(store, main), S.STOPPING, S.ENDED)
+    session = await begin(store, main)
+    await due(store, session)
+    await move(store, session, S.STOPPING, S.ENDED)
     await store.remove_desktop(main.id, actor="x")
     await store.forget_desktop(main.id, actor="x")
     assert await store.desktop(main.id) is None
     assert await store.session(session.id) is None
+    assert await store.deadlines(session.id) == []
     assert await store.desktops(removed=True) == []
     assert await store.leases() == []
     assert [entry.action for entry in await store.audit(subject=main.id)] == [
@@ -492,6 +498,7 @@ async def test_a_session_begins_with_its_leases(store, main, clock):
     assert (session.desktop_id, session.host, session.image) == (main.id, HOST, "sha256:1")
     assert (session.port, session.display, session.address) == (20000, 1000, "10.0.0.2")
     assert session.deadline == datetime.fromisoformat("2030-01-01T09:05:00Z")
+    assert session.kept_until is None
     assert session.reason is None
     assert session.created_at == session.changed_at == clock.now()
     assert await store.session(session.id) == session
@@ -724,6 +731,180 @@ async def test_a_reason_stays_until_another_is_given(store, main):
     assert ended.reason == "You were idle."
 
 
+# --------------------------------------------------------------------------------------- sleep
+
+
+async def due(
+    store: Store, session: Session, *, signal: Signal = Signal.INPUT, reason: str = "because"
+) -> Deadline:
+    return await store.note_deadline(
+        session.id,
+        step=Step.FREEZE,
+        due_at=datetime.fromisoformat("2030-01-01T10:00:00Z"),
+        signal=signal,
+        reason=reason,
+        actor="broker",
+    )
+
+
+@pytest.mark.parametrize("steps", [[], [S.READY], [S.READY, S.FROZEN], [S.STOPPING]])
+async def test_a_live_session_is_kept_until_then(store, main, clock, steps):
+    before = await move(store, await begin(store, main), *steps)
+    clock.advance(1)
+    until = clock.now() + timedelta(hours=4, microseconds=1)
+    kept = await store.keep_session(before.id, until=until, actor="user:ada")
+    # When its state last changed stays: that is since when it is frozen.
+    assert kept == replace(before, kept_until=until)
+    assert await store.session(before.id) == kept
+    assert await store.live_session(main.id) == kept
+    assert await store.live_sessions(HOST) == [kept]
+    assert await store.session_of_display(HOST, before.display) == kept
+
+
+async def test_each_change_of_keeping_is_told_with_before_and_after(store, main, clock):
+    session = await begin(store, main)
+    first, second = (clock.now() + timedelta(hours=hours) for hours in (1, 4))
+    for until in (first, second, None):
+        kept = await store.keep_session(session.id, until=until, actor="user:ada")
+        assert kept.kept_until == until
+    told = [entry for entry in await store.audit() if entry.action == "session.keep"]
+    assert {(entry.subject, entry.actor) for entry in told} == {(session.id, "user:ada")}
+    assert [(entry.detail["before"], entry.detail["after"]) for entry in told] == [
+        (second.isoformat(), None),
+        (first.isoformat(), second.isoformat()),
+        (None, first.isoformat()),
+    ]
+
+
+async def test_keeping_what_is_kept_already_tells_nothing(store, main, clock):
+    session = await begin(store, main)
+    for _ in range(2):
+        kept = await store.keep_session(session.id, until=clock.now(), actor="x")
+    assert kept.kept_until == clock.now()
+    assert (await actions(store)).count("session.keep") == 1
+
+
+async def test_one_keeps_neither_another_session_nor_one_that_is_none(
+    store, ada, main, clock, nothing_written
+):
+    session = await begin(store, main)
+    other = await begin(store, await ensure(store, ada, "lab"))
+    await store.keep_session(session.id, until=clock.now(), actor="x")
+    assert await store.session(other.id) == other
+    async with nothing_written(NotFound):
+        await store.keep_session(SessionId("0" * 16), until=clock.now(), actor="x")
+    await move(store, session, S.STOPPING, S.ENDED)
+    for until in (clock.now() + timedelta(hours=1), clock.now(), None):
+        async with nothing_written(StaleState):
+            await store.keep_session(session.id, until=until, actor="x")
+
+
+async def test_a_kept_session_is_kept_through_its_steps_and_the_next_is_not(store, main, clock):
+    session = await begin(store, main)
+    await store.keep_session(session.id, until=clock.now(), actor="x")
+    ended = await move(store, session, S.READY, S.FROZEN, S.READY, S.STOPPING, S.ENDED)
+    assert ended.kept_until == clock.now()
+    assert (await begin(store, main)).kept_until is None
+
+
+async def test_a_starting_session_stays_kept_when_its_numbers_change(store, main, clock):
+    session = await begin(store, main)
+    await store.keep_session(session.id, until=clock.now(), actor="x")
+    for method, _ in RELEASES:
+        after = await getattr(store, method)(
+            session.id, until=clock.now(), pools=POOLS, actor="broker"
+        )
+        assert after.kept_until == clock.now()
+
+
+async def test_a_deadline_is_its_own_record(store, main, clock):
+    session = await begin(store, main)
+    before = await actions(store)
+    made = await due(store, session, signal=Signal.TYPING, reason="Somebody typed.")
+    assert made == Deadline(
+        session_id=session.id,
+        at=clock.now(),
+        step=Step.FREEZE,
+        due_at=datetime.fromisoformat("2030-01-01T10:00:00Z"),
+        signal=Signal.TYPING,
+        reason="Somebody typed.",
+        actor="broker",
+    )
+    assert await store.deadlines(session.id) == [made]
+    assert await store.last_deadlines(HOST) == [made]
+    assert await actions(store) == before
+    assert await store.session(session.id) == session
+
+
+@pytest.mark.parametrize("signal", Signal)
+@pytest.mark.parametrize("step", [*Step, None])
+async def test_every_signal_and_step_is_kept_as_it_was(store, main, clock, step, signal):
+    session = await begin(store, main)
+    made = await store.note_deadline(
+        session.id,
+        step=step,
+        due_at=None if step is None else clock.now(),
+        signal=signal,
+        reason="because",
+        actor="x",
+    )
+    assert (made.step, made.signal) == (step, signal)
+    (found,) = await store.deadlines(session.id)
+    assert found == made
+    assert (type(found.step), type(found.signal)) == (type(step), Signal)
+
+
+async def test_deadlines_come_newest_first_though_the_clock_goes_back(store, ada, main, clock):
+    session = await begin(store, main)
+    other = await begin(store, await ensure(store, ada, "lab"))
+    made = []
+    for i in range(25):
+        made.insert(0, await due(store, session, reason=f"{i}"))
+        await due(store, other)
+        clock.jump(-1)
+    assert await store.deadlines(session.id, limit=100) == made
+    assert await store.deadlines(session.id) == made[:20]
+    assert await store.deadlines(session.id, limit=1) == made[:1]
+    assert (await store.last_deadlines(HOST))[0] == made[0]
+
+
+async def test_an_ended_session_has_deadlines_still_and_no_last_one(store, main):
+    session = await begin(store, main)
+    made = await due(store, session)
+    await move(store, session, S.STOPPING, S.ENDED)
+    assert await store.last_deadlines(HOST) == []
+    late = await due(store, session, reason="too late")
+    assert await store.deadlines(session.id) == [late, made]
+    assert await store.last_deadlines(HOST) == []
+
+
+async def test_a_deadline_of_no_session_is_not_found(store, main, nothing_written):
+    ghost = replace(await begin(store, main), id=SessionId("0" * 16))
+    async with nothing_written(NotFound):
+        await due(store, ghost)
+    assert await store.deadlines(ghost.id) == []
+
+
+async def test_the_last_deadline_of_each_live_session_of_the_host(store, ada, main, clock):
+    one, silent, gone = [
+        await begin(store, await ensure(store, ada, name)) for name in ("one", "two", "three")
+    ]
+    elsewhere = await begin(store, main, host="host-b")
+    for session in (one, gone, elsewhere, one):
+        await due(store, session, reason="first")
+    last = {session.id: await due(store, session) for session in (gone, elsewhere, one)}
+    await move(store, gone, S.STOPPING, S.ENDED)
+    assert await store.last_deadlines(HOST) == [last[one.id]]
+    assert await store.last_deadlines("host-b") == [last[elsewhere.id]]
+    assert await store.last_deadlines("host-c") == []
+    await move(store, silent, S.READY, S.FROZEN)
+    frozen = await due(store, silent)
+    found = await store.last_deadlines(HOST)
+    assert sorted(found, key=lambda x: x.session_id) == sorted(
+        [last[one.id], frozen], key=lambda x: x.session_id
+    )
+
+
 # --------------------------------------------------------------------------------------- audit
 
 
@@ -799,6 +980,33 @@ async def test_of_two_that_move_a_session_one_does(store, another, main):
     session = await begin(store, main)
     results = await outcomes(move(stores[i % 2], session, S.READY) for i in range(10))
     assert sorted(type(r).__name__ for r in results) == ["Session"] + ["StaleState"] * 9
+
+
+async def test_a_keeping_and_an_end_do_not_lose_each_other(store, another, main, clock):
+    stores = [store, await another()]
+    for _ in range(10):
+        session = await move(store, await begin(store, main), S.STOPPING)
+        kept, ended = await outcomes(
+            [
+                stores[0].keep_session(session.id, until=clock.now(), actor="x"),
+                move(stores[1], session, S.ENDED),
+            ]
+        )
+        assert isinstance(ended, Session)
+        assert isinstance(kept, Session | StaleState)
+        after = await store.session(session.id)
+        assert after.state is S.ENDED
+        assert after.kept_until == (clock.now() if isinstance(kept, Session) else None)
+
+
+async def test_deadlines_of_many_at_once_are_all_kept(store, another, main):
+    stores = [store, await another()]
+    session = await begin(store, main)
+    made = await asyncio.gather(*(due(stores[i % 2], session, reason=f"{i}") for i in range(30)))
+    found = await store.deadlines(session.id, limit=100)
+    assert len(found) == 30
+    assert set(found) == set(made)
+    assert await store.last_deadlines(HOST) == [found[0]]
 
 
 async def test_a_removal_and_a_beginning_do_not_both_happen(store, another, ada):

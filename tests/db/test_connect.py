@@ -48,9 +48,11 @@ async def test_an_empty_file_wants_a_migration(tmp_path):
         await connect(path)
 
 
-async def test_older_state_wants_a_migration(path, monkeypatch):
-    monkeypatch.setattr(migrate, "head", lambda: "0002")
-    with pytest.raises(StateUnusable, match=r"has schema 0001.*wants 0002: run `deskd migrate`"):
+async def test_older_state_wants_a_migration(path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    wanted = f"has schema 0001.*wants {migrate.head()}: run `deskd migrate`"
+    with pytest.raises(StateUnusable, match=wanted):
         await connect(path)
 
 
