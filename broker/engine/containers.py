@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ from docker.errors import NotFound as Absent
 
 from broker.core.errors import Conflict, EngineUnavailable, NotFound
 from broker.core.spec import LABEL_INSTANCE, LABEL_SPEC
+from broker.engine.cgroups import cpu_seconds
 from broker.engine.executor import status, text_of
 from broker.engine.facts import (
+    cpu_from_stats,
     from_inspect,
     from_list,
     going,
@@ -27,7 +30,7 @@ from broker.engine.facts import (
 from broker.engine.hostconfig import dropped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from broker.core.interfaces import Container
     from broker.core.spec import ContainerSpec
@@ -39,6 +42,11 @@ _log = structlog.get_logger(__name__)
 
 #: How often a call looks again while another one makes or removes the same container.
 _POLL_SECONDS = 0.05
+
+#: How often a refused pause is tried: what ended just now is for a moment said to run.
+_TRIES = 20
+
+_ALIVE = frozenset({"running", "paused"})
 
 
 class Containers:
@@ -59,7 +67,7 @@ class Containers:
             found = self._find(spec.name)
             if found is None:
                 # The name is reserved from before a container can be seen until it is gone.
-                self._pause(spec.name)
+                self._wait(spec.name)
                 continue
             if not is_of(self._instance, found):
                 raise Conflict(f"the engine's container {spec.name!r} belongs to somebody else")
@@ -74,7 +82,7 @@ class Containers:
         found = self._own(name)
         if found is None:
             raise NotFound(f"there is no container {name!r}")
-        if found["State"]["Status"] not in {"running", "paused"}:
+        if found["State"]["Status"] not in _ALIVE:
             self._start(name, found)
             found = self._find(found["Id"])
         if found is None:
@@ -85,6 +93,24 @@ class Containers:
         found = self._own(name)
         if found is not None:
             self._remove(found, grace=grace)
+
+    def kill(self, name: str) -> None:
+        self.remove(name, grace=0)
+
+    def pause(self, name: str) -> None:
+        self._bring(name, "paused", self._link.client.pause)
+
+    def unpause(self, name: str) -> None:
+        self._bring(name, "running", self._link.client.unpause)
+
+    def cpu_seconds(self, name: str) -> float | None:
+        found = self._own(name)
+        if found is None or found["State"]["Status"] not in _ALIVE:
+            return None
+        # The kernel's own figure costs a look at two files; an old engine asked for statistics
+        # answers with the next of its rounds, which it makes once a second.
+        seconds = cpu_seconds(found["Id"], found["State"]["Pid"])
+        return self._counted(found["Id"]) if seconds is None else seconds
 
     def inspect(self, name: str) -> Container | None:
         found = self._own(name)
@@ -136,9 +162,31 @@ class Containers:
                 raise refusal from error
             raise
 
+    def _bring(self, name: str, wanted: str, act: Callable[[str], object]) -> None:
+        for tried in itertools.count(1):
+            found = self._own(name)
+            if found is None or found["State"]["Status"] not in _ALIVE:
+                raise NotFound(f"container {name!r} does not run")
+            if found["State"]["Status"] == wanted:
+                return
+            try:
+                act(found["Id"])
+            except APIError:
+                # It is ending, or another call was first: its state says which.
+                if tried == _TRIES:
+                    raise
+                self._wait(name)
+
+    def _counted(self, container: str) -> float | None:
+        try:
+            return cpu_from_stats(self._link.client.stats(container, stream=False, one_shot=True))
+        except Absent:
+            return None
+
     def _remove(self, found: Json, *, grace: float) -> None:
         container = found["Id"]
         if grace > 0:
+            # The engine lets a paused container go on as soon as the signal waits for it.
             # What could not be stopped is killed next; that call's error is the one to tell.
             with suppress(APIError):
                 self._link.client.stop(container, timeout=math.ceil(grace))
@@ -150,9 +198,9 @@ class Containers:
             except APIError as error:
                 if status(error) != 409:
                     raise
-                self._pause(container)
+                self._wait(container)
 
-    def _pause(self, what: str) -> None:
+    def _wait(self, what: str) -> None:
         if self._calls.deadline.passed or self._calls.closing.wait(_POLL_SECONDS):
             raise EngineUnavailable(f"container {what!r} is busy with another call")
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from docker.errors import APIError
 
-from broker.core.errors import ImageMissing, NotFound
+from broker.core.errors import EngineUnavailable, ImageMissing, NotFound
 from broker.core.interfaces import EngineInfo
 from broker.core.spec import LABEL_INSTANCE
 from broker.engine.containers import Containers
+from broker.engine.events import Subscription
 from broker.engine.executor import Calls, Deadline, status
 from broker.engine.facts import shortcomings
 from broker.engine.homes import Homes
@@ -21,9 +23,9 @@ from broker.engine.network import Networks
 from broker.engine.transport import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-    from broker.core.interfaces import Container
+    from broker.core.interfaces import Container, EngineEvent
     from broker.core.spec import ContainerSpec
     from broker.engine.facts import Json
 
@@ -31,9 +33,15 @@ if TYPE_CHECKING:
 _LOOK = 10.0
 _DEED = 60.0
 
-#: Calls at once: looks have threads of their own, or they would time out behind slow deeds.
+#: For a sample of what a container uses: many are taken at once, and an engine may need a second
+#: for each.
+_SAMPLE = 30.0
+
+#: Calls at once: looks have threads of their own, or they would time out behind slow deeds, and
+#: behind slow samples.
 _LOOKING = 4
 _DOING = 12
+_SAMPLING = 4
 
 #: Calls that wait for their turn.
 _WAITING = 500
@@ -50,14 +58,18 @@ class DockerEngine:
 
     def __init__(self, instance: str, *, base_url: str, close_grace: float = _CLOSE_GRACE) -> None:
         self._instance = instance
-        deadline = Deadline()
+        self._base_url = base_url
+        self._deadline = deadline = Deadline()
         self._looks = Calls(threads=_LOOKING, waiting=_WAITING, deadline=deadline)
         self._deeds = Calls(threads=_DOING, waiting=_WAITING, deadline=deadline)
-        self._link = Link(base_url, deadline=deadline, connections=_LOOKING + _DOING)
+        self._samples = Calls(threads=_SAMPLING, waiting=_WAITING, deadline=deadline)
+        threads = _LOOKING + _DOING + _SAMPLING
+        self._link = Link(base_url, deadline=deadline, connections=threads)
         self._close_grace = close_grace
         self._networks = Networks(instance, self._link)
         self._homes = Homes(instance, self._link)
         self._containers = Containers(instance, self._link, self._deeds)
+        self._subscriptions: set[Subscription] = set()
 
     async def ping(self) -> EngineInfo:
         return await self._looks.run("ping", _LOOK, self._ping)
@@ -100,6 +112,32 @@ class DockerEngine:
         remove = partial(self._containers.remove, name, grace=grace)
         await self._deeds.run("remove", _DEED + grace, remove)
 
+    async def kill(self, name: str) -> None:
+        await self._deeds.run("kill", _DEED, partial(self._containers.kill, name))
+
+    async def pause(self, name: str) -> None:
+        await self._deeds.run("pause", _DEED, partial(self._containers.pause, name))
+
+    async def unpause(self, name: str) -> None:
+        await self._deeds.run("unpause", _DEED, partial(self._containers.unpause, name))
+
+    async def cpu_seconds(self, name: str) -> float | None:
+        return await self._samples.run("cpu", _SAMPLE, partial(self._containers.cpu_seconds, name))
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        if self._looks.closing.is_set():
+            raise EngineUnavailable("events: the connection to the engine is closed")
+        link = Link(self._base_url, deadline=self._deadline, connections=1)
+        subscription = Subscription(self._instance, link, self._deadline)
+        self._subscriptions.add(subscription)
+        try:
+            await subscription.stands()
+            yield subscription.events
+        finally:
+            await subscription.close("events: nobody listens any more")
+            self._subscriptions.discard(subscription)
+
     async def inspect(self, name: str) -> Container | None:
         return await self._looks.run("inspect", _LOOK, partial(self._containers.inspect, name))
 
@@ -112,7 +150,11 @@ class DockerEngine:
 
     async def close(self) -> None:
         end = partial(Calls.close, grace=self._close_grace, abort=self._link.abort)
-        await asyncio.gather(end(self._looks), end(self._deeds))
+        closed = "events: the connection to the engine is closed"
+        await asyncio.gather(
+            *(end(calls) for calls in (self._looks, self._deeds, self._samples)),
+            *(subscription.close(closed) for subscription in self._subscriptions),
+        )
         self._link.close()
 
     def _ping(self) -> EngineInfo:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from broker.core.errors import AddressTaken, DeskError, PortTaken
-from broker.core.interfaces import Container, ContainerState
+from broker.core.interfaces import Container, ContainerState, EngineEvent, EventKind
 from broker.core.spec import LABEL_DESKTOP, LABEL_INSTANCE, LABEL_SESSION, LABEL_SPEC
 
 if TYPE_CHECKING:
@@ -22,6 +22,18 @@ _STATES = {
     "running": ContainerState.RUNNING,
     "paused": ContainerState.PAUSED,
 }
+_EVENTS = {
+    "die": EventKind.DIED,
+    "oom": EventKind.OOM,
+    "destroy": EventKind.DESTROYED,
+    "pause": EventKind.PAUSED,
+    "unpause": EventKind.UNPAUSED,
+    "health_status": EventKind.HEALTH,
+}
+
+#: What the engine has to tell of.
+EVENT_ACTIONS = tuple(_EVENTS)
+
 _FIRST_WITHOUT_VSOCK = 23
 #: From here on the engine calls that filter off or says nothing, and turns it on when it needs it.
 _FIRST_SILENT_ON_BRIDGES = 28
@@ -99,6 +111,24 @@ def _address(reply: Json) -> str | None:
         if address := asked.get("IPv4Address") or endpoint.get("IPAddress"):
             return str(address)
     return None
+
+
+def event_of(instance: str, message: Json) -> EngineEvent | None:
+    """What happened to a session's container of the instance; None for anything else."""
+    # The health check's word comes with its verdict: "health_status: healthy".
+    kind = _EVENTS.get(message["Action"].partition(":")[0])
+    # The labels stand among the container's other attributes.
+    attributes = message["Actor"]["Attributes"]
+    reply = {"Labels": attributes}
+    if kind is None or not is_of(instance, reply) or not is_session(reply):
+        return None
+    return EngineEvent(kind=kind, name=attributes["name"], session_id=attributes[LABEL_SESSION])
+
+
+def cpu_from_stats(reply: Json) -> float | None:
+    """CPU seconds in a statistics' reply; None for the empty one of what does not run."""
+    nanoseconds: int = reply["cpu_stats"]["cpu_usage"]["total_usage"]
+    return nanoseconds / 1e9 if nanoseconds else None
 
 
 def going(reply: Json) -> bool:

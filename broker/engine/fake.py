@@ -16,9 +16,16 @@ from broker.core.errors import (
     NotFound,
     PortTaken,
 )
-from broker.core.interfaces import Container, ContainerState, EngineInfo
+from broker.core.interfaces import (
+    Container,
+    ContainerState,
+    EngineEvent,
+    EngineInfo,
+    EventKind,
+)
 from broker.core.spec import LABEL_DESKTOP, LABEL_INSTANCE, LABEL_SPEC
 from broker.engine.hostconfig import container_config
+from broker.engine.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
 _KILLED = 137
+_WAITING_EVENTS = 1000
 
 
 @dataclass(slots=True)
@@ -43,6 +51,7 @@ class _Made:
     spec: ContainerSpec
     state: Container
     log: str = ""
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +67,6 @@ class FakeEngine:
 
     def __init__(self, instance: str, *, images: Sequence[str] = ("desk:latest",)) -> None:
         self.instance = instance
-        self.down = False
-        """Whether every method raises `EngineUnavailable`."""
         self.images = {image: _image_id(image) for image in images}
         """Reference to id; a container can be made from either."""
         self.warnings: tuple[str, ...] = ()
@@ -80,6 +87,8 @@ class FakeEngine:
         self.after: Callable[[str], Awaitable[None]] | None = None
         self._made: dict[str, _Made] = {}
         self._faults: dict[str, list[_Fault]] = {}
+        self._mailboxes: set[Mailbox] = set()
+        self._down = False
         self._closed = False
 
     # ------------------------------------------------------------------------------------- knobs
@@ -88,19 +97,54 @@ class FakeEngine:
         """Let the method's next call fail: before it does anything, or with its reply lost."""
         self._faults.setdefault(method, []).append(_Fault(error, after_effect))
 
-    def kill(self, name: str, *, exit_code: int = _KILLED, oom_killed: bool = False) -> None:
+    @property
+    def down(self) -> bool:
+        """Whether every method raises `EngineUnavailable`; when it goes, whoever listens is told."""
+        return self._down
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        self._down = down
+        if down:
+            self.lose_events()
+
+    def lose_events(self) -> None:
+        """Whoever listens is cut off."""
+        for mailbox in self._mailboxes:
+            mailbox.end("events: the engine ended them")
+
+    def die(self, name: str, *, exit_code: int = _KILLED, oom_killed: bool = False) -> None:
         """The container dies from outside."""
         self._change(name, state=ContainerState.EXITED, exit_code=exit_code, oom_killed=oom_killed)
+        if oom_killed:
+            self._tell(EventKind.OOM, name)
+        self._tell(EventKind.DIED, name)
 
-    def pause(self, name: str) -> None:
+    def outside_pause(self, name: str) -> None:
+        """Somebody else freezes the container."""
         self._change(name, state=ContainerState.PAUSED)
+        self._tell(EventKind.PAUSED, name)
 
-    def unpause(self, name: str) -> None:
+    def outside_unpause(self, name: str) -> None:
         self._change(name, state=ContainerState.RUNNING)
+        self._tell(EventKind.UNPAUSED, name)
 
     def vanish(self, name: str) -> None:
         """The container is removed from outside."""
+        if self._made[name].state.state in _ALIVE:
+            self._tell(EventKind.DIED, name)
+        self._tell(EventKind.DESTROYED, name)
         del self._made[name]
+
+    def change_health(self, name: str) -> None:
+        """The container's health check changes its mind."""
+        self._tell(EventKind.HEALTH, name)
+
+    def burn(self, name: str, seconds: float) -> None:
+        """The container's programs use CPU time; what does not run uses none."""
+        made = self._made[name]
+        if made.state.state is ContainerState.RUNNING:
+            self._made[name] = replace(made, cpu=made.cpu + seconds)
 
     def say(self, name: str, text: str) -> None:
         """The container writes to its log."""
@@ -175,6 +219,7 @@ class FakeEngine:
             self._refuse_stranger(spec.name)
             made = self._made.get(spec.name)
             if made is None or _identity(made.spec) != _identity(spec):
+                self._discard(spec.name)
                 self._made[spec.name] = _Made(spec, _created(spec))
             return self._made[spec.name].state
 
@@ -186,11 +231,42 @@ class FakeEngine:
             if made.state.state not in _ALIVE:
                 self._refuse_start(made.spec)
                 self._change(name, state=ContainerState.RUNNING, exit_code=None, oom_killed=False)
+                self._made[name] = replace(self._made[name], cpu=0.0)
             return self._made[name].state
 
     async def remove(self, name: str, *, grace: float = 5.0) -> None:  # noqa: ARG002
         async with self._call("remove"):
-            self._made.pop(name, None)
+            self._discard(name)
+
+    async def kill(self, name: str) -> None:
+        async with self._call("kill"):
+            self._discard(name)
+
+    async def pause(self, name: str) -> None:
+        async with self._call("pause"):
+            if self._running(name).state is ContainerState.RUNNING:
+                self.outside_pause(name)
+
+    async def unpause(self, name: str) -> None:
+        async with self._call("unpause"):
+            if self._running(name).state is ContainerState.PAUSED:
+                self.outside_unpause(name)
+
+    async def cpu_seconds(self, name: str) -> float | None:
+        async with self._call("cpu_seconds"):
+            made = self._made.get(name)
+            return made.cpu if made is not None and made.state.state in _ALIVE else None
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        mailbox = Mailbox(_WAITING_EVENTS)
+        try:
+            async with self._call("events"):
+                self._mailboxes.add(mailbox)
+            yield mailbox
+        finally:
+            self._mailboxes.discard(mailbox)
+            mailbox.end("events: nobody listens any more")
 
     async def inspect(self, name: str) -> Container | None:
         async with self._call("inspect"):
@@ -208,6 +284,7 @@ class FakeEngine:
 
     async def close(self) -> None:
         self._closed = True
+        self.lose_events()
 
     # ----------------------------------------------------------------------------------- helpers
 
@@ -256,6 +333,21 @@ class FakeEngine:
             raise AddressTaken(spec.address)
         if spec.port in self.held_ports | {other.port for other in others}:
             raise PortTaken(spec.port)
+
+    def _running(self, name: str) -> Container:
+        made = self._made.get(name)
+        if made is None or made.state.state not in _ALIVE:
+            raise NotFound(f"container {name!r} does not run")
+        return made.state
+
+    def _discard(self, name: str) -> None:
+        if name in self._made:
+            self.vanish(name)
+
+    def _tell(self, kind: EventKind, name: str) -> None:
+        session = self._made[name].state.session_id
+        for mailbox in self._mailboxes:
+            mailbox.put(EngineEvent(kind=kind, name=name, session_id=session))
 
     def _alive(self) -> list[_Made]:
         return [made for made in self._made.values() if made.state.state in _ALIVE]

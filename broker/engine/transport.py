@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import requests
 from docker import APIClient
-from docker.errors import ImageNotFound
+from docker.errors import ImageNotFound, create_api_error_from_http_exception
 from docker.transport.unixconn import (
     UnixHTTPAdapter,
     UnixHTTPConnection,
@@ -19,9 +22,7 @@ from docker.transport.unixconn import (
 from broker.core.errors import ConfigError, EngineUnavailable, ImageMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import requests
+    from collections.abc import Iterator, Mapping, Sequence
 
     from broker.engine.executor import Deadline
     from broker.engine.facts import Json
@@ -72,6 +73,24 @@ class Link:
             reply: Json = client.create_container_from_config(config, name)
             return reply
 
+    @contextmanager
+    def events(self, filters: Mapping[str, Sequence[str]]) -> Iterator[Iterator[bytes]]:
+        """The engine's events from now on, one line of JSON each, until `abort`. The link then
+        serves nothing else: none of its reads has a deadline any more.
+        """
+        # The reply begins before the engine listens: what happens in between it knows from memory,
+        # if it is asked for all since a moment before. That moment is one of the engine's clock.
+        since = datetime.fromisoformat(self.client.info()["SystemTime"]).timestamp()
+        reply = self.client.get(
+            f"{self.client.base_url}/v{self.client.api_version}/events",
+            params={"since": f"{since:.6f}", "filters": json.dumps(filters)},
+            stream=True,
+        )
+        with closing(reply):
+            _refuse_failure(reply)
+            self._adapter.wait_without_end()
+            yield reply.iter_lines()
+
     def abort(self) -> None:
         """Cut off what is under way, and let no new connection be made."""
         self._adapter.abort()
@@ -85,6 +104,13 @@ class Link:
         client.trust_env = False
         client.mount("http+docker://", self._adapter)
         return client
+
+
+def _refuse_failure(reply: requests.Response) -> None:
+    try:
+        reply.raise_for_status()
+    except requests.HTTPError as error:
+        create_api_error_from_http_exception(error)
 
 
 @contextmanager
@@ -133,6 +159,11 @@ class _Adapter(UnixHTTPAdapter):
             if self._aborted:
                 raise ConnectionAbortedError("the connection to the engine is closed")
             self._sockets.add(sock)
+
+    def wait_without_end(self) -> None:
+        with self._lock:
+            for sock in self._sockets:
+                sock.settimeout(None)
 
     def close(self) -> None:
         super().close()

@@ -82,7 +82,17 @@ class World(Protocol):
 
     async def pause(self, name: str) -> None: ...
 
+    async def unpause(self, name: str) -> None: ...
+
     async def vanish(self, name: str) -> None: ...
+
+    async def end_stranger(self, name: str) -> None: ...
+
+    async def burn(self, name: str) -> None:
+        """Its programs compute for a while, as far as they may."""
+
+    async def lose_events(self) -> None:
+        """The engine goes away from whoever listens."""
 
     async def write_home(self, name: str, file: str) -> None: ...
 
@@ -198,13 +208,25 @@ class FakeWorld:
         self.engine.held_names.add(name)
 
     async def kill(self, name: str) -> None:
-        self.engine.kill(name)
+        self.engine.die(name)
 
     async def pause(self, name: str) -> None:
-        self.engine.pause(name)
+        self.engine.outside_pause(name)
+
+    async def unpause(self, name: str) -> None:
+        self.engine.outside_unpause(name)
 
     async def vanish(self, name: str) -> None:
         self.engine.vanish(name)
+
+    async def end_stranger(self, name: str) -> None:
+        self.engine.held_names.discard(name)
+
+    async def burn(self, name: str) -> None:
+        self.engine.burn(name, 0.1)
+
+    async def lose_events(self) -> None:
+        self.engine.lose_events()
 
     async def write_home(self, name: str, file: str) -> None:
         self.engine.volumes[self.engine.spec(name).home_volume].files[file] = ""
@@ -244,6 +266,7 @@ class RealWorld:
         self.image = test_image(host)
         self.engine = DockerEngine(self.instance, base_url=f"unix://{proxy.path}")
         self._specs = Specs(self.instance, self.image, files, (213, 4 * random.randrange(64)))
+        self._burning: set[str] = set()
 
     @property
     def subnet(self) -> str:
@@ -315,8 +338,23 @@ class RealWorld:
     async def pause(self, name: str) -> None:
         self.raw.pause(name)
 
+    async def unpause(self, name: str) -> None:
+        self.raw.unpause(name)
+
     async def vanish(self, name: str) -> None:
         self.raw.remove_container(name, force=True)
+
+    async def end_stranger(self, name: str) -> None:
+        self.raw.remove_container(name, force=True)
+
+    async def burn(self, name: str) -> None:
+        if name not in self._burning:
+            self._burning.add(name)
+            self.run_detached(name, "while :; do :; done")
+        await asyncio.sleep(0.2)
+
+    async def lose_events(self) -> None:
+        self.proxy.hang_up()
 
     async def write_home(self, name: str, file: str) -> None:
         self.run_in(name, "touch", f"/home/desk/{file}")
@@ -337,6 +375,9 @@ class RealWorld:
                 "create": rb"POST \S+/containers/create",
                 "start": rb"POST \S+/start ",
                 "remove": rb"DELETE \S+/containers/",
+                "kill": rb"DELETE \S+/containers/",
+                "pause": rb"POST \S+/pause ",
+                "unpause": rb"POST \S+/unpause ",
             }[method]
         )
 
@@ -345,6 +386,10 @@ class RealWorld:
         output = self.raw.exec_start(made["Id"]).decode()
         assert self.raw.exec_inspect(made["Id"])["ExitCode"] == 0, output
         return output
+
+    def run_detached(self, name: str, script: str) -> None:
+        made = self.raw.exec_create(name, ["/bin/sh", "-c", script])
+        self.raw.exec_start(made["Id"], detach=True)
 
     def _looked(self, volume: str, script: str) -> str:
         """What a container that looks at the volume prints."""
@@ -400,10 +445,16 @@ class Proxy:
         self._target = target
         self._cut: re.Pattern[bytes] | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
 
     def cut(self, request: bytes) -> None:
         """The next request that matches reaches the engine, and its reply nobody."""
         self._cut = re.compile(request)
+
+    def hang_up(self) -> None:
+        """Every connection that stands is cut."""
+        for writer in self._clients:
+            writer.transport.abort()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -421,9 +472,11 @@ class Proxy:
         serving.add_done_callback(self._serving.discard)
         up_reader, up_writer = await asyncio.open_unix_connection(self._target)
         losing = asyncio.Event()
+        self._clients.add(writer)
         async with asyncio.TaskGroup() as pumps:
             pumps.create_task(self._requests(reader, up_writer, losing))
             pumps.create_task(self._replies(up_reader, writer, losing))
+        self._clients.discard(writer)
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from broker.core.errors import (
     NotFound,
     PortTaken,
 )
-from broker.core.interfaces import ContainerState
+from broker.core.interfaces import ContainerState, EngineEvent, EventKind
 from broker.core.model import new_id
 from broker.core.spec import bridge_name, network_name, with_hash
 from tests.contract.engines import (
@@ -53,6 +54,21 @@ async def running(world: World, **changes):
     await world.engine.create(spec)
     await world.engine.start(spec.name)
     return spec
+
+
+async def told(events, *until: EventKind) -> list[EngineEvent]:
+    """What comes up to the last of these, and these alone have to come in this order."""
+    got, wanted = [], list(until)
+    async with asyncio.timeout(10):
+        while wanted:
+            got.append(await anext(events))
+            if got[-1].kind is wanted[0]:
+                wanted.pop(0)
+    return got
+
+
+def listening() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "engine-events"]
 
 
 # ------------------------------------------------------------------------------- engine and image
@@ -337,11 +353,14 @@ async def test_foreign_containers_are_neither_seen_nor_touched(world: World, ins
     assert await world.engine.containers() == []
     assert await world.engine.inspect(spec.name) is None
     assert await world.engine.tail(spec.name) == ""
-    with pytest.raises(NotFound):
-        await world.engine.start(spec.name)
+    assert await world.engine.cpu_seconds(spec.name) is None
+    for call in (world.engine.start, world.engine.pause, world.engine.unpause):
+        with pytest.raises(NotFound):
+            await call(spec.name)
     with pytest.raises(Conflict):
         await world.engine.create(spec)
     await world.engine.remove(spec.name)
+    await world.engine.kill(spec.name)
     assert await world.is_there(spec.name)
 
 
@@ -436,9 +455,10 @@ async def test_a_paused_container_is_seen_and_not_woken_by_start(world: World):
     assert seen is not None
     assert seen.state is ContainerState.PAUSED
     assert await world.engine.containers() == [seen]
+    assert await world.engine.create(spec) == seen
     assert await world.engine.start(spec.name) == seen
-    await world.engine.remove(spec.name, grace=1)
-    assert await world.engine.containers() == []
+    await world.engine.unpause(spec.name)
+    assert (await world.engine.start(spec.name)).state is ContainerState.RUNNING
 
 
 async def test_a_container_that_vanished_is_absent(world: World):
@@ -475,6 +495,259 @@ async def test_a_removed_name_can_be_made_anew_at_once(world: World):
     spec = await running(world)
     await world.engine.remove(spec.name, grace=0)
     assert (await world.engine.create(spec)).state is ContainerState.CREATED
+
+
+async def test_a_paused_container_is_asked_to_end_and_need_not_be_killed(world: World):
+    spec = await running(world)
+    await world.engine.pause(spec.name)
+    async with asyncio.timeout(10):
+        await world.engine.remove(spec.name, grace=30)
+    assert await world.engine.containers() == []
+
+
+async def test_a_killed_container_is_gone_and_killing_it_again_is_success(world: World):
+    spec = await running(world)
+    for _ in range(2):
+        await world.engine.kill(spec.name)
+        assert await world.engine.inspect(spec.name) is None
+    assert await world.engine.homes() == [spec.home_volume]
+
+
+async def test_a_paused_a_stopped_and_a_new_container_can_be_killed(world: World):
+    paused, dead = await running(world), await running(world)
+    new = await made_home(world)
+    await world.engine.create(new)
+    await world.engine.pause(paused.name)
+    await world.kill(dead.name)
+    for spec in (paused, dead, new):
+        await world.engine.kill(spec.name)
+    assert await world.engine.containers() == []
+
+
+async def test_a_container_killed_by_a_lost_call_is_gone(world: World):
+    spec = await running(world)
+    world.lose_reply("kill")
+    with pytest.raises(EngineUnavailable):
+        await world.engine.kill(spec.name)
+    await world.engine.kill(spec.name)
+    assert await world.engine.inspect(spec.name) is None
+
+
+# ------------------------------------------------------------------------------------------ sleep
+
+
+async def test_a_container_sleeps_and_wakes_and_each_call_may_be_repeated(world: World):
+    spec = await running(world)
+    for call, state in (
+        (world.engine.pause, ContainerState.PAUSED),
+        (world.engine.unpause, ContainerState.RUNNING),
+    ):
+        for _ in range(2):
+            await call(spec.name)
+            assert (await world.engine.inspect(spec.name)).state is state
+
+
+async def test_ten_callers_at_once_put_it_to_sleep_and_ten_wake_it(world: World):
+    spec = await running(world)
+    for call, state in (
+        (world.engine.pause, ContainerState.PAUSED),
+        (world.engine.unpause, ContainerState.RUNNING),
+    ):
+        await asyncio.gather(*(call(spec.name) for _ in range(10)))
+        assert (await world.engine.inspect(spec.name)).state is state
+
+
+async def test_a_sleep_and_a_waking_of_a_lost_call_are_found(world: World):
+    spec = await running(world)
+    for method, state in (("pause", ContainerState.PAUSED), ("unpause", ContainerState.RUNNING)):
+        call = getattr(world.engine, method)
+        world.lose_reply(method)
+        with pytest.raises(EngineUnavailable):
+            await call(spec.name)
+        assert (await world.engine.inspect(spec.name)).state is state
+        await call(spec.name)
+
+
+async def test_what_does_not_run_neither_sleeps_nor_wakes(world: World):
+    new, dead = await made_home(world), await running(world)
+    await world.engine.create(new)
+    await world.kill(dead.name)
+    for name in (new.name, dead.name, f"desk-{new_id()}"):
+        for call in (world.engine.pause, world.engine.unpause):
+            with pytest.raises(NotFound):
+                await call(name)
+        assert await world.engine.cpu_seconds(name) is None
+
+
+async def test_one_that_died_in_its_sleep_does_not_wake(world: World):
+    spec = await running(world)
+    await world.engine.pause(spec.name)
+    await world.kill(spec.name)
+    with pytest.raises(NotFound):
+        await world.engine.unpause(spec.name)
+
+
+async def test_cpu_time_grows_under_load_and_stands_still_in_sleep(world: World):
+    spec = await running(world)
+    before = await world.engine.cpu_seconds(spec.name)
+    await world.burn(spec.name)
+    busy = await world.engine.cpu_seconds(spec.name)
+    assert busy > before + 0.05
+    await world.engine.pause(spec.name)
+    asleep = await world.engine.cpu_seconds(spec.name)
+    await world.burn(spec.name)
+    assert await world.engine.cpu_seconds(spec.name) == asleep
+    await world.engine.unpause(spec.name)
+    await world.burn(spec.name)
+    assert await world.engine.cpu_seconds(spec.name) > asleep + 0.05
+
+
+async def test_cpu_time_is_that_of_the_present_run(world: World):
+    spec = await running(world)
+    for _ in range(3):
+        await world.burn(spec.name)
+    used = await world.engine.cpu_seconds(spec.name)
+    await world.kill(spec.name)
+    await world.engine.start(spec.name)
+    assert await world.engine.cpu_seconds(spec.name) < used
+
+
+# ----------------------------------------------------------------------------------------- events
+
+
+async def test_what_happens_is_told_in_order_with_the_session(world: World):
+    spec = await world.ready()
+    async with world.engine.events() as events:
+        await world.engine.create(spec)
+        await world.engine.start(spec.name)
+        await world.engine.pause(spec.name)
+        await world.engine.unpause(spec.name)
+        await world.kill(spec.name)
+        await world.engine.remove(spec.name)
+        got = await told(events, EventKind.DESTROYED)
+    kinds = [EventKind.PAUSED, EventKind.UNPAUSED, EventKind.DIED, EventKind.DESTROYED]
+    assert [event.kind for event in got] == kinds
+    assert {(event.name, event.session_id) for event in got} == {(spec.name, spec.session_id)}
+
+
+async def test_repeats_that_change_nothing_are_no_events(world: World):
+    spec = await running(world)
+    async with world.engine.events() as events:
+        for _ in range(2):
+            await world.engine.pause(spec.name)
+        for _ in range(2):
+            await world.engine.unpause(spec.name)
+        await world.engine.kill(spec.name)
+        got = await told(events, EventKind.DESTROYED)
+    kinds = [EventKind.PAUSED, EventKind.UNPAUSED, EventKind.DIED, EventKind.DESTROYED]
+    assert [event.kind for event in got] == kinds
+
+
+async def test_a_subscription_stands_when_it_is_entered_and_not_before(world: World):
+    """Nothing earlier is told, and nothing later is missed, however late it is asked for."""
+    spec = await running(world)
+    await world.pause(spec.name)
+    for _ in range(5):
+        async with world.engine.events() as events:
+            await world.unpause(spec.name)
+            await world.pause(spec.name)
+            await world.engine.inspect(spec.name)
+            got = await told(events, EventKind.PAUSED)
+        assert [event.kind for event in got] == [EventKind.UNPAUSED, EventKind.PAUSED]
+
+
+async def test_what_strangers_do_is_told(world: World):
+    spec = await running(world)
+    async with world.engine.events() as events:
+        await world.pause(spec.name)
+        await world.unpause(spec.name)
+        await world.vanish(spec.name)
+        await told(
+            events, EventKind.PAUSED, EventKind.UNPAUSED, EventKind.DIED, EventKind.DESTROYED
+        )
+
+
+async def test_the_end_of_a_sleeper_is_told(world: World):
+    spec = await running(world)
+    await world.engine.pause(spec.name)
+    async with world.engine.events() as events:
+        await world.engine.remove(spec.name, grace=30)
+        await told(events, EventKind.DIED, EventKind.DESTROYED)
+
+
+@pytest.mark.parametrize("instance", [None, "another"])
+async def test_foreign_containers_and_helpers_are_not_told_of(world: World, instance):
+    spec, stranger = await running(world), f"desk-{new_id()}"
+    async with world.engine.events() as events:
+        await world.stranger(stranger, instance=instance)
+        await world.end_stranger(stranger)
+        await world.ready()
+        await world.engine.pause(spec.name)
+        assert [event.name for event in await told(events, EventKind.PAUSED)] == [spec.name]
+
+
+async def test_two_listeners_are_told_the_same(world: World):
+    spec = await running(world)
+    async with world.engine.events() as one, world.engine.events() as other:
+        await world.engine.kill(spec.name)
+        assert await told(one, EventKind.DESTROYED) == await told(other, EventKind.DESTROYED)
+
+
+async def test_an_engine_that_goes_away_ends_the_events_after_what_it_told(world: World):
+    spec = await running(world)
+    async with world.engine.events() as events:
+        await world.engine.pause(spec.name)
+        await told(events, EventKind.PAUSED)
+        await world.lose_events()
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                with pytest.raises(EngineUnavailable):
+                    await anext(events)
+    async with world.engine.events() as events:
+        await world.engine.unpause(spec.name)
+        await told(events, EventKind.UNPAUSED)
+
+
+async def test_a_listener_that_is_cancelled_leaves_nothing(world: World):
+    await world.engine.ping()
+    entered = asyncio.Event()
+
+    async def listen() -> None:
+        async with world.engine.events() as events:
+            entered.set()
+            await anext(events)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(listen())
+        await entered.wait()
+        task.cancel()
+    assert task.cancelled()
+    assert listening() == []
+
+
+async def test_a_listener_that_is_cancelled_while_it_enters_leaves_nothing(world: World):
+    async def listen() -> None:
+        async with world.engine.events():
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(listen())
+        await asyncio.sleep(0)
+        task.cancel()
+    assert task.cancelled()
+    assert listening() == []
+
+
+async def test_closing_the_engine_ends_the_events(world: World):
+    async with world.engine.events() as events:
+        await world.engine.close()
+        async with asyncio.timeout(5):
+            with pytest.raises(EngineUnavailable):
+                await anext(events)
+        assert listening() == []
+    with pytest.raises(EngineUnavailable):
+        async with world.engine.events():
+            raise AssertionError("nothing was entered")
 
 
 # -------------------------------------------------------------------------------------------- log
@@ -624,3 +897,32 @@ async def test_a_helper_that_a_crash_left_is_removed_and_its_work_done(real: Rea
     )
     assert await real.home_owner(spec.home_volume) == UID + 1
     assert not await real.is_there(f"{spec.home_volume}-helper")
+
+
+@pytest.mark.engine
+async def test_a_process_killed_for_want_of_memory_is_told(real: RealWorld):
+    spec = await running(real)
+    async with real.engine.events() as events:
+        real.run_detached(spec.name, "x=x; while :; do x=$x$x; done")
+        assert [event.kind for event in await told(events, EventKind.OOM)] == [EventKind.OOM]
+    assert (await real.engine.inspect(spec.name)).state is ContainerState.RUNNING
+
+
+@pytest.mark.engine
+async def test_a_health_check_that_changes_its_mind_is_told(real: RealWorld):
+    name = f"desk-{new_id()}"
+    labels = {"desk.instance": real.instance, "desk.session": "s", "desk.desktop": "d"}
+    check = {"Test": ["CMD", "/bin/sh", "-c", "exit 0"], "Interval": 10_000_000}
+    async with real.engine.events() as events:
+        real.raw.create_container_from_config(
+            {
+                "Image": real.image,
+                "Labels": labels,
+                "Healthcheck": check,
+                "HostConfig": {"NetworkMode": "none"},
+            },
+            name,
+        )
+        real.raw.start(name)
+        (event,) = await told(events, EventKind.HEALTH)
+    assert (event.name, event.session_id) == (name, "s")

@@ -74,10 +74,10 @@ async def test_a_caller_that_crashes_at_a_hook_left_nothing_or_everything(engine
 async def test_a_container_dies_by_the_memory_killer_and_freezes_and_wakes(engine, spec):
     await engine.create(spec)
     await engine.start(spec.name)
-    engine.pause(spec.name)
+    engine.outside_pause(spec.name)
     assert (await engine.inspect(spec.name)).state is ContainerState.PAUSED
-    engine.unpause(spec.name)
-    engine.kill(spec.name, oom_killed=True)
+    engine.outside_unpause(spec.name)
+    engine.die(spec.name, oom_killed=True)
     seen = await engine.inspect(spec.name)
     assert (seen.state, seen.exit_code, seen.oom_killed) == (ContainerState.EXITED, 137, True)
 

@@ -192,7 +192,7 @@ class Reconcile(Story):
             sessions.append(await broker.ensure(await broker.desktop(name)))
             world.clock.advance(1)  # the steps come in the order of their age
         dead, orphan, half_stopped = sessions
-        world.engine.kill(container_name(dead.id))
+        world.engine.die(container_name(dead.id))
         for before, after in (
             (SessionState.READY, SessionState.STOPPING),
             (SessionState.STOPPING, SessionState.ENDED),

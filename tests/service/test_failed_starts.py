@@ -215,7 +215,7 @@ async def test_a_container_that_dies_while_it_starts_fails_the_start(world, brok
     if death is None:
         world.engine.vanish(container_name(session.id))
     else:
-        world.engine.kill(container_name(session.id), **death)
+        world.engine.die(container_name(session.id), **death)
     with capture_logs() as logs:
         await ticks(broker, 1)
         refused = await broker.refused(StartFailed, waiting)
@@ -235,7 +235,7 @@ async def test_a_log_that_cannot_be_read_does_not_hide_the_failure(world, broker
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
     session = await broker.store.live_session(desktop.id)
-    world.engine.kill(container_name(session.id))
+    world.engine.die(container_name(session.id))
     world.engine.fail_next("tail", EngineUnavailable("gone"))
     await ticks(broker, 1)
     await broker.refused(StartFailed, waiting)
@@ -286,7 +286,7 @@ async def test_a_paused_container_is_not_dead(world, broker):
     waiting = broker.begin(desktop)
     await broker.probe.asked.wait()
     session = await broker.store.live_session(desktop.id)
-    world.engine.pause(container_name(session.id))
+    world.engine.outside_pause(container_name(session.id))
     await ticks(broker, 3)
     assert not waiting.done()
     found = await world.engine.inspect(container_name(session.id))

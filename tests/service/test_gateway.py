@@ -208,7 +208,7 @@ async def test_a_killed_container_is_replaced_with_the_same_home(world, broker):
     first = await broker.route(identity)
     desktop = await broker.store.desktop(DesktopId(first.desktop_id))
     world.home(desktop).files["thesis.tex"] = "draft"
-    world.engine.kill(f"desk-{first.session_id}", oom_killed=True)
+    world.engine.die(f"desk-{first.session_id}", oom_killed=True)
     broker.clock.advance(1)
     await broker.gateway.lost(first.session_id)
     second = await broker.route(identity)

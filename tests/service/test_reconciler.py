@@ -58,8 +58,8 @@ async def test_an_orphaned_container_is_swept(world, broker):
 @pytest.mark.parametrize(
     ("death", "reason"),
     [
-        (lambda engine, name: engine.kill(name), "its container stopped with exit code 137"),
-        (lambda engine, name: engine.kill(name, oom_killed=True), "ran out of memory"),
+        (lambda engine, name: engine.die(name), "its container stopped with exit code 137"),
+        (lambda engine, name: engine.die(name, oom_killed=True), "ran out of memory"),
         (lambda engine, name: engine.vanish(name), "was removed from outside"),
     ],
     ids=["killed", "out of memory", "removed"],
@@ -273,7 +273,7 @@ async def test_a_clock_set_back_does_not_stop_the_healing(world, broker):
     desktop = await broker.desktop()
     session = await broker.ensure(desktop)
     broker.clock.jump(-86_400)
-    world.engine.kill(container_name(session.id))
+    world.engine.die(container_name(session.id))
     await broker.settle()
     assert await broker.state(session) is SessionState.ENDED
     await broker.check()
@@ -305,7 +305,7 @@ async def test_an_engine_that_goes_down_in_mid_pass_ends_the_pass(world, broker)
     """What was done stays done, the rest waits."""
     dead = [await broker.ensure(await broker.desktop(name)) for name in ("ada", "bob")]
     for session in dead:
-        world.engine.kill(container_name(session.id))
+        world.engine.die(container_name(session.id))
 
     async def fall(method: str) -> None:
         world.engine.down |= method == "remove"
@@ -324,7 +324,7 @@ async def test_a_container_that_cannot_be_removed_does_not_stop_the_rest(world, 
     broker.clock.advance(1)  # the older one comes first
     other = await broker.ensure(await broker.desktop("bob"))
     for session in (stuck, other):
-        world.engine.kill(container_name(session.id))
+        world.engine.die(container_name(session.id))
     await broker.abandon()
     world.engine.fail_next("remove", EngineUnavailable("device or resource busy"))
     with capture_logs() as logs:
@@ -351,7 +351,7 @@ async def test_what_a_door_lost_is_ended_at_once(world, broker):
     route = await broker.route(identity)
     desktop = await broker.store.desktop(DesktopId(route.desktop_id))
     world.home(desktop).files["notes"] = "mine"
-    world.engine.kill(container_name(route.session_id))
+    world.engine.die(container_name(route.session_id))
     broker.clock.advance(1)
     await broker.gateway.lost(route.session_id)
     ended = await broker.store.session(SessionId(route.session_id))
