@@ -46,5 +46,7 @@ def _of(container: str, path: str) -> PurePosixPath:
     container's id is another's: the pid was given to somebody else meanwhile.
     """
     group = PurePosixPath(path)
-    own = next(part for part in (group, *group.parents) if container in part.name)
-    return own.relative_to("/")
+    for part in (group, *group.parents):
+        if container in part.name:
+            return part.relative_to("/")
+    raise LookupError(path)

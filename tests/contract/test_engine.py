@@ -926,3 +926,15 @@ async def test_a_health_check_that_changes_its_mind_is_told(real: RealWorld):
         real.raw.start(name)
         (event,) = await told(events, EventKind.HEALTH)
     assert (event.name, event.session_id) == (name, "s")
+
+
+@pytest.mark.engine
+async def test_the_engine_counts_as_the_kernel_does(real: RealWorld, monkeypatch):
+    spec = await running(real)
+    await real.burn(spec.name)
+    before = await real.engine.cpu_seconds(spec.name)
+    await real.engine.pause(spec.name)
+    own = await real.engine.cpu_seconds(spec.name)
+    monkeypatch.setattr("broker.engine.containers.cpu_seconds", lambda *_: None)
+    assert own >= before > 0
+    assert await real.engine.cpu_seconds(spec.name) == pytest.approx(own, abs=1e-5)

@@ -36,6 +36,7 @@ class Scripted:
         self.url = f"unix://{self.path}"
         self.requests: list[str] = []
         self._hanging_up = False
+        self._last: asyncio.StreamWriter | None = None
         self._answers: dict[str, list[bytes | None]] = {}
         self.on("GET /version", reply(200, VERSION))
 
@@ -43,6 +44,16 @@ class Scripted:
         self._hanging_up = hang_up
         self._answers.pop(pattern, None)
         self._answers = {pattern: list(answers), **self._answers}
+
+    def say(self, data: bytes) -> None:
+        """More of the answer that was given last."""
+        assert self._last is not None
+        self._last.write(data)
+
+    def hang_up(self) -> None:
+        """The connection of that answer ends."""
+        assert self._last is not None
+        self._last.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -57,6 +68,7 @@ class Scripted:
                 if not answer:
                     return
                 writer.write(answer)
+                self._last = writer
                 if self._hanging_up and "/version" not in line.split("v1.")[0]:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):

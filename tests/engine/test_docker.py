@@ -11,6 +11,7 @@ import structlog
 
 from broker.core.errors import ConfigError, Conflict, EngineUnavailable, ImageMissing, NotFound
 from broker.core.model import InstanceId
+from broker.engine import containers
 from broker.engine import docker as module
 from broker.engine.docker import DockerEngine
 from tests.contract.engines import Specs, desktop_of
@@ -25,7 +26,7 @@ def inspected(status: str = "created", **changes):
     return {
         "Id": "f" * 64,
         "Name": f"/{NAME}",
-        "State": {"Status": status, "ExitCode": 0, "OOMKilled": False},
+        "State": {"Status": status, "Pid": 0, "ExitCode": 0, "OOMKilled": False},
         "Config": {"Labels": labels},
         "HostConfig": {"PortBindings": {"2222/tcp": [{"HostPort": "21000"}]}},
         "NetworkSettings": {"Networks": {}},
@@ -73,6 +74,10 @@ BROKEN = {
         lambda e: e.homes(),
         lambda e: e.start(NAME),
         lambda e: e.remove(NAME),
+        lambda e: e.kill(NAME),
+        lambda e: e.pause(NAME),
+        lambda e: e.unpause(NAME),
+        lambda e: e.cpu_seconds(NAME),
         lambda e: e.inspect(NAME),
         lambda e: e.containers(),
         lambda e: e.tail(NAME),
@@ -87,6 +92,10 @@ BROKEN = {
         "homes",
         "start",
         "remove",
+        "kill",
+        "pause",
+        "unpause",
+        "cpu",
         "inspect",
         "list",
         "tail",
@@ -238,6 +247,82 @@ async def test_one_that_was_removed_meanwhile_is_gone(script, engine):
     script.on("DELETE", refusal(404, "No such container"))
     script.on("GET .*/json", reply(200, inspected()))
     await engine.remove(NAME, grace=0)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        reply(200, inspected("exited")),
+        reply(200, inspected("removing")),
+        refusal(404, "No such container"),
+    ],
+    ids=["exited", "removing", "gone"],
+)
+@pytest.mark.parametrize(("method", "before"), [("pause", "running"), ("unpause", "paused")])
+async def test_one_that_ends_while_it_is_put_to_sleep_or_woken_is_not_found(
+    script, engine, method, before, after
+):
+    """The engine's refusal comes before its own knowledge of the end."""
+    script.on(f"POST .*/{method}", refusal(500, "OCI runtime failed: container not running"))
+    script.on("GET .*/json", *[reply(200, inspected(before))] * 2, after)
+    with pytest.raises(NotFound):
+        await getattr(engine, method)(NAME)
+
+
+async def test_one_that_vanishes_while_it_is_put_to_sleep_is_not_found(script, engine):
+    script.on("POST .*/pause", refusal(404, "No such container"))
+    script.on("GET .*/json", reply(200, inspected("running")), refusal(404, "No such container"))
+    with pytest.raises(NotFound):
+        await engine.pause(NAME)
+
+
+async def test_one_that_another_call_put_to_sleep_sleeps(script, engine):
+    script.on("POST .*/pause", refusal(409, "Container f is already paused"))
+    script.on("GET .*/json", reply(200, inspected("running")), reply(200, inspected("paused")))
+    await engine.pause(NAME)
+
+
+async def test_one_that_cannot_be_frozen_is_told(script, engine, monkeypatch):
+    monkeypatch.setattr(containers, "_TRIES", 2)
+    script.on("POST .*/pause", refusal(500, "unable to freeze"))
+    script.on("GET .*/json", reply(200, inspected("running")))
+    with pytest.raises(EngineUnavailable, match="unable to freeze"):
+        await engine.pause(NAME)
+    assert sum("/pause" in line for line in script.requests) == 2
+
+
+def counted(nanoseconds: int) -> bytes:
+    return reply(200, {"cpu_stats": {"cpu_usage": {"total_usage": nanoseconds}}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [(counted(1_500_000_000), 1.5), (counted(0), None), (refusal(404, "No such container"), None)],
+    ids=["counted", "ended", "gone"],
+)
+async def test_an_engine_whose_cgroups_are_not_to_be_seen_is_asked(script, engine, answer, seconds):
+    script.on("GET .*/json", reply(200, inspected("running")))
+    script.on("GET .*/stats", answer)
+    assert await engine.cpu_seconds(NAME) == seconds
+    assert "stream=False&one-shot=True" in script.requests[-1]
+
+
+async def test_looks_do_not_wait_behind_samples(script, engine):
+    script.on("GET .*/stats", None)
+    script.on("GET .*/containers/desk-.*/json", reply(200, inspected("running")))
+    script.on("GET .*/containers/json", reply(200, []))
+
+    async def sample() -> None:
+        with pytest.raises(EngineUnavailable):
+            await engine.cpu_seconds(NAME)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(30):
+            group.create_task(sample())
+        while not any("/stats" in line for line in script.requests):
+            await asyncio.sleep(0.005)
+        assert await engine.containers() == []
+        await engine.close()
 
 
 async def test_an_ended_container_that_vanishes_from_the_list_is_left_out(script, engine):

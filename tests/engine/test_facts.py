@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from broker.core.errors import AddressTaken, PortTaken
-from broker.core.interfaces import ContainerState
-from broker.engine.facts import from_inspect, from_list, shortcomings, shown_log, start_refusal
+from broker.core.interfaces import ContainerState, EngineEvent, EventKind
+from broker.engine.facts import (
+    cpu_from_stats,
+    event_of,
+    from_inspect,
+    from_list,
+    shortcomings,
+    shown_log,
+    start_refusal,
+)
 
 FOUND = {
     "HostConfig": {"PortBindings": {"2222/tcp": [{"HostIp": "127.0.0.1", "HostPort": "21000"}]}},
@@ -135,3 +143,46 @@ def test_a_logs_end_is_bounded_and_its_escape_codes_are_text():
     long = shown_log("é".encode() * 9000)
     assert len(long.encode()) <= 8192
     assert set(long) == {"é"}
+
+
+def message(action: str, **labels: str):
+    ours = {"desk.instance": "i", "desk.session": "s", "desk.desktop": "d"}
+    attributes = {"name": "desk-1", "image": "sha256:0", **ours, **labels}
+    return {"Type": "container", "Action": action, "Actor": {"ID": "f", "Attributes": attributes}}
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        ("die", EventKind.DIED),
+        ("oom", EventKind.OOM),
+        ("destroy", EventKind.DESTROYED),
+        ("pause", EventKind.PAUSED),
+        ("unpause", EventKind.UNPAUSED),
+        ("health_status: healthy", EventKind.HEALTH),
+        ("health_status: unhealthy", EventKind.HEALTH),
+    ],
+)
+def test_what_an_event_means(action, kind):
+    expected = EngineEvent(kind=kind, name="desk-1", session_id="s")
+    assert event_of("i", message(action)) == expected
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        message("start"),
+        message("exec_die: sh"),
+        message("die", **{"desk.instance": "other"}),
+        message("die", **{"desk.helper": "home"}),
+        {"Action": "die", "Actor": {"Attributes": {"name": "x", "desk.instance": "i"}}},
+    ],
+    ids=["start", "exec", "another instance's", "helper", "no session's"],
+)
+def test_what_is_no_event_of_ours(other):
+    assert event_of("i", other) is None
+
+
+@pytest.mark.parametrize(("nanoseconds", "seconds"), [(1_500_000_000, 1.5), (0, None)])
+def test_cpu_time_in_statistics(nanoseconds, seconds):
+    assert cpu_from_stats({"cpu_stats": {"cpu_usage": {"total_usage": nanoseconds}}}) == seconds

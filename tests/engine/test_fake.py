@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.core.errors import Conflict, EngineUnavailable, NotFound
-from broker.core.interfaces import ContainerState
+from broker.core.interfaces import ContainerState, EventKind
 from broker.core.model import InstanceId
 from broker.core.spec import bridge_name
 from broker.engine.fake import FakeEngine
@@ -105,3 +105,79 @@ async def test_a_home_of_another_uid_changes_hands(engine, spec):
         spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, uid=spec.uid + 1
     )
     assert engine.volumes[spec.home_volume].uid == spec.uid + 1
+
+
+async def kinds(events, count: int) -> list[EventKind]:
+    async with asyncio.timeout(5):
+        return [(await anext(events)).kind for _ in range(count)]
+
+
+async def test_all_that_the_knobs_do_is_told(engine, spec):
+    await engine.create(spec)
+    await engine.start(spec.name)
+    async with engine.events() as events:
+        engine.outside_pause(spec.name)
+        engine.outside_unpause(spec.name)
+        engine.change_health(spec.name)
+        engine.die(spec.name, oom_killed=True)
+        engine.vanish(spec.name)
+        assert await kinds(events, 6) == [
+            EventKind.PAUSED,
+            EventKind.UNPAUSED,
+            EventKind.HEALTH,
+            EventKind.OOM,
+            EventKind.DIED,
+            EventKind.DESTROYED,
+        ]
+
+
+async def test_an_engine_that_goes_down_tells_who_listens_and_nobody_enters(engine, spec):
+    async with engine.events() as events:
+        engine.down = True
+        with pytest.raises(EngineUnavailable):
+            await kinds(events, 1)
+    with pytest.raises(EngineUnavailable):
+        async with engine.events():
+            raise AssertionError("it was entered")
+
+
+async def test_more_events_than_may_wait_are_told_as_lost(engine, spec):
+    await engine.create(spec)
+    async with engine.events() as events:
+        for _ in range(1001):
+            engine.change_health(spec.name)
+        with pytest.raises(EngineUnavailable, match="lost"):
+            await kinds(events, 1)
+
+
+async def test_programs_use_what_a_test_says_while_they_run(engine, spec):
+    await engine.create(spec)
+    engine.burn(spec.name, 1.0)
+    await engine.start(spec.name)
+    engine.burn(spec.name, 1.5)
+    await engine.pause(spec.name)
+    engine.burn(spec.name, 1.0)
+    assert await engine.cpu_seconds(spec.name) == 1.5
+
+
+@pytest.mark.parametrize("method", ["pause", "kill", "events", "cpu_seconds"])
+async def test_the_newer_methods_have_hooks_and_fail_too(engine, spec, method):
+    async def call() -> None:
+        if method == "events":
+            async with engine.events():
+                return
+        await getattr(engine, method)(spec.name)
+
+    seen = []
+
+    async def note(name: str) -> None:
+        seen.append(name)
+
+    await engine.create(spec)
+    await engine.start(spec.name)
+    engine.before = engine.after = note
+    engine.fail_next(method, EngineUnavailable("no"))
+    with pytest.raises(EngineUnavailable):
+        await call()
+    await call()
+    assert seen == [method] * 3

@@ -1,0 +1,76 @@
+"""CPU time by the layouts that hosts have."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.engine.cgroups import cpu_seconds
+
+ID = "2118425de6adf5e0924e67fc8b849ae3e3623ebbc7536eee645cc03492ec1ad9"
+PID = 4711
+
+FIRST = "3:cpuset:/docker/{id}\n2:cpu,cpuacct:/docker/{id}\n1:name=systemd:/docker/{id}\n"
+LAYOUTS = {
+    "first version": (FIRST, "cpuacct/docker/{id}/cpuacct.usage"),
+    "both versions": (FIRST + "0::/docker/{id}\n", "cpuacct/docker/{id}/cpuacct.usage"),
+    "second version": ("0::/docker/{id}\n", "docker/{id}/cpu.stat"),
+    "second version, systemd": (
+        "0::/system.slice/docker-{id}.scope\n",
+        "system.slice/docker-{id}.scope/cpu.stat",
+    ),
+    "a group inside its own": ("0::/docker/{id}/init\n", "docker/{id}/cpu.stat"),
+    "a parent of the administrator's": (
+        "0::/desk.slice/docker-{id}.scope\n",
+        "desk.slice/docker-{id}.scope/cpu.stat",
+    ),
+}
+USED = {
+    "cpuacct.usage": "12345678901\n",
+    "cpu.stat": "usage_usec 12345678\nuser_usec 12000000\nsystem_usec 345678\n",
+}
+
+
+@pytest.fixture
+def host(tmp_path):
+    def lay(lines: str, file: str | None) -> dict:
+        proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
+        (proc / str(PID)).mkdir(parents=True)
+        (proc / str(PID) / "cgroup").write_text(lines.format(id=ID))
+        if file is not None:
+            path = cgroups / file.format(id=ID)
+            path.parent.mkdir(parents=True)
+            path.write_text(USED[path.name])
+        return {"proc": proc, "cgroups": cgroups}
+
+    return lay
+
+
+@pytest.mark.parametrize(("lines", "file"), LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_the_time_is_found_in_every_layout(host, lines, file):
+    assert cpu_seconds(ID, PID, **host(lines, file)) == pytest.approx(12.345678, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("lines", "file"),
+    [
+        ("0::/user.slice/session-1.scope\n", "user.slice/session-1.scope/cpu.stat"),
+        ("2:cpuacct:/\n0::/docker/{id}\n", "docker/{id}/cpu.stat"),
+        ("0::/docker/{id}\n", None),
+        ("1:cpu:/docker/{id}\n", None),
+        ("", None),
+        ("nonsense\n", None),
+    ],
+    ids=["somebody else's", "the root's", "gone", "not counted", "empty", "nonsense"],
+)
+def test_what_is_not_the_containers_is_not_taken_for_it(host, lines, file):
+    assert cpu_seconds(ID, PID, **host(lines, file)) is None
+
+
+def test_a_process_that_is_gone_has_none(tmp_path):
+    assert cpu_seconds(ID, PID, proc=tmp_path, cgroups=tmp_path) is None
+
+
+def test_a_figure_that_cannot_be_read_is_none(host):
+    roots = host("0::/docker/{id}\n", "docker/{id}/cpu.stat")
+    (roots["cgroups"] / "docker" / ID / "cpu.stat").write_text("user_usec 5\n")
+    assert cpu_seconds(ID, PID, **roots) is None
