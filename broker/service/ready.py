@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import asyncssh
 import structlog
 
-from broker.service.files import ACCOUNT
+from broker.service.dial import BROKEN, dial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,13 +54,12 @@ class SshProbe:
         self._clock = clock
 
     async def wait(self, endpoints: Sequence[Endpoint], access: Access) -> None:
-        options = _options(access)
         while True:
             for endpoint in endpoints:
                 try:
                     async with asyncio.timeout(_TRY):
-                        connection = await asyncssh.connect(endpoint.host, endpoint.port, **options)
-                except _BROKEN:
+                        connection = await dial(endpoint, access)
+                except BROKEN:
                     continue
                 async with connection:
                     if await self._has_xpra(connection):
@@ -74,7 +73,7 @@ class SshProbe:
                 await self._until_xpra_answers(connection)
         except TimeoutError:
             log.warning("xpra does not answer; the desktop is served without it")
-        except _BROKEN:
+        except BROKEN:
             return False
         return True
 
@@ -88,22 +87,3 @@ class SshProbe:
                 if answer:
                     return
             await self._clock.sleep(_PAUSE)
-
-
-#: A tenant's own sshd can say what asyncssh cannot decode, which is a `ValueError`.
-_BROKEN = (OSError, asyncssh.Error, TimeoutError, ValueError)
-
-
-def _options(access: Access) -> dict[str, Any]:
-    host_key = asyncssh.import_public_key(access.host_key)
-    return {
-        "username": ACCOUNT,
-        "client_keys": [asyncssh.import_private_key(access.client_key)],
-        "known_hosts": ([host_key], [], []),
-        "config": None,
-        "agent_path": None,
-        "compression_algs": None,
-        "encryption_algs": ["aes128-gcm@openssh.com"],
-        "server_host_key_algs": ["ssh-ed25519"],
-        "preferred_auth": "publickey",
-    }
