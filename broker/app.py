@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from aiohttp import web
 
-from broker.core.errors import DeskError, EngineUnavailable
+from broker.core.errors import LoopDied
 from broker.core.model import SessionState
 from broker.db.connect import connect
 from broker.db.store import SqlStore
@@ -20,17 +20,11 @@ from broker.door.app import Door
 from broker.door.web import application as web_application
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
-from broker.service.accounts import TEMPLATE, Accounts
 from broker.service.files import SessionKeys
-from broker.service.gateway import LocalGateway
-from broker.service.health import Health
 from broker.service.host import Host
-from broker.service.presence import Presence
+from broker.service.inside import SshInside
 from broker.service.ready import SshProbe
-from broker.service.reconciler import Reconciler
-from broker.service.sessions import Sessions
-from broker.service.starts import Starts
-from broker.service.words import Words
+from broker.service.services import Services
 from broker.system import net, sockets
 from broker.system.clock import SystemClock
 from broker.system.hostkey import load_or_make
@@ -41,16 +35,17 @@ from broker.telemetry import Metrics
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from broker.config import Config
+    from broker.core.gateway import WordReply
     from broker.core.interfaces import Clock, Engine, Store
-    from broker.core.model import InstanceId, Session
+    from broker.core.model import InstanceId, SessionId
+    from broker.service.loops import Loop
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
-
-#: Seconds between two reconciles at rest, and the first wait after one that failed.
-RECONCILE_EVERY, RETRY_AFTER = 60.0, 2.0
 
 #: Seconds that starts in flight and open connections get when the broker stops.
 START_GRACE, DOOR_GRACE = 10.0, 2.0
@@ -86,15 +81,13 @@ def _stop_or_leave(stop: asyncio.Event) -> None:
     stop.set()
 
 
-class Flights:
-    """The tasks of starts under way: owned here, awaited by whoever waits for a desktop."""
+class Work:
+    """The tasks of work under way: owned here, awaited by whoever waits for what comes of it."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Session]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(
-        self, work: Coroutine[object, object, Session], *, name: str
-    ) -> asyncio.Task[Session]:
+    def spawn(self, work: Coroutine[object, object, T], *, name: str) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -126,6 +119,10 @@ class Doors:
         for door in self._doors:
             door.end_key(fingerprint, sentence)
 
+    def end_session(self, session_id: str, sentence: str) -> None:
+        for door in self._doors:
+            door.end_session(session_id, sentence)
+
 
 class Broker:
     """All parts of one broker, built and ready to run."""
@@ -133,66 +130,36 @@ class Broker:
     def __init__(
         self, config: Config, store: Store, engine: Engine, clock: Clock, instance: InstanceId
     ) -> None:
-        self._config, self._store, self._clock = config, store, clock
-        self._flights = Flights()
+        self._config, self._store = config, store
+        self._work = Work()
         self._metrics = Metrics()
-        self._presence = Presence(clock)
-        keys = SessionKeys(config.state / "sessions")
-        host = Host(instance, engine, config.network, config.pools, routed=net.routed_networks)
-        self._starts = Starts(at_once=config.starts.at_once, waiting=config.starts.waiting)
-        template = config.template.template(TEMPLATE)
-        self._sessions = Sessions(
-            store=store,
-            engine=engine,
-            keys=keys,
-            host=host,
-            probe=SshProbe(clock),
-            starts=self._starts,
-            clock=clock,
-            template=template,
-            timeout=config.starts.timeout,
-            resolvers=config.network.resolvers or net.resolvers(),
-            spawn=self._flights.spawn,
-            metrics=self._metrics,
-        )
         doors = Doors()
-        self._accounts = Accounts(
+        keys = SessionKeys(config.state / "sessions")
+        self._inside = SshInside(
+            reach=lambda session: (
+                self._services.sessions.endpoints(session),
+                keys.access(session.id),
+            ),
+            answer=self._answer_inside,
+            clock=clock,
+        )
+        self._services = Services(
+            config=config,
             store=store,
             engine=engine,
-            sessions=self._sessions,
-            host=host,
-            connections=doors,
-            desktops_per_user=config.limits.desktops_per_user,
-        )
-        self._reconciler = Reconciler(
-            store=store, engine=engine, sessions=self._sessions, keys=keys, host=host, clock=clock
-        )
-        self._gateway = LocalGateway(
-            store=store,
-            sessions=self._sessions,
-            accounts=self._accounts,
-            reconciler=self._reconciler,
+            clock=clock,
+            host=Host(instance, engine, config.network, config.pools, routed=net.routed_networks),
             keys=keys,
-            presence=self._presence,
-            host=host,
-            words=Words(
-                store=store,
-                sessions=self._sessions,
-                accounts=self._accounts,
-                presence=self._presence,
-            ),
-            health=Health(
-                store=store,
-                engine=engine,
-                sessions=self._sessions,
-                reconciler=self._reconciler,
-                clock=clock,
-                image=template.image,
-                metrics=self._measure,
-            ),
+            probe=SshProbe(clock),
+            inside=self._inside,
+            resolvers=config.network.resolvers or net.resolvers(),
+            connections=doors,
+            spawn=self._work.spawn,
+            metrics=self._metrics,
+            measure=self._measure,
         )
         self._door = Door(
-            self._gateway,
+            self._services.gateway,
             host_key=load_or_make(config.state / "ssh_host_key"),
             fast=config.ssh.fast,
         )
@@ -210,37 +177,62 @@ class Broker:
         return cls(config, store, engine, clock, instance)
 
     async def run(self, stop: asyncio.Event, *, ssh: socket.socket, http: socket.socket) -> None:
-        """Reconcile, listen, wait for `stop`, then leave: doors first, starts in flight next."""
-        with suppress(EngineUnavailable):
-            await self._reconcile()
+        """Reconcile, listen, wait for `stop`, then leave: doors first, work in flight next. Raises
+        `LoopDied` when a loop ended before that.
+        """
+        await self._services.reconciling.once()
         async with AsyncExitStack() as stack:
             await self._listen(stack, ssh, http)
             log.info(
                 "desk is ready", ssh=_name(ssh), http=_name(http), state=str(self._config.state)
             )
-            async with asyncio.TaskGroup() as loops:
-                loops.create_task(
-                    self._every(RECONCILE_EVERY, self._reconcile, stop), name="reconcile"
-                )
+            dead: list[str] = []
+            async with asyncio.TaskGroup() as group:
+                running = [
+                    group.create_task(self._guard(loop, stop, dead), name=loop.name)
+                    for loop in self._services.loops
+                ]
                 await stop.wait()
                 log.info("desk stops; desktops go on")
                 await self._door.close(DOOR_GRACE)
-                await self._sessions.quiesce(START_GRACE)
-                await self._flights.cancel()
+                await self._services.sessions.quiesce(START_GRACE)
+                for task in running:
+                    task.cancel()
+                await self._work.cancel()
+                await self._inside.close()
+        if dead:
+            raise LoopDied(f"the loop {dead[0]} died")
+
+    async def _answer_inside(self, session_id: SessionId, argv: Sequence[str]) -> WordReply:
+        return await self._services.words.answer_inside(session_id, argv)
+
+    async def _guard(self, loop: Loop, stop: asyncio.Event, dead: list[str]) -> None:
+        """A loop that ends though nobody stopped it takes the broker with it."""
+        try:
+            await loop.run(stop)
+        except BaseException:
+            if not stop.is_set():
+                log.exception("a loop died", loop=loop.name)
+        if not stop.is_set():
+            dead.append(loop.name)
+            stop.set()
 
     async def _listen(self, stack: AsyncExitStack, ssh: socket.socket, http: socket.socket) -> None:
-        config = self._config
+        config, services = self._config, self._services
         api = AdminApi(
             store=self._store,
-            accounts=self._accounts,
-            sessions=self._sessions,
-            presence=self._presence,
+            accounts=services.accounts,
+            sessions=services.sessions,
+            presence=services.presence,
+            explainer=services.explainer,
+            reaper=services.reaper,
+            watches=services.watches,
         )
         admin = sockets.bind_unix(config.admin_socket, mode=0o660, gid=admin_gid())
         stack.callback(config.admin_socket.unlink, missing_ok=True)
         for application, sock in (
             (api.application(), admin),
-            (web_application(self._gateway), http),
+            (web_application(services.gateway), http),
         ):
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
@@ -248,55 +240,17 @@ class Broker:
             await web.SockSite(runner, sock).start()
         await self._door.start(config.ssh.listen.host, config.ssh.listen.port, sock=ssh)
 
-    async def _reconcile(self) -> None:
-        try:
-            await self._reconciler.pass_once()
-        except EngineUnavailable as error:
-            log.warning("the engine does not answer; desktops wait for it", reason=str(error))
-            raise
-
-    async def _every(
-        self, period: float, step: Callable[[], Awaitable[None]], stop: asyncio.Event
-    ) -> None:
-        """Run `step` every `period` seconds until `stop`; after a failure sooner, with back-off."""
-        pause = RETRY_AFTER if self._reconciler.succeeded_at is None else period
-        while not await _happens(stop, pause):
-            try:
-                await step()
-            except EngineUnavailable:
-                pause = min(pause * 2, period)
-                self._metrics.loop_failures.labels("reconcile").inc()
-            except DeskError as error:
-                pause = min(pause * 2, period)
-                self._metrics.loop_failures.labels("reconcile").inc()
-                log.warning("a pass failed", loop="reconcile", code=error.code, reason=str(error))
-            except Exception:
-                pause = min(pause * 2, period)
-                self._metrics.loop_failures.labels("reconcile").inc()
-                log.exception("a pass failed", loop="reconcile")
-            else:
-                pause = period
-
     async def _measure(self) -> bytes:
         states = Counter(session.state for session in await self._store.live_sessions())
         for state in SessionState:
             if state is not SessionState.ENDED:
                 self._metrics.sessions.labels(state.value).set(states[state])
-        self._metrics.attachments.set(self._presence.counts().total())
-        self._metrics.starts_waiting.set(self._starts.waiting)
+        self._metrics.attachments.set(self._services.presence.counts().total())
+        self._metrics.starts_waiting.set(self._services.starts.waiting)
         stats = self._door.stats()
         self._metrics.ssh_connections.set(stats.connections)
         self._metrics.ssh_logins.set(stats.authenticated)
         return self._metrics.render()
-
-
-async def _happens(event: asyncio.Event, within: float) -> bool:
-    try:
-        async with asyncio.timeout(within):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _name(sock: socket.socket) -> str:

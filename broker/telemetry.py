@@ -109,6 +109,12 @@ class Metrics:
         self.loop_failures = Counter(
             "desk_loop_failures_total", "Failed passes of a loop.", ["loop"], registry=registry
         )
+        self.loop_success = Gauge(
+            "desk_loop_last_success_timestamp_seconds",
+            "When a loop last went through, in seconds since 1970.",
+            ["loop"],
+            registry=registry,
+        )
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

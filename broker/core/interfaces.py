@@ -177,6 +177,9 @@ class Store(Protocol):
 
     async def live_session(self, desktop_id: DesktopId) -> Session | None: ...
 
+    async def last_session(self, desktop_id: DesktopId) -> Session | None:
+        """The newest one of the desktop, live or ended."""
+
     async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
         """Everything not ENDED, oldest first."""
 

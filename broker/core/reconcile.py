@@ -28,6 +28,20 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A frozen session whose container runs: a crash came between, or somebody outside."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Unpause:
+    """A ready session whose container is paused: likewise."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """A session whose container is dead, gone, or half made and given up: stop and end it."""
 
@@ -35,7 +49,7 @@ class End:
     reason: str
 
 
-Action = Sweep | Resume | End
+Action = Sweep | Resume | Pause | Unpause | End
 
 
 def plan(
@@ -45,8 +59,10 @@ def plan(
     busy: Collection[SessionId],
     listed_at: datetime,
     read_at: datetime,
+    unseen: str | None = None,
 ) -> list[Action]:
     """Compare live `sessions`, read at `read_at`, with `containers`, listed first, at `listed_at`.
+    `unseen` says who was away since the last look, so that a reason can tell it.
 
     Sessions in `busy` are somebody's work just now, and a record that changed since the listing is
     newer than what the engine said: both are left for the next pass. A change in the future is an
@@ -63,21 +79,26 @@ def plan(
     for session in live.values():
         if session.id in busy or listed_at <= session.changed_at <= read_at:
             continue
-        action = _judge(session, by_session.get(session.id))
+        action = _judge(session, by_session.get(session.id), unseen)
         if action is not None:
             actions.append(action)
     return actions
 
 
-def _judge(session: Session, container: Container | None) -> Action | None:
-    runs = container is not None and container.state in _ALIVE
+def _judge(session: Session, container: Container | None, unseen: str | None) -> Action | None:
+    state = container.state if container is not None else None
     match session.state:
-        case SessionState.STARTING if runs:
+        case SessionState.STARTING if state in _ALIVE:
             return Resume(session)
         case SessionState.STARTING:
             return End(session, "the broker stopped while the desktop started")
-        case SessionState.READY | SessionState.FROZEN if not runs:
-            return End(session, cause_of_death(container))
+        case SessionState.READY | SessionState.FROZEN if state not in _ALIVE:
+            cause = cause_of_death(container)
+            return End(session, f"{cause} while {unseen} was away" if unseen else cause)
+        case SessionState.READY if state is ContainerState.PAUSED:
+            return Unpause(session)
+        case SessionState.FROZEN if state is ContainerState.RUNNING:
+            return Pause(session)
         case SessionState.STOPPING:
             return End(session, session.reason or "it was being stopped")
         case _:
@@ -85,6 +106,16 @@ def _judge(session: Session, container: Container | None) -> Action | None:
 
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
+
+
+def doubtful(sessions: Iterable[Session], containers: Collection[Container]) -> bool:
+    """Whether a listing looks like an engine's that has not found its containers yet: it shows
+    none at all though some should be there.
+    """
+    return not containers and any(session.state in _AT_REST for session in sessions)
+
+
+_AT_REST = frozenset({SessionState.READY, SessionState.FROZEN})
 
 
 def cause_of_death(container: Container | None) -> str:

@@ -183,6 +183,13 @@ async def live_session(connection: AsyncConnection, desktop_id: DesktopId) -> Se
     return await _one_session(connection, session.c.desktop_id == desktop_id, is_live)
 
 
+async def last_session(connection: AsyncConnection, desktop_id: DesktopId) -> Session | None:
+    newest = _sessions().where(session.c.desktop_id == desktop_id)
+    order = newest.order_by(session.c.created_at.desc(), session.c.id).limit(1)
+    row = (await connection.execute(order)).one_or_none()
+    return None if row is None else _session(row)
+
+
 async def live_sessions(connection: AsyncConnection, host: str | None) -> Sequence[Session]:
     query = _sessions().where(is_live).order_by(session.c.created_at, session.c.id)
     if host is not None:

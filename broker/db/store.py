@@ -207,6 +207,9 @@ class SqlStore(Store):
     async def live_session(self, desktop_id: DesktopId) -> Session | None:
         return await self._do.read(lambda db: sessions.live_session(db, desktop_id))
 
+    async def last_session(self, desktop_id: DesktopId) -> Session | None:
+        return await self._do.read(lambda db: sessions.last_session(db, desktop_id))
+
     async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
         return await self._do.read(lambda db: sessions.live_sessions(db, host))
 

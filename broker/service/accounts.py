@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import asyncssh
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.gateway import Identity
     from broker.core.interfaces import Engine, Store
     from broker.core.model import Desktop, Key, User, UserId
+    from broker.service.connections import Connections
     from broker.service.host import Host
     from broker.service.sessions import Sessions
 
@@ -69,14 +70,6 @@ def parse_key(line: str) -> ParsedKey:
 
 
 _TAKEN_AWAY = "Your account or key was taken away."
-
-
-class Connections(Protocol):
-    """What people have open at the front doors; each is told the sentence and ended."""
-
-    def end_user(self, user_id: str, sentence: str) -> None: ...
-
-    def end_key(self, fingerprint: str, sentence: str) -> None: ...
 
 
 class Accounts:

@@ -12,7 +12,7 @@ from broker.service.files import ACCOUNT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.gateway import Attachment, HttpReply, Login, OfferedKey, WordReply
+    from broker.core.gateway import Activity, Attachment, HttpReply, Login, OfferedKey, WordReply
     from broker.core.interfaces import Store
     from broker.core.model import Desktop, User
     from broker.service.accounts import Accounts
@@ -64,11 +64,7 @@ class LocalGateway:
     ) -> Route:
         user = await self._accounts.proven(identity)
         desktop = await self._pick(user, identity, display)
-        session = await self._sessions.ensure(
-            desktop,
-            actor=f"user:{user.name}",
-            waits=lambda: progress(f"Starting your desktop '{desktop.name}' …"),
-        )
+        session = await self._sessions.ensure(desktop, actor=f"user:{user.name}", tell=progress)
         access = self._keys.access(session.id)
         return Route(
             session_id=session.id,
@@ -104,11 +100,14 @@ class LocalGateway:
     async def word(self, identity: Identity, argv: Sequence[str]) -> WordReply:
         return await self._words.answer(identity, argv)
 
-    async def attached(self, attachment: Attachment) -> None:
-        self._presence.attached(attachment)
+    async def attached(self, door: str, attachment: Attachment) -> None:
+        self._presence.attached(door, attachment)
 
-    async def detached(self, attachment_id: str) -> None:
-        self._presence.detached(attachment_id)
+    async def detached(self, door: str, attachment_id: str) -> None:
+        self._presence.detached(door, attachment_id)
+
+    async def report(self, door: str, activities: Sequence[Activity]) -> None:
+        self._presence.report(door, activities)
 
     async def http(self, method: str, path: str) -> HttpReply:
         return await self._health.answer(method, path)

@@ -10,14 +10,11 @@ from broker.core.errors import DeskError
 from broker.core.gateway import HttpReply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from broker.core.interfaces import Clock, Engine, Store
-    from broker.service.reconciler import Reconciler
+    from broker.core.interfaces import Engine, Store
+    from broker.service.loops import Loop
     from broker.service.sessions import Sessions
-
-#: Seconds since the last reconcile that went through; it is tried every minute.
-RECONCILE_OVERDUE = 180.0
 
 
 class Health:
@@ -29,16 +26,14 @@ class Health:
         store: Store,
         engine: Engine,
         sessions: Sessions,
-        reconciler: Reconciler,
-        clock: Clock,
+        loops: Sequence[Loop],
         image: str,
         metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._store = store
         self._engine = engine
         self._sessions = sessions
-        self._reconciler = reconciler
-        self._clock = clock
+        self._loops = loops
         self._image = image
         self._metrics = metrics
         self._asking: asyncio.Task[dict[str, str]] | None = None
@@ -82,7 +77,7 @@ class Health:
             "state": await self._state(),
             "engine": await self._engine_answers(),
             "image": await self._image_present(),
-            "reconcile": self._reconciled(),
+            **{loop.name: loop.check() for loop in self._loops},
             "stopping": "the broker is stopping" if self._sessions.closing else "ok",
         }
 
@@ -105,15 +100,6 @@ class Health:
             await self._engine.image_id(self._image)
         except DeskError as error:
             return error.public
-        return "ok"
-
-    def _reconciled(self) -> str:
-        at = self._reconciler.succeeded_at
-        if at is None:
-            return "records and containers were not compared yet"
-        age = self._clock.monotonic() - at
-        if age > RECONCILE_OVERDUE:
-            return f"records and containers were last compared {age:.0f} s ago"
         return "ok"
 
 

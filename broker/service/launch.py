@@ -151,6 +151,18 @@ class Launcher:
     async def remove(self, session: Session) -> None:
         await self._engine.remove(container_name(session.id))
 
+    async def kill(self, session: Session) -> None:
+        await self._engine.kill(container_name(session.id))
+
+    async def pause(self, session: Session) -> None:
+        await self._engine.pause(container_name(session.id))
+
+    async def unpause(self, session: Session) -> None:
+        await self._engine.unpause(container_name(session.id))
+
+    async def cause_of_death(self, session: Session) -> str:
+        return cause_of_death(await self._engine.inspect(container_name(session.id)))
+
     async def tail(self, session: Session) -> str:
         return await self._engine.tail(container_name(session.id))
 

@@ -3,37 +3,95 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from datetime import datetime
+from broker.core.idle import Signal
 
-    from broker.core.gateway import Attachment
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from broker.core.gateway import Activity, Attachment
     from broker.core.interfaces import Clock
 
+#: Seconds without a word of a door after which its clients are taken for gone with it.
+DOOR_SILENCE = 60.0
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Present:
-    """An attachment and since when it is there."""
+    """An attachment; times are monotonic."""
 
     attachment: Attachment
-    since: datetime
+    since: float
+    kinds: tuple[str, ...] = ()
+    last_input: float | None = None
+    """When its client last did something that counts."""
+
+
+@dataclass(slots=True)
+class _Door:
+    heard: float
+    present: dict[str, Present] = field(default_factory=dict)
 
 
 class Presence:
-    """The attachments of all sessions, by id: telling one twice changes nothing."""
+    """The attachments of all doors. Each door tells its own whole every few seconds, so that one
+    is counted once, and nobody is lost, whatever happened to a message or to this process.
+    """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, saw: Callable[[str, Signal, float], None]) -> None:
+        """`saw` is told of each sign of life: session, signal and its age in seconds."""
         self._clock = clock
-        self._present: dict[str, Present] = {}
+        self._saw = saw
+        self._doors: dict[str, _Door] = {}
 
-    def attached(self, attachment: Attachment) -> None:
-        self._present.setdefault(attachment.id, Present(attachment, self._clock.now()))
+    def attached(self, door: str, attachment: Attachment, *, ago: float = 0.0) -> None:
+        """Telling one twice changes nothing."""
+        present = self._door(door).present
+        if attachment.id not in present:
+            present[attachment.id] = Present(attachment, self._clock.monotonic() - ago)
+            self._saw(attachment.session_id, Signal.ARRIVED, ago)
 
-    def detached(self, attachment_id: str) -> None:
-        self._present.pop(attachment_id, None)
+    def detached(self, door: str, attachment_id: str) -> None:
+        self._door(door).present.pop(attachment_id, None)
+
+    def report(self, door: str, activities: Sequence[Activity]) -> None:
+        """All of a door: what is not named has left."""
+        now = self._clock.monotonic()
+        present = self._door(door).present
+        named = {activity.attachment.id for activity in activities}
+        for gone in present.keys() - named:
+            del present[gone]
+        for activity in activities:
+            self.attached(door, activity.attachment, ago=activity.attached_for)
+            one = present[activity.attachment.id]
+            one.kinds = activity.kinds
+            if activity.ages:
+                one.last_input = now - min(activity.ages.values())
+            for signal, age in activity.ages.items():
+                self._saw(activity.attachment.session_id, signal, age)
+
+    def _door(self, door: str) -> _Door:
+        now = self._clock.monotonic()
+        found = self._doors.setdefault(door, _Door(now))
+        found.heard = now
+        return found
+
+    def expire(self) -> None:
+        """Forget doors that say nothing any more."""
+        silent = self._clock.monotonic() - DOOR_SILENCE
+        for name in [name for name, door in self._doors.items() if door.heard < silent]:
+            del self._doors[name]
+
+    def everybody(self) -> list[Present]:
+        """The longest there first."""
+        found = [one for door in self._doors.values() for one in door.present.values()]
+        return sorted(found, key=lambda one: one.since)
+
+    def of(self, session_id: str) -> list[Present]:
+        return [one for one in self.everybody() if one.attachment.session_id == session_id]
 
     def counts(self) -> Counter[str]:
         """Attachments by session id."""
-        return Counter(present.attachment.session_id for present in self._present.values())
+        return Counter(one.attachment.session_id for one in self.everybody())

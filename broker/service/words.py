@@ -1,4 +1,6 @@
-"""The broker's own words, `ssh desk@host desk …`: answered in plain text, or with `--json`."""
+"""The broker's own words, `ssh desk@host desk …` and `desk …` inside a desktop: answered in plain
+text, or with `--json`.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +8,46 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.core.errors import BadRequest, DeskError, NotFound
+import structlog
+
+from broker.core import words
+from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
 from broker.core.gateway import WordReply
-from broker.core.model import DEFAULT_DESKTOP, desktop_name, shown
+from broker.core.model import DEFAULT_DESKTOP, SessionState, desktop_name, shown
+from broker.core.words import spoken
+from broker.service import why
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from broker.core.gateway import Identity
-    from broker.core.interfaces import Store
-    from broker.core.model import Desktop, Session, User
+    from broker.core.idle import IdlePolicy
+    from broker.core.interfaces import Clock, Store
+    from broker.core.model import Desktop, Session, SessionId, User
     from broker.service.accounts import Accounts
+    from broker.service.flights import Spawn
     from broker.service.presence import Presence
+    from broker.service.reaper import Reaper
     from broker.service.sessions import Sessions
+    from broker.service.watches import Watch, Watches
+
+log = structlog.get_logger()
 
 #: Each word, how it is written and what it does; `docs/commands.md` names them all.
 WORDS: dict[str, tuple[str, str]] = {
     "help": ("help", "show these words"),
     "list": ("list", "your desktops and what they do now"),
     "status": ("status [NAME]", "one desktop in full"),
+    "why": ("why [NAME]", "what keeps it awake, and when it sleeps"),
     "start": ("start [NAME]", "start a desktop; a new NAME makes one"),
     "stop": ("stop [NAME]", "stop a desktop; its home stays"),
+    "extend": ("extend TIME [NAME]", "keep it awake for so long: 4h; 0 ends that"),
+    "keep": ("keep [NAME]", "keep it awake for as long as one may"),
+    "sleep": ("sleep [NAME]", "let it sleep now; programs stay as they are"),
 }
+
+#: What is answered inside a desktop: whatever runs there speaks for it alone.
+INSIDE = frozenset({"help", "status", "why", "stop", "extend", "keep", "sleep"})
 
 _USAGE_STATUS, _REFUSED_STATUS = 2, 1
 
@@ -37,63 +57,136 @@ class Call:
     """A word as it was said."""
 
     word: str
+    time: str | None
     name: str | None
     as_json: bool
 
 
-def parse(argv: Sequence[str]) -> Call:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who says it."""
+
+    user: User
+    desktop: str
+    """The one that is meant when none is named."""
+    inside: bool = False
+    """From within that desktop, which is then the only one to speak of."""
+
+    @property
+    def actor(self) -> str:
+        return f"user:{self.user.name}"
+
+
+def parse(argv: Sequence[str], *, inside: bool = False) -> Call:
     """Raises `BadRequest` with what is allowed."""
     plain = [part for part in argv if part not in {"--json", "--help", "-h"}]
     word = plain[0] if plain else "help"
     if "--help" in argv or "-h" in argv:
         word, plain = "help", []
-    if word not in WORDS:
-        allowed = ", ".join(WORDS)
-        raise BadRequest(public=f"{shown(word)} is no word of Desk; there are {allowed}.")
-    takes = 1 + ("[NAME]" in WORDS[word][0])
-    if len(plain) > takes or (len(plain) > 1 and plain[1].startswith("-")):
-        raise BadRequest(public=f"This is written 'desk {WORDS[word][0]} [--json]'.")
-    return Call(word, plain[1] if len(plain) > 1 else None, "--json" in argv)
+    allowed = [name for name in WORDS if not inside or name in INSIDE]
+    if word not in allowed:
+        where = " inside a desktop" if inside else ""
+        raise BadRequest(
+            public=f"{shown(word)} is no word of Desk{where}; there are {', '.join(allowed)}."
+        )
+    rest = plain[1:]
+    usage = WORDS[word][0] if not inside else WORDS[word][0].replace(" [NAME]", "")
+    time = rest.pop(0) if "TIME" in usage and rest else None
+    name = rest.pop(0) if "[NAME]" in usage and rest else None
+    if rest or (name or "").startswith("-") or ("TIME" in usage and time is None):
+        raise BadRequest(public=f"This is written 'desk {usage} [--json]'.")
+    return Call(word, time, name, "--json" in argv)
+
+
+#: Seconds that an answer has to get out before what it announced ends the connection under it.
+_ANSWER_FIRST = 1.0
 
 
 class Words:
-    """Answers each word for a proven person; starts nothing but what the word asks for."""
+    """Answers each word for a proven person, or for a desktop; starts nothing but what the word
+    asks for.
+    """
 
     def __init__(
-        self, *, store: Store, sessions: Sessions, accounts: Accounts, presence: Presence
+        self,
+        *,
+        store: Store,
+        sessions: Sessions,
+        accounts: Accounts,
+        presence: Presence,
+        watches: Watches,
+        reaper: Reaper,
+        explainer: why.Explainer,
+        policy: IdlePolicy,
+        spawn: Spawn,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._accounts = accounts
         self._presence = presence
+        self._watches = watches
+        self._reaper = reaper
+        self._explainer = explainer
+        self._policy = policy
+        self._spawn = spawn
+        self._clock = clock
 
     async def answer(self, identity: Identity, argv: Sequence[str]) -> WordReply:
+        """Of a person, by the front door."""
+
+        async def caller() -> Caller:
+            user = await self._accounts.proven(identity)
+            return Caller(user, identity.desktop or DEFAULT_DESKTOP)
+
+        return await self._answer(caller, argv, inside=False)
+
+    async def answer_inside(self, session_id: SessionId, argv: Sequence[str]) -> WordReply:
+        """Of whatever runs in a desktop: it speaks for that desktop alone."""
+
+        async def caller() -> Caller:
+            session = await self._store.session(session_id)
+            desktop = await self._store.desktop(session.desktop_id) if session else None
+            user = await self._store.user_by_id(desktop.user_id) if desktop else None
+            if session is None or not session.live or desktop is None or user is None:
+                raise NotFound(public="This desktop is not known any more.")
+            return Caller(user, desktop.name, inside=True)
+
+        return await self._answer(caller, argv, inside=True)
+
+    async def _answer(
+        self, find: Callable[[], Awaitable[Caller]], argv: Sequence[str], *, inside: bool
+    ) -> WordReply:
         as_json = "--json" in argv
         try:
-            call = parse(argv)
-            user = await self._accounts.proven(identity)
-            facts = await self._say(call.word)(user, identity, call)
+            call = parse(argv, inside=inside)
+            facts = await self._say(call.word)(await find(), call)
         except DeskError as error:
             return _refusal(error, as_json=as_json)
         text = json.dumps(facts.data) if call.as_json else facts.text
         return WordReply(stdout=text + "\n", stderr="", status=0)
 
-    def _say(self, word: str) -> Callable[[User, Identity, Call], Awaitable[Facts]]:
+    def _say(self, word: str) -> Callable[[Caller, Call], Awaitable[Facts]]:
         return {
             "help": self._help,
             "list": self._list,
             "status": self._status,
+            "why": self._why,
             "start": self._start,
             "stop": self._stop,
+            "extend": self._extend,
+            "keep": self._keep,
+            "sleep": self._sleep,
         }[word]
 
-    async def _help(self, _user: User, _identity: Identity, _call: Call) -> Facts:
-        lines = [f"  desk {usage:<16} {meaning}" for usage, meaning in WORDS.values()]
+    async def _help(self, caller: Caller, _call: Call) -> Facts:
+        said = {w: told for w, told in WORDS.items() if not caller.inside or w in INSIDE}
+        lines = [f"  desk {usage:<20} {meaning}" for usage, meaning in said.values()]
         text = "\n".join(["Words of the broker; each takes --json:", *lines])
-        return Facts({word: meaning for word, (_, meaning) in WORDS.items()}, text)
+        return Facts({word: meaning for word, (_, meaning) in said.items()}, text)
 
-    async def _list(self, user: User, _identity: Identity, _call: Call) -> Facts:
-        desktops = await self._store.desktops(user_id=user.id)
+    async def _list(self, caller: Caller, _call: Call) -> Facts:
+        desktops = await self._store.desktops(user_id=caller.user.id)
         found = [await self._facts(desktop) for desktop in desktops]
         if not found:
             return Facts(
@@ -110,29 +203,113 @@ class Words:
         ]
         return Facts(found, "\n".join(lines))
 
-    async def _status(self, user: User, identity: Identity, call: Call) -> Facts:
-        return _in_full(await self._facts(await self._named(user, identity, call)))
+    async def _status(self, caller: Caller, call: Call) -> Facts:
+        return _in_full(await self._facts(await self._named(caller, call)))
 
-    async def _start(self, user: User, identity: Identity, call: Call) -> Facts:
-        name = call.name or identity.desktop or DEFAULT_DESKTOP
-        actor = f"user:{user.name}"
-        desktop = await self._accounts.desktop_for(user, name, actor=actor)
-        await self._sessions.ensure(desktop, actor=actor)
+    async def _why(self, caller: Caller, call: Call) -> Facts:
+        found = await self._explainer.why(await self._named(caller, call))
+        return Facts(why.data(found), why.text(found))
+
+    async def _start(self, caller: Caller, call: Call) -> Facts:
+        name = call.name or caller.desktop
+        desktop = await self._accounts.desktop_for(caller.user, name, actor=caller.actor)
+        await self._sessions.ensure(desktop, actor=caller.actor)
         facts = await self._facts(desktop)
         return Facts(facts, f"{desktop.name} is ready on display {facts['display']}.")
 
-    async def _stop(self, user: User, identity: Identity, call: Call) -> Facts:
-        desktop = await self._named(user, identity, call)
+    async def _stop(self, caller: Caller, call: Call) -> Facts:
+        desktop = await self._named(caller, call)
         session = await self._store.live_session(desktop.id)
         if session is None:
             return Facts(await self._facts(desktop), f"{desktop.name} is not running.")
-        actor = f"user:{user.name}"
-        await self._sessions.stop(session.id, reason=f"{user.name} stopped it", actor=actor)
+
+        async def stop() -> None:
+            await self._sessions.stop(
+                session.id, reason=f"{caller.user.name} stopped it", actor=caller.actor
+            )
+
+        if caller.inside:
+            self._later(stop)
+            return Facts(await self._facts(desktop), f"{desktop.name} is being stopped.")
+        await stop()
         return Facts(await self._facts(desktop), f"{desktop.name} is stopped; its home is kept.")
 
-    async def _named(self, user: User, identity: Identity, call: Call) -> Desktop:
-        name = desktop_name(call.name or identity.desktop or DEFAULT_DESKTOP)
-        desktop = await self._store.desktop_of(user.id, name)
+    async def _extend(self, caller: Caller, call: Call) -> Facts:
+        desktop = await self._named(caller, call)
+        return await self._kept(caller, desktop, self._seconds(call.time or ""))
+
+    def _seconds(self, text: str) -> float:
+        if text.strip() == "0":
+            return 0.0
+        try:
+            seconds = words.seconds(text)
+        except ValueError:
+            raise BadRequest(
+                public=f"{shown(text)} is no time: allowed is {words.DURATION_RULE}, or 0."
+            ) from None
+        if seconds > self._policy.keep_up_to:
+            most = spoken(self._policy.keep_up_to)
+            raise BadRequest(public=f"{shown(text)} is too long: at most {most} are allowed.")
+        return seconds
+
+    async def _keep(self, caller: Caller, call: Call) -> Facts:
+        desktop = await self._named(caller, call)
+        return await self._kept(caller, desktop, self._policy.keep_up_to)
+
+    async def _kept(self, caller: Caller, desktop: Desktop, seconds: float) -> Facts:
+        await self._reaper.keep(await self._watch(desktop), seconds, actor=caller.actor)
+        found = await self._explainer.why(desktop)
+        if not seconds:
+            return Facts(why.data(found), f"{desktop.name} is no longer kept awake.")
+        return Facts(why.data(found), f"{desktop.name} is kept awake for {spoken(seconds)}.")
+
+    async def _sleep(self, caller: Caller, call: Call) -> Facts:
+        desktop = await self._named(caller, call)
+        watch = await self._watch(desktop)
+        if watch.frozen is not None:
+            return Facts(await self._facts(desktop), f"{desktop.name} sleeps already.")
+
+        async def freeze() -> None:
+            await self._reaper.freeze(watch, still=_always, by=caller.user.name)
+
+        if caller.inside:
+            self._later(freeze)
+            return Facts(await self._facts(desktop), f"{desktop.name} goes to sleep.")
+        await freeze()
+        facts = await self._facts(desktop)
+        if facts["state"] != SessionState.FROZEN:
+            raise Conflict(public=f"{desktop.name} is wanted by somebody just now. Try again.")
+        return Facts(facts, f"{desktop.name} sleeps; the next connect wakes it.")
+
+    def _later(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do what would end the very connection by which it was asked, once the answer is out."""
+
+        async def do() -> None:
+            await self._clock.sleep(_ANSWER_FIRST)
+            try:
+                await work()
+            except DeskError as error:
+                log.warning("a word was not done", code=error.code, reason=str(error))
+
+        self._spawn(do(), name="word")
+
+    async def _watch(self, desktop: Desktop) -> Watch:
+        session = await self._store.live_session(desktop.id)
+        if session is None:
+            raise Conflict(public=f"{desktop.name} is not running.")
+        watch = self._watches.of(session.id)
+        if watch is None:  # it became ready a moment ago
+            await self._reaper.pass_once()
+            watch = self._watches.of(session.id)
+        if watch is None:
+            raise Conflict(
+                public=f"{desktop.name} is {session.state.value}. Try again in a moment."
+            )
+        return watch
+
+    async def _named(self, caller: Caller, call: Call) -> Desktop:
+        name = desktop_name(call.name or caller.desktop)
+        desktop = await self._store.desktop_of(caller.user.id, name)
         if desktop is None:
             raise NotFound(
                 public=f"You have no desktop {shown(name)}; 'desk list' shows what you have."
@@ -142,6 +319,10 @@ class Words:
     async def _facts(self, desktop: Desktop) -> dict[str, str | int | None]:
         session = await self._store.live_session(desktop.id)
         return _facts(desktop, session, self._presence.counts()[session.id] if session else 0)
+
+
+async def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,48 +10,44 @@ import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import asyncssh
 
-from broker.config import NetworkConfig, PoolsConfig
+from broker.config import Config
 from broker.core.gateway import Identity, Login, OfferedKey
 from broker.core.interfaces import ContainerState
-from broker.core.model import LeaseKind, SessionState, Template
+from broker.core.model import LeaseKind, SessionState
 from broker.core.spec import container_name, home_volume
 from broker.db.migrate import migrate
 from broker.db.sqlite import open_engine
 from broker.db.store import SqlStore
 from broker.engine.fake import FakeEngine
-from broker.service.accounts import Accounts
 from broker.service.files import SessionKeys
-from broker.service.gateway import LocalGateway
-from broker.service.health import Health
 from broker.service.host import Host
-from broker.service.presence import Presence
-from broker.service.reconciler import Reconciler
-from broker.service.sessions import Sessions
-from broker.service.starts import Starts
-from broker.service.words import Words
+from broker.service.inside import Notice
+from broker.service.reconciler import SECOND_LOOK
+from broker.service.services import Services
 from broker.telemetry import Metrics
 from tests.clocks import ManualClock
 
 IMAGE = "desk:latest"
 
-TEMPLATE = Template(
-    name="default",
-    image=IMAGE,
-    memory=2 << 30,
-    cpus=2.0,
-    pids=1024,
-    shm=256 << 20,
-    geometry="1280x800",
-)
-
 #: Calls of the engine that change something; `ensure_network` is asked once by every broker.
-WRITES = frozenset({"ensure_home", "remove_home", "create", "start", "remove", "remove_network"})
+WRITES = frozenset(
+    {
+        "ensure_home",
+        "remove_home",
+        "create",
+        "start",
+        "remove",
+        "remove_network",
+        "kill",
+        "pause",
+        "unpause",
+    }
+)
 
 #: Methods of the store that change nothing.
 STORE_READS = frozenset(
@@ -67,12 +63,21 @@ STORE_READS = frozenset(
         "desktops",
         "session",
         "live_session",
+        "last_session",
         "live_sessions",
+        "deadlines",
+        "last_deadlines",
         "session_of_display",
         "leases",
         "audit",
     ]
 )
+
+#: What record and container are of a session that nobody works on.
+AT_REST = {
+    (SessionState.READY, ContainerState.RUNNING),
+    (SessionState.FROZEN, ContainerState.PAUSED),
+}
 
 #: The longest that a test waits for what another task does, in seconds of the real clock.
 PATIENCE = 10.0
@@ -111,6 +116,8 @@ class FakeConnections:
 
     def __init__(self) -> None:
         self.ended: list[str] = []
+        self.sent_away: list[tuple[str, str]] = []
+        """Session and sentence."""
 
     def end_user(self, user_id: str, sentence: str) -> None:
         assert sentence.endswith(".")
@@ -119,6 +126,41 @@ class FakeConnections:
     def end_key(self, fingerprint: str, sentence: str) -> None:
         assert sentence.endswith(".")
         self.ended.append(fingerprint)
+
+    def end_session(self, session_id: str, sentence: str) -> None:
+        assert sentence.endswith(".")
+        self.sent_away.append((session_id, sentence))
+
+
+class FakeInside:
+    """Desktops as the broker sees them from inside: what a test says of them."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.left: list[str] = []
+        self.told: list[tuple[str, Notice]] = []
+        self.idle: dict[str, float] = {}
+        """Seconds since the last key or pointer in a desktop, by session."""
+        self.deaf: set[str] = set()
+        """Sessions that take no notice."""
+
+    def hold(self, sessions) -> None:
+        self.held = {session.id for session in sessions}
+
+    async def input_age(self, session_id):
+        return self.idle.get(session_id)
+
+    async def tell(self, session_id, notice) -> bool:
+        if session_id in self.deaf:
+            return False
+        self.told.append((session_id, notice))
+        return True
+
+    async def leave(self, session_id) -> None:
+        self.left.append(session_id)
+
+    async def close(self) -> None:
+        self.held = set()
 
 
 class Killed(BaseException):
@@ -235,14 +277,16 @@ class Broker:
         *,
         at_once: int = 4,
         waiting: int = 64,
-        timeout: float = 90.0,
+        timeout: str = "90s",
         desktops_per_user: int = 3,
         ports: str = "20000-20099",
         displays: str = "1000-1099",
         uids: str = "200000-200099",
         routed=lambda _own: [],
-        network: NetworkConfig | None = None,
+        pool: str = "10.213.0.0/16",
         image: str = IMAGE,
+        limits: dict | None = None,
+        idle: dict | None = None,
     ) -> None:
         self.world = world
         self.clock = world.clock
@@ -253,73 +297,46 @@ class Broker:
         self.probe = FakeProbe()
         self.tasks: set[asyncio.Task] = set()
         self.metrics = Metrics()
-        self.starts = Starts(at_once=at_once, waiting=waiting)
-        self.presence = Presence(self.clock)
-        self.keys = SessionKeys(world.directory / "sessions")
-        self.host = Host(
-            world.engine.instance,
-            self.engine,
-            network or NetworkConfig(),
-            PoolsConfig(ports=ports, displays=displays, uids=uids),
-            routed=routed,
+        self.connections = FakeConnections()
+        self.inside = FakeInside()
+        config = Config.model_validate(
+            {
+                "state": str(world.directory),
+                "template": {"image": image},
+                "starts": {
+                    "at_once": at_once,
+                    "per_user": min(at_once, 2),
+                    "waiting": waiting,
+                    "timeout": timeout,
+                },
+                "pools": {"ports": ports, "displays": displays, "uids": uids},
+                "network": {"pool": pool},
+                "limits": {"desktops_per_user": desktops_per_user, **(limits or {})},
+                "idle": idle or {},
+            }
         )
-        self.sessions = Sessions(
+        self.host = Host(
+            world.engine.instance, self.engine, config.network, config.pools, routed=routed
+        )
+        self.services = Services(
+            config=config,
             store=self.store,
             engine=self.engine,
-            keys=self.keys,
-            host=self.host,
-            probe=self.probe,
-            starts=self.starts,
             clock=self.clock,
-            template=replace(TEMPLATE, image=image),
-            timeout=timeout,
+            host=self.host,
+            keys=SessionKeys(world.directory / "sessions"),
+            probe=self.probe,
+            inside=self.inside,
             resolvers=("9.9.9.9",),
+            connections=self.connections,
             spawn=self.spawn,
             metrics=self.metrics,
+            measure=self._measure,
         )
-        self.connections = FakeConnections()
-        self.accounts = Accounts(
-            store=self.store,
-            engine=self.engine,
-            sessions=self.sessions,
-            host=self.host,
-            connections=self.connections,
-            desktops_per_user=desktops_per_user,
-        )
-        self.reconciler = Reconciler(
-            store=self.store,
-            engine=self.engine,
-            sessions=self.sessions,
-            keys=self.keys,
-            host=self.host,
-            clock=self.clock,
-        )
-        self.words = Words(
-            store=self.store,
-            sessions=self.sessions,
-            accounts=self.accounts,
-            presence=self.presence,
-        )
-        self.health = Health(
-            store=self.store,
-            engine=self.engine,
-            sessions=self.sessions,
-            reconciler=self.reconciler,
-            clock=self.clock,
-            image=image,
-            metrics=self._measure,
-        )
-        self.gateway = LocalGateway(
-            store=self.store,
-            sessions=self.sessions,
-            accounts=self.accounts,
-            reconciler=self.reconciler,
-            keys=self.keys,
-            presence=self.presence,
-            host=self.host,
-            words=self.words,
-            health=self.health,
-        )
+
+    def __getattr__(self, name):
+        """`sessions`, `words`, …: the parts that the services are."""
+        return getattr(self.__dict__["services"], name)
 
     async def _measure(self) -> bytes:
         return self.metrics.render()
@@ -344,8 +361,18 @@ class Broker:
     async def settle(self) -> None:
         """One pass a second later, and the starts that it took up again."""
         self.clock.advance(1)
-        await self.reconciler.pass_once()
+        await self.reconcile()
         await self.landed()
+
+    async def reconcile(self) -> None:
+        """One pass; when it waits for its second look, time goes on."""
+        task = asyncio.get_running_loop().create_task(self.reconciler.pass_once())
+        async with asyncio.timeout(PATIENCE):
+            while not (await asyncio.wait({task}, timeout=0.005))[0]:
+                second_look = self.clock.monotonic() + SECOND_LOOK
+                if any(due == second_look for due, _ in self.clock._sleepers):
+                    self.clock.advance(SECOND_LOOK)
+        await task
 
     async def landed(self) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -390,6 +417,16 @@ class Broker:
             return caught
         raise AssertionError(f"no {error.__name__} was raised")
 
+    async def freeze(self, session) -> bool:
+        """Let it sleep, whatever anybody does in it."""
+
+        async def still() -> bool:
+            return True
+
+        return await self.sessions.freeze(
+            session, reason="nobody used it", sentence="It sleeps.", actor="broker", still=still
+        )
+
     async def state(self, session) -> SessionState:
         return (await self.real_store.session(session.id)).state
 
@@ -397,16 +434,18 @@ class Broker:
 
     async def check(self) -> None:
         """The six invariants of a session's life, at rest."""
-        store, engine = self.real_store, self.world.engine
+        store, world, engine = self.real_store, self.world, self.world.engine
         live = await store.live_sessions()
         assert max(Counter(session.desktop_id for session in live).values(), default=1) == 1
         held = [lease for lease in await store.leases() if lease.kind is not LeaseKind.UID]
         assert Counter(lease.session_id for lease in held) == {s.id: 3 for s in live}
         by_kind = Counter((lease.host, lease.kind, lease.number) for lease in held)
         assert max(by_kind.values(), default=1) == 1
-        assert {session.state for session in live} <= {SessionState.READY}
-        assert self.world.containers == {container_name(session.id) for session in live}
-        assert set(self.world.running) == {session.id for session in live}
+        for session in live:
+            container = world.engine._made[container_name(session.id)].state
+            assert (session.state, container.state) in AT_REST
+        assert world.containers == {container_name(session.id) for session in live}
+        assert set(world.running) == {session.id for session in live}
         assert set(self.keys.existing()) == {session.id for session in live}
         uids = {lease.number: lease.desktop_id for lease in await store.leases(LeaseKind.UID)}
         desktops = await store.desktops(removed=True)

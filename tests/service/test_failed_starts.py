@@ -244,7 +244,7 @@ async def test_a_log_that_cannot_be_read_does_not_hide_the_failure(world, broker
 
 async def test_a_desktop_that_never_answers_times_out(world):
     """After the configured time, not a moment earlier, and nothing of it is left."""
-    broker = await world.broker(timeout=90)
+    broker = await world.broker(timeout="90s")
     broker.probe.hold()
     desktop = await broker.desktop()
     waiting = broker.begin(desktop)
@@ -261,7 +261,7 @@ async def test_a_desktop_that_never_answers_times_out(world):
 
 async def test_an_engine_that_hangs_times_out_too(world):
     """The bound holds over the whole start, whatever it waits for."""
-    broker = await world.broker(timeout=30)
+    broker = await world.broker(timeout="30s")
     gate = world.engine.before = Gate("create")
     waiting = broker.begin(await broker.desktop())
     await gate.reached.wait()

@@ -239,11 +239,11 @@ async def test_attachments_are_counted_by_session(broker):
     """Told twice they count once; leaving twice is leaving."""
     gateway = broker.gateway
     for number, session in ((1, "s1"), (1, "s1"), (2, "s1"), (3, "s2")):
-        await gateway.attached(attachment(number, session))
+        await gateway.attached("door", attachment(number, session))
     assert broker.presence.counts() == {"s1": 2, "s2": 1}
-    await gateway.detached("a1")
-    await gateway.detached("a1")
-    await gateway.detached("never seen")
+    await gateway.detached("door", "a1")
+    await gateway.detached("door", "a1")
+    await gateway.detached("door", "never seen")
     assert broker.presence.counts() == {"s1": 1, "s2": 1}
 
 
@@ -256,11 +256,19 @@ async def test_healthz_only_says_that_the_broker_lives(world, broker):
 
 async def test_readyz_is_well_when_everything_is(broker):
     """Each check says ok."""
+    await beating(broker)
     reply = await broker.gateway.http("GET", "/readyz")
     assert reply.status == 200
     told = json.loads(reply.body)
     assert told["ready"] is True
     assert set(told["checks"].values()) == {"ok"}
+
+
+async def beating(broker):
+    """Each loop went through once."""
+    for loop in (broker.reconciling, broker.reaping):
+        await loop.once()
+    broker.listening.beat()
 
 
 async def readiness(broker):
@@ -272,6 +280,7 @@ async def readiness(broker):
 
 async def test_readyz_tells_of_an_engine_that_is_down(world, broker):
     """In words that anybody may read."""
+    await beating(broker)
     world.engine.down = True
     assert set(await readiness(broker)) == {"engine", "image"}
 
@@ -279,11 +288,13 @@ async def test_readyz_tells_of_an_engine_that_is_down(world, broker):
 async def test_readyz_tells_of_a_missing_image(world):
     """Nobody could start a desktop."""
     broker = await world.broker(image="desk:absent")
+    await beating(broker)
     assert set(await readiness(broker)) == {"image"}
 
 
 async def test_readyz_tells_of_a_state_that_cannot_be_read(broker):
     """Without the path or the reason, which are the operator's."""
+    await beating(broker)
 
     async def broken():
         raise StateUnusable("/var/lib/desk/desk.db: disk I/O error")
@@ -292,17 +303,21 @@ async def test_readyz_tells_of_a_state_that_cannot_be_read(broker):
     assert await readiness(broker) == {"state": "The state cannot be used."}
 
 
-async def test_readyz_tells_before_and_long_after_a_reconcile(world):
-    """Never yet, and too long ago."""
-    broker = await world.broker(reconciled=False)
-    assert "not compared yet" in (await readiness(broker))["reconcile"]
-    await broker.settle()
-    broker.clock.advance(181)
-    assert (await readiness(broker))["reconcile"].endswith("last compared 181 s ago")
+async def test_readyz_tells_of_a_loop_that_has_not_succeeded_in_time(broker):
+    """Never yet, and too long ago: three of its periods."""
+    found = await readiness(broker)
+    assert found["reap"] == "the loop 'reap' has not succeeded yet"
+    assert set(found) == {"reconcile", "reap", "events"}
+    await beating(broker)
+    broker.clock.advance(31)
+    assert (await readiness(broker)) == {"reap": "the loop 'reap' last succeeded 31 s ago"}
+    broker.clock.advance(150)
+    assert set(await readiness(broker)) == {"reconcile", "reap", "events"}
 
 
 async def test_readyz_tells_that_the_broker_stops(broker):
     """So that nobody is sent here any more."""
+    await beating(broker)
     broker.sessions.closing = True
     assert await readiness(broker) == {"stopping": "the broker is stopping"}
 

@@ -8,7 +8,6 @@ import stat
 import asyncssh
 import pytest
 
-from broker.config import NetworkConfig
 from broker.core.errors import EngineUnavailable, StateUnusable
 from broker.core.model import SessionId
 from broker.core.spec import bridge_name, network_name
@@ -121,7 +120,7 @@ async def test_the_bridge_of_an_earlier_broker_is_kept(world):
     first = await world.broker()
     later = await world.broker(
         routed=lambda _own: [ipaddress.IPv4Network("10.0.0.0/8")],
-        network=NetworkConfig.model_validate({"pool": "10.99.0.0/16"}),
+        pool="10.99.0.0/16",
     )
     assert await later.host.pools() == await first.host.pools()
     assert len(bridge_name(later.host.instance)) <= 15

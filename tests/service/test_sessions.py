@@ -46,9 +46,7 @@ async def test_a_running_desktop_is_found_without_asking_the_engine(world, broke
     first = await broker.ensure(desktop)
     calls = len(world.engine.calls)
     waits = []
-    second = await broker.sessions.ensure(
-        desktop, actor="user:ada", waits=lambda: waits.append("told")
-    )
+    second = await broker.sessions.ensure(desktop, actor="user:ada", tell=waits.append)
     assert second == first
     assert waits == []
     assert len(world.engine.calls) == calls
@@ -134,7 +132,8 @@ async def test_starts_beyond_the_waiting_bound_are_refused_at_once(world):
         while broker.starts.waiting < 1:
             await asyncio.sleep(0)
     refused = await broker.refused(CapacityExhausted, broker.ensure(desktops[2]))
-    assert refused.public == "Too many desktops are starting just now. Try again in a minute."
+    assert refused.public.startswith("The queue for starting desktops is full")
+    assert refused.retry_after > 0
     assert await broker.store.live_session(desktops[2].id) is None
     gate.open.set()
     assert {session.state for session in await asyncio.gather(first, second)} == {

@@ -66,7 +66,7 @@ async def test_the_list_shows_what_each_desktop_does(broker, ada):
     await broker.desktop(desktop="lab")
     await broker.desktop("bob")
     await broker.gateway.attached(
-        Attachment(id="a", session_id=route.session_id, user="ada", peer="p", client="c")
+        "door", Attachment(id="a", session_id=route.session_id, user="ada", peer="p", client="c")
     )
     assert (await ok(broker, ada, "list")).splitlines() == [
         "NAME  STATE    DISPLAY  ATTACHED",
@@ -184,7 +184,10 @@ async def test_a_desktop_of_somebody_else_is_unknown(broker, ada):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["restart"], "'restart' is no word of Desk; there are help, list, status, start, stop."),
+        (
+            ["restart"],
+            "'restart' is no word of Desk; there are help, list, status, why, start, stop, extend, keep, sleep.",
+        ),
         (["\x1b[2J"], "'\\x1b[2J' is no word of Desk"),
         ([""], "'' is no word of Desk"),
         (["--now"], "'--now' is no word of Desk"),

@@ -1,0 +1,100 @@
+"""The loops of the broker, watched: each tells when it last succeeded, and none may die unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.core.errors import DeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from broker.core.interfaces import Clock
+    from broker.telemetry import Metrics
+
+log = structlog.get_logger()
+
+#: Seconds before the first repeat of a pass that failed; doubled up to the loop's period.
+RETRY_AFTER = 2.0
+
+
+class Loop:
+    """One pass after the other. A pass that fails is told, counted and repeated, with back-off."""
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], Awaitable[None]],
+        *,
+        every: float,
+        clock: Clock,
+        metrics: Metrics,
+        wake: asyncio.Event | None = None,
+    ) -> None:
+        """`every` seconds pass between two passes, fewer when `wake` is set, which `step` clears."""
+        self.name = name
+        self._step = step
+        self._every = every
+        self._clock = clock
+        self._metrics = metrics
+        self._wake = wake or asyncio.Event()
+        self._succeeded_at: float | None = None
+        self._began = False
+        self._failing = 0.0
+        """The last pause after a failure; 0 when the last pass went through."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pass after pass until `stop`, which does not cut the one under way."""
+        while not stop.is_set():
+            if not self._began:
+                await self.once()
+            await self._pause(stop)
+            self._began = False
+
+    async def once(self) -> None:
+        """One pass, ahead of `run` too."""
+        self._began = True
+        try:
+            await self._step()
+        except DeskError as error:
+            self._failed()
+            log.warning("a pass failed", loop=self.name, code=error.code, reason=str(error))
+        except Exception:
+            self._failed()
+            log.exception("a pass failed", loop=self.name)
+        else:
+            self._failing = 0.0
+            self.beat()
+
+    def _failed(self) -> None:
+        self._failing = min(max(RETRY_AFTER, self._failing * 2), self._every)
+        self._metrics.loop_failures.labels(self.name).inc()
+
+    def beat(self) -> None:
+        """It is alive and does its work."""
+        self._succeeded_at = self._clock.monotonic()
+        self._metrics.loop_success.labels(self.name).set(self._clock.now().timestamp())
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        waits = [stop.wait(), self._clock.sleep(self._failing or self._every)]
+        if not self._failing:
+            waits.append(self._wake.wait())
+        tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def check(self) -> str:
+        """`ok`, or one sentence when it has not succeeded for three of its periods."""
+        if self._succeeded_at is None:
+            return f"the loop '{self.name}' has not succeeded yet"
+        age = self._clock.monotonic() - self._succeeded_at
+        if age > 3 * self._every:
+            return f"the loop '{self.name}' last succeeded {age:.0f} s ago"
+        return "ok"

@@ -1,0 +1,187 @@
+"""All services over one store and one engine, tied together: the lower half of the composition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.admission import Bounds
+from broker.service.accounts import TEMPLATE, Accounts
+from broker.service.ending import Ending
+from broker.service.flights import Flights
+from broker.service.gateway import LocalGateway
+from broker.service.health import Health
+from broker.service.holdback import Holdback
+from broker.service.launch import Launcher
+from broker.service.loops import Loop
+from broker.service.presence import Presence
+from broker.service.reaper import Reaper
+from broker.service.reconciler import Reconciler
+from broker.service.sessions import Sessions
+from broker.service.starting import Starting
+from broker.service.starts import Starts
+from broker.service.watches import LOOK_EVERY, Watches
+from broker.service.why import Explainer
+from broker.service.words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from broker.config import Config
+    from broker.core.interfaces import Clock, Engine, Store
+    from broker.service.connections import Connections
+    from broker.service.files import SessionKeys
+    from broker.service.flights import Spawn
+    from broker.service.host import Host
+    from broker.service.inside import Inside
+    from broker.service.ready import Probe
+    from broker.telemetry import Metrics
+
+#: Seconds between two comparisons of records and containers, and between two tries to listen to an
+#: engine that went away.
+RECONCILE_EVERY, LISTEN_EVERY = 60.0, 30.0
+
+
+class Services:
+    """Everything below the listeners. What touches the world comes from outside."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        host: Host,
+        keys: SessionKeys,
+        probe: Probe,
+        inside: Inside,
+        resolvers: tuple[str, ...],
+        connections: Connections,
+        spawn: Spawn,
+        metrics: Metrics,
+        measure: Callable[[], Awaitable[bytes]],
+    ) -> None:
+        policy = config.idle.policy
+        template = config.template.template(TEMPLATE)
+        self.inside = inside
+        self.keys = keys
+        self.starts = Starts(
+            at_once=config.starts.at_once,
+            waiting=config.starts.waiting,
+            per_user=config.starts.per_user,
+            clock=clock,
+        )
+        self.watches = Watches(clock, policy)
+        self.presence = Presence(clock, self.watches.saw)
+        self.flights = Flights(spawn, clock)
+        self.holdback = Holdback(clock)
+        launcher = Launcher(
+            store=store,
+            engine=engine,
+            keys=keys,
+            host=host,
+            probe=probe,
+            clock=clock,
+            template=template,
+            resolvers=resolvers,
+        )
+        ending = Ending(store=store, launcher=launcher, keys=keys, clock=clock)
+        starting = Starting(
+            store=store,
+            engine=engine,
+            host=host,
+            launcher=launcher,
+            ending=ending,
+            flights=self.flights,
+            holdback=self.holdback,
+            clock=clock,
+            template=template,
+            timeout=config.starts.timeout,
+            bounds=Bounds(
+                running=config.limits.running, running_per_user=config.limits.running_per_user
+            ),
+            metrics=metrics,
+        )
+        self.sessions = Sessions(
+            store=store,
+            launcher=launcher,
+            starting=starting,
+            ending=ending,
+            flights=self.flights,
+            starts=self.starts,
+            connections=connections,
+            inside=inside,
+        )
+        self.accounts = Accounts(
+            store=store,
+            engine=engine,
+            sessions=self.sessions,
+            host=host,
+            connections=connections,
+            desktops_per_user=config.limits.desktops_per_user,
+        )
+        self.reconciler = Reconciler(
+            store=store, engine=engine, sessions=self.sessions, keys=keys, host=host, clock=clock
+        )
+        self.reaper = Reaper(
+            store=store,
+            engine=engine,
+            sessions=self.sessions,
+            inside=inside,
+            presence=self.presence,
+            watches=self.watches,
+            host=host,
+            clock=clock,
+            policy=policy,
+        )
+        self.explainer = Explainer(
+            store=store,
+            reaper=self.reaper,
+            watches=self.watches,
+            presence=self.presence,
+            clock=clock,
+            policy=policy,
+        )
+        self.words = Words(
+            store=store,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            presence=self.presence,
+            watches=self.watches,
+            reaper=self.reaper,
+            explainer=self.explainer,
+            policy=policy,
+            spawn=spawn,
+            clock=clock,
+        )
+
+        def loop(name: str, step: Callable[[], Awaitable[None]], every: float) -> Loop:
+            wake = self.sessions.woke if name == "reap" else None
+            return Loop(name, step, every=every, clock=clock, metrics=metrics, wake=wake)
+
+        self.reconciling = loop("reconcile", self.reconciler.pass_once, RECONCILE_EVERY)
+        self.reaping = loop("reap", self.reaper.pass_once, LOOK_EVERY)
+        self.listening = loop("events", self._listen, LISTEN_EVERY)
+        self.loops = (self.reconciling, self.reaping, self.listening)
+        self.health = Health(
+            store=store,
+            engine=engine,
+            sessions=self.sessions,
+            loops=self.loops,
+            image=template.image,
+            metrics=measure,
+        )
+        self.gateway = LocalGateway(
+            store=store,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            reconciler=self.reconciler,
+            keys=keys,
+            presence=self.presence,
+            host=host,
+            words=self.words,
+            health=self.health,
+        )
+
+    async def _listen(self) -> None:
+        await self.reconciler.follow_events(self.listening.beat)

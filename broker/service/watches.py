@@ -1,0 +1,177 @@
+"""What is known of the use of each live session, in monotonic time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from broker.core.idle import Facts, Signal
+from broker.core.model import SessionId, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from broker.core.idle import IdlePolicy
+    from broker.core.interfaces import Clock
+    from broker.core.model import Deadline, Session
+
+
+@dataclass(slots=True)
+class Watch:
+    """One session, watched. Times are monotonic seconds."""
+
+    session: Session
+    began: float
+    frozen: float | None
+    kept_until: float
+    seen: dict[Signal, float]
+    """When each signal was last seen."""
+    deadline: Deadline | None = None
+    """What is stored of its next step."""
+    stale: bool = True
+    """Whether that has to be stored anew."""
+    warned: float | None = None
+    """When whoever is inside was told of the next step."""
+    untold: int = 0
+    """How often in a row nobody could be told."""
+    cpu: tuple[float, float] | None = None
+    """A moment, and the CPU seconds used up to it."""
+
+    def facts(self, now: float, *, attached: bool) -> Facts:
+        return Facts(
+            ages={signal: max(0.0, now - at) for signal, at in self.seen.items()},
+            age=now - self.began,
+            frozen=None if self.frozen is None else now - self.frozen,
+            kept=max(0.0, self.kept_until - now),
+            attached=attached,
+        )
+
+
+@dataclass(slots=True)
+class Watches:
+    """The watches of all live sessions, kept in step with the records."""
+
+    clock: Clock
+    policy: IdlePolicy
+    _watches: dict[SessionId, Watch] = field(default_factory=dict)
+    _early: dict[str, dict[Signal, float]] = field(default_factory=dict)
+    """Signals of sessions that are not watched yet."""
+
+    def saw(self, session_id: str, signal: Signal, age: float = 0.0) -> None:
+        """A sign of life, `age` seconds old; an older one than is known changes nothing."""
+        at = self.clock.monotonic() - age
+        watch = self._watches.get(SessionId(session_id))
+        seen = watch.seen if watch is not None else self._early.setdefault(session_id, {})
+        seen[signal] = max(at, seen.get(signal, at))
+
+    def of(self, session_id: SessionId) -> Watch | None:
+        return self._watches.get(session_id)
+
+    def follow(
+        self, sessions: Iterable[Session], stored: Mapping[SessionId, Deadline] | None = None
+    ) -> list[Watch]:
+        """Watch exactly the ready and frozen ones of these; return them. `stored` is what the
+        records know of the deadlines of sessions that are new here, after a restart.
+        """
+        watched = {}
+        for session in sessions:
+            if session.state not in _WATCHED:
+                continue
+            watch = self._watches.get(session.id)
+            if watch is None:
+                watch = self._begin(session, (stored or {}).get(session.id))
+            elif watch.session.changed_at != session.changed_at:
+                watch = self._renew(watch, session)
+            elif watch.session.kept_until != session.kept_until:
+                watch.kept_until = self._later(session.kept_until)
+            watch.session = session
+            watched[session.id] = watch
+        self._watches = watched
+        self._early.clear()
+        return list(watched.values())
+
+    def _begin(self, session: Session, stored: Deadline | None) -> Watch:
+        """Ages come from the wall clock once, and never make anybody late: whatever was due while
+        nobody watched gets the time of a warning.
+        """
+        now = self.clock.monotonic()
+        frozen = session.state is SessionState.FROZEN
+        seen = self._early.pop(session.id, {})
+        seen.setdefault(Signal.WOKE, now - self._slept_through(stored))
+        return Watch(
+            session=session,
+            began=self._earlier(session.created_at, self.policy.max_age),
+            frozen=self._earlier(session.changed_at, self.policy.stop_after) if frozen else None,
+            kept_until=self._later(session.kept_until),
+            seen=seen,
+            deadline=stored,
+            stale=stored is None,
+        )
+
+    def _renew(self, watch: Watch, session: Session) -> Watch:
+        """It froze or thawed: from here all counts anew."""
+        now = self.clock.monotonic()
+        frozen = session.state is SessionState.FROZEN
+        seen = {Signal.WOKE: now}
+        if Signal.ARRIVED in watch.seen and not frozen:
+            seen[Signal.ARRIVED] = watch.seen[Signal.ARRIVED]
+        return Watch(
+            session=session,
+            began=watch.began,
+            frozen=now if frozen else None,
+            kept_until=self._later(session.kept_until),
+            seen=seen,
+            deadline=watch.deadline,
+        )
+
+    def renew_all(self) -> None:
+        """Nobody watched for a while: from here all counts anew."""
+        now = self.clock.monotonic()
+        for watch in self._watches.values():
+            watch.seen[Signal.WOKE] = now
+            watch.warned = None
+            if watch.frozen is not None:
+                watch.frozen = now
+
+    def forget_stored(self) -> None:
+        """The wall clock was set: what is stored is of another time."""
+        for watch in self._watches.values():
+            watch.stale = True
+
+    def _slept_through(self, stored: Deadline | None) -> float:
+        """How long ago a session was last used, by what is stored; less where it would be due
+        before anybody could be warned.
+        """
+        after = self.policy.freeze_after or self.policy.stop_after
+        if stored is None or stored.due_at is None or after is None:
+            return 0.0
+        left = (stored.due_at - self.clock.now()).total_seconds()
+        return after - min(max(left, self._spare), after)
+
+    def _earlier(self, moment: datetime, most: float | None) -> float:
+        """The monotonic time of a moment in the past; a later one where `most` seconds since then
+        would be over before anybody could be warned.
+        """
+        age = max(0.0, (self.clock.now() - moment).total_seconds())
+        if most is not None:
+            age = min(age, max(0.0, most - self._spare))
+        return self.clock.monotonic() - age
+
+    def _later(self, moment: datetime | None) -> float:
+        """The monotonic time of a moment in the future, at most as far as one may keep."""
+        if moment is None:
+            return 0.0
+        left = (moment - self.clock.now()).total_seconds()
+        return self.clock.monotonic() + min(max(0.0, left), self.policy.keep_up_to)
+
+    @property
+    def _spare(self) -> float:
+        """A warning, and the time to notice that one is due."""
+        return self.policy.warn_before + LOOK_EVERY
+
+
+#: Seconds between two looks at all sessions.
+LOOK_EVERY = 10.0
+
+_WATCHED = frozenset({SessionState.READY, SessionState.FROZEN})
