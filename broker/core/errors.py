@@ -7,7 +7,10 @@ They are translated at exactly three places: the front door, the HTTP layer, the
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
+
+from broker.core.words import spoken
 
 
 class DeskError(Exception):
@@ -63,10 +66,49 @@ class Conflict(DeskError):
 
 
 class CapacityExhausted(DeskError):
-    """A pool or a bound is used up; asking again later may work."""
+    """A pool or a bound is used up; asking again later may work.
+
+    `retry_after` is in how many seconds, where that is known: then the sentence ends with it.
+    """
 
     code = "full"
     default = "All places are taken just now. Try again in a minute."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        public: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.retry_after = retry_after
+        if retry_after is not None:
+            stem = public or "All places are taken just now."
+            public = f"{stem} Try again in about {_about(retry_after)}."
+        super().__init__(detail, public=public)
+
+
+class HeldBack(DeskError):
+    """What is asked for failed several times in a row and is tried again after a while.
+
+    `retry_after` is in how many seconds: then `public`, without its full stop, is what goes before.
+    """
+
+    code = "held_back"
+    default = "Your desktop failed to start several times in a row. Try again in some minutes."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        public: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.retry_after = retry_after
+        if retry_after is not None:
+            stem = public or "Your desktop failed to start several times in a row"
+            public = f"{stem}: the next try is possible in about {_about(retry_after)}."
+        super().__init__(detail, public=public)
 
 
 class EngineUnavailable(DeskError):
@@ -171,3 +213,8 @@ class AlreadyLive(DeskError):
 
     code = "already_live"
     default = "The desktop is running already."
+
+
+def _about(seconds: float) -> str:
+    """In words, rounded up: nobody shall come too early."""
+    return spoken(max(1, math.ceil(seconds)))
