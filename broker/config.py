@@ -66,6 +66,15 @@ def _within(low: int, high: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _at_most(longest: float, written: str) -> AfterValidator:
+    def check(seconds: float) -> float:
+        if seconds > longest:
+            raise ValueError(f"allowed is at most {written}")
+        return seconds
+
+    return AfterValidator(check)
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Period = Annotated[float | None, BeforeValidator(_period)]
 Size = Annotated[int, BeforeValidator(_size)]
@@ -194,6 +203,7 @@ class StartsConfig(_Model):
 
     at_once: Annotated[int, Field(ge=1, le=64)] = 4
     waiting: Annotated[int, Field(ge=1, le=10_000)] = 64
+    per_user: Annotated[int, Field(ge=1, le=64)] = 2
     timeout: Seconds = 90.0
 
 
@@ -225,7 +235,7 @@ class IdleConfig(_Model):
     freeze_after: Period = 3600.0
     stop_after: Period = 86_400.0
     max_age: Period = None
-    warn_before: Annotated[Seconds, Field(le=3600)] = 300.0
+    warn_before: Annotated[Seconds, _at_most(3600.0, "1h")] = 300.0
     keep_up_to: Seconds = 3 * 86_400.0
     busy_for: Seconds = 86_400.0
     busy_cpu: Annotated[float, Field(ge=0.001, le=256)] = 0.1
@@ -235,10 +245,20 @@ class IdleConfig(_Model):
         for name in ("freeze_after", "stop_after", "max_age"):
             period = getattr(self, name)
             if period is not None and period <= self.warn_before:
-                raise ValueError(
-                    f"{name} must be longer than warn_before, or nobody could be warned"
-                )
+                raise self._no_room(name, period)
         return self
+
+    def _no_room(self, name: str, period: float) -> ValidationError:
+        """At the key that the file has: of the two, one can be a default."""
+        if name in self.model_fields_set:
+            key, told = name, f"allowed is more than warn_before, {words.spoken(self.warn_before)}"
+        else:
+            key, told = "warn_before", f"allowed is less than {name}, {words.spoken(period)}"
+        error = ValueError(f"{told}: nobody could be warned")
+        return ValidationError.from_exception_data(
+            type(self).__name__,
+            [{"type": "value_error", "loc": (key,), "input": None, "ctx": {"error": error}}],
+        )
 
     @property
     def policy(self) -> IdlePolicy:
@@ -254,9 +274,12 @@ class IdleConfig(_Model):
 
 
 class LimitsConfig(_Model):
-    """How much one user may have."""
+    """How much there may be, in all and of one user."""
 
     desktops_per_user: Annotated[int, Field(ge=1, le=1000)] = 5
+    running: Annotated[int, Field(ge=1)] | None = None
+    """Desktops that live at a time, frozen ones too; none given: as many as the pools hold."""
+    running_per_user: Annotated[int, Field(ge=1, le=1000)] = 3
 
 
 class Config(_Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -37,11 +38,15 @@ _STATUS: dict[type[errors.DeskError], int] = {
     errors.Conflict: 409,
     errors.StaleState: 409,
     errors.CapacityExhausted: 429,
+    errors.HeldBack: 429,
     errors.EngineUnavailable: 503,
     errors.ImageMissing: 503,
     errors.ShuttingDown: 503,
     errors.StateUnusable: 503,
 }
+
+#: Seconds until asking again may work, where nobody can tell: the sentence says 'in a minute'.
+_LATER = 60
 
 _ACTOR = web.RequestKey("actor", str)
 
@@ -220,7 +225,11 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     except errors.DeskError as error:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
         log.info("request refused", path=request.path, code=error.code, detail=str(error))
-        return _problem(status, error.code, error.public)
+        problem = _problem(status, error.code, error.public)
+        if isinstance(error, errors.CapacityExhausted | errors.HeldBack):
+            after = _LATER if error.retry_after is None else math.ceil(error.retry_after)
+            problem.headers["Retry-After"] = str(after)
+        return problem
     except web.HTTPException as error:
         code = {404: "not_found", 405: "bad_request", 413: "bad_request"}.get(
             error.status, "internal"
