@@ -31,6 +31,8 @@ from broker.core.pools import Pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydantic_core import InitErrorDetails
+
 
 def _seconds(value: object) -> float:
     if not isinstance(value, str):
@@ -242,23 +244,22 @@ class IdleConfig(_Model):
 
     @model_validator(mode="after")
     def _room_for_a_warning(self) -> IdleConfig:
-        for name in ("freeze_after", "stop_after", "max_age"):
-            period = getattr(self, name)
-            if period is not None and period <= self.warn_before:
-                raise self._no_room(name, period)
+        periods = {name: getattr(self, name) for name in ("freeze_after", "stop_after", "max_age")}
+        short = [n for n, period in periods.items() if period and period <= self.warn_before]
+        if short:
+            raise ValidationError.from_exception_data(
+                type(self).__name__, [self._no_room(name, periods[name]) for name in short]
+            )
         return self
 
-    def _no_room(self, name: str, period: float) -> ValidationError:
+    def _no_room(self, name: str, period: float) -> InitErrorDetails:
         """At the key that the file has: of the two, one can be a default."""
         if name in self.model_fields_set:
-            key, told = name, f"allowed is more than warn_before, {words.spoken(self.warn_before)}"
+            key, told = name, f"more than warn_before ({words.spoken(self.warn_before)})"
         else:
-            key, told = "warn_before", f"allowed is less than {name}, {words.spoken(period)}"
-        error = ValueError(f"{told}: nobody could be warned")
-        return ValidationError.from_exception_data(
-            type(self).__name__,
-            [{"type": "value_error", "loc": (key,), "input": None, "ctx": {"error": error}}],
-        )
+            key, told = "warn_before", f"less than {name} ({words.spoken(period)})"
+        error = ValueError(f"allowed is {told}, or nobody could be warned")
+        return {"type": "value_error", "loc": (key,), "input": None, "ctx": {"error": error}}
 
     @property
     def policy(self) -> IdlePolicy:

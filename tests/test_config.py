@@ -8,6 +8,7 @@ import pytest
 
 from broker.config import Config, load, parse
 from broker.core.errors import ConfigError
+from broker.core.idle import IdlePolicy
 from broker.core.model import Template
 from broker.core.pools import Pool
 
@@ -65,6 +66,9 @@ def test_every_key_can_be_set():
         pools: {ports: 3000-3999, displays: 2000-2999, uids: 500000-500999}
         starts: {at_once: 2, waiting: 5, timeout: 2m}
         limits: {desktops_per_user: 1}
+        idle:
+          {freeze_after: 30m, stop_after: never, max_age: 7d, warn_before: 2m, keep_up_to: 8h,
+           busy_for: 12h, busy_cpu: 0.5}
         template:
           {image: "reg.example/desk@sha256:0", memory: 4g, cpus: 1.5, pids: 512, shm: 1g, geometry: 800x600}
         log: json
@@ -76,6 +80,15 @@ def test_every_key_can_be_set():
     assert config.network.resolvers == ("9.9.9.9", "1.1.1.1")
     assert config.pools.uids == Pool(500_000, 500_999)
     assert config.starts.timeout == 120
+    assert config.idle.policy == IdlePolicy(
+        freeze_after=1800,
+        stop_after=None,
+        max_age=7 * 86_400,
+        warn_before=120,
+        keep_up_to=8 * 3600,
+        busy_for=12 * 3600,
+        busy_cpu=0.5,
+    )
     assert config.template.template("default") == Template(
         name="default",
         image="reg.example/desk@sha256:0",
@@ -158,8 +171,8 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
     top, deep = complaints("colour: red\nssh:\n  port: 22\n" + GOOD)
     assert {top, deep} == {
         (
-            "desk.yaml:1: colour: this key is unknown; allowed are engine, http, limits, log, network,"
-            " pools, ssh, starts, state, template."
+            "desk.yaml:1: colour: this key is unknown; allowed are engine, http, idle, limits, log,"
+            " network, pools, ssh, starts, state, template."
         ),
         "desk.yaml:3: ssh.port: this key is unknown; allowed are fast, listen.",
     }
@@ -225,6 +238,19 @@ MISTAKES = {
     "starts: {timeout: 0s}": "starts.timeout: found '0s'; 0 is not allowed; allowed is a number",
     "starts: {timeout: 99999d}": "starts.timeout: found '99999d'; that is longer than 3650d",
     "limits: {desktops_per_user: 0}": "limits.desktops_per_user: found '0'; input should be",
+    "idle: never": "idle: found 'never'; allowed are the keys busy_cpu, busy_for, freeze_after,",
+    "idle: {freeze_after: 0}": "idle.freeze_after: found '0'; allowed is a number and a unit: 30s, 10m, 8h, 7d, or never.",
+    "idle: {freeze_after: 0s}": "idle.freeze_after: found '0s'; 0 is not allowed; allowed is a number",
+    "idle: {stop_after: 90}": "idle.stop_after: found '90'; allowed is a number and a unit: 30s, 10m, 8h, 7d, or never.",
+    "idle: {stop_after: off}": "idle.stop_after: found 'off'; allowed is a number and a unit",
+    "idle: {max_age: 99999d}": "idle.max_age: found '99999d'; that is longer than 3650d",
+    "idle: {max_age: -1d}": "idle.max_age: found '-1d'; allowed is a number and a unit",
+    "idle: {warn_before: never}": "idle.warn_before: found 'never'; allowed is a number and a unit: 30s, 10m, 8h, 7d.",
+    "idle: {warn_before: 61m}": "idle.warn_before: found '61m'; allowed is at most 1h.",
+    "idle: {keep_up_to: never}": "idle.keep_up_to: found 'never'; allowed is a number and a unit",
+    "idle: {busy_for: 0h}": "idle.busy_for: found '0h'; 0 is not allowed",
+    "idle: {busy_cpu: 0}": "idle.busy_cpu: found '0'; input should be greater than",
+    "idle: {busy_cpu: .nan}": "idle.busy_cpu: found '.nan'; input should be",
     "log: loud": "log: found 'loud'; allowed is what matches ^(auto|json|console)$.",
     "log: on": "log: found 'on'; allowed is text, in quotes where YAML means something else",
     'log: "a\\x1b[2J"': "log: found 'a\\x1b[2J'; allowed is what matches",
@@ -263,6 +289,67 @@ def test_a_mistake_in_the_template_is_told_on_its_own_line(line):
     said = complaint(f"template:\n{image}  {line}\n")
     number = 2 if not image else 3
     assert said.startswith(f"desk.yaml:{number}: {TEMPLATE_MISTAKES[line]}")
+
+
+# ---------------------------------------------------------------------------------------- sleep
+
+
+@pytest.mark.parametrize("text", ["never", "Never", " NEVER "])
+def test_a_stage_can_be_left_out(text):
+    """Each by itself, and all of them."""
+    for key in ("freeze_after", "stop_after", "max_age"):
+        idle = parse(f"{GOOD}idle: {{{key}: '{text}'}}\n", "desk.yaml").idle
+        assert getattr(idle.policy, key) is None
+    every = "idle: {freeze_after: never, stop_after: never, max_age: never}\n"
+    policy = parse(GOOD + every, "desk.yaml").idle.policy
+    assert (policy.freeze_after, policy.stop_after, policy.max_age) == (None, None, None)
+
+
+def test_what_is_not_set_sleeps_within_a_day():
+    """Nobody has to know of these keys to have a host that does not fill up."""
+    assert parse(GOOD, "desk.yaml").idle.policy == IdlePolicy(
+        freeze_after=3600,
+        stop_after=86_400,
+        max_age=None,
+        warn_before=300,
+        keep_up_to=3 * 86_400,
+        busy_for=86_400,
+        busy_cpu=0.1,
+    )
+
+
+def test_no_stage_is_shorter_than_its_warning():
+    """Told on the line of the very key, each of them, not on that of the block."""
+    said = complaints(
+        GOOD + "idle:\n  warn_before: 10m\n  freeze_after: 10m\n  stop_after: 2h\n  max_age: 30s\n"
+    )
+    assert said == [
+        (
+            "desk.yaml:5: idle.freeze_after: found '10m'; allowed is more than warn_before (10 min),"
+            " or nobody could be warned."
+        ),
+        (
+            "desk.yaml:7: idle.max_age: found '30s'; allowed is more than warn_before (10 min),"
+            " or nobody could be warned."
+        ),
+    ]
+
+
+def test_a_stage_that_is_too_short_for_the_usual_warning_is_told():
+    """The file has one of the two keys, and that one is named."""
+    assert complaint(GOOD + "idle:\n  busy_for: 1h\n  stop_after: 5m\n") == (
+        "desk.yaml:5: idle.stop_after: found '5m'; allowed is more than warn_before (5 min),"
+        " or nobody could be warned."
+    )
+
+
+def test_a_warning_that_is_too_long_for_the_usual_stages_is_told():
+    """The other way round."""
+    assert complaint(GOOD + "idle:\n  busy_for: 1h\n  warn_before: 60m\n") == (
+        "desk.yaml:5: idle.warn_before: found '60m'; allowed is less than freeze_after (1 h),"
+        " or nobody could be warned."
+    )
+    parse(GOOD + "idle: {warn_before: 60m, freeze_after: 61m}\n", "desk.yaml")
 
 
 def test_every_key_has_a_mistake_in_this_table():
