@@ -11,6 +11,7 @@ from asyncssh.connection import SSHServerConnectionOptions
 
 from broker.door import descriptors, library
 from broker.door.admission import Admission
+from broker.door.attendance import Attendance
 from broker.door.binding import Binder
 from broker.door.bridge import Bridge
 from broker.door.lane import Buffers, Common
@@ -81,6 +82,7 @@ class Door:
         self._admission = Admission(self._limits)
         self._binder = Binder(gateway, self._common)
         self._background = Tasks()
+        self._attendance = Attendance(gateway, self._limits, self._background)
         self._bridges: set[Bridge] = set()
         self._authenticated: set[Bridge] = set()
         self._accepted = 0
@@ -101,7 +103,13 @@ class Door:
         loop = asyncio.get_running_loop()
         where = {"sock": sock} if sock is not None else {"host": host, "port": port}
         self._server = await loop.create_server(self._accept, backlog=_BACKLOG, **where)
+        self._attendance.start()
         log.info("front door open", port=self.port, places=self._admission.places)
+
+    @property
+    def id(self) -> str:
+        """Its name towards the broker, new with each start."""
+        return self._attendance.door
 
     @property
     def port(self) -> int:
@@ -120,10 +128,13 @@ class Door:
         )
 
     def end_session(self, session_id: str, sentence: str) -> None:
-        """Disconnect who is in the session, telling them why, and drop its spare."""
+        """Disconnect who is in the session or about to enter it, telling them why, and keep nothing
+        of it. Who has no terminal gets a moment to take what was written, and is bound to nothing
+        meanwhile.
+        """
         for bridge in list(self._authenticated):
             if bridge.session_id == session_id:
-                bridge.say_goodbye(f"desk: {sentence}")
+                bridge.end_session(sentence)
         self._binder.forget(session_id)
 
     def end_user(self, user_id: str, sentence: str) -> None:
@@ -144,6 +155,7 @@ class Door:
         """
         if self._server is not None:
             self._server.close()
+        await self._attendance.close()
         bridges = list(self._bridges)
         for bridge in bridges:
             bridge.say_goodbye(_CLOSING)
@@ -160,6 +172,7 @@ class Door:
         assert self._options is not None
         bridge = Bridge(
             gateway=self._gateway,
+            attendance=self._attendance,
             binder=self._binder,
             limits=self._limits,
             background=self._background,

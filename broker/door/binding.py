@@ -72,23 +72,32 @@ class Binder:
         self._sessions: dict[str, _Session] = {}
 
     async def take(
-        self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
+        self,
+        identity: Identity,
+        *,
+        display: int | None,
+        progress: Callable[[str], None],
+        routed: Callable[[str | None], None],
     ) -> Bound:
-        """An inner connection to the desktop. Raises `DeskError`. When the caller is cancelled, the
-        connection that was being made for it becomes the session's spare.
+        """An inner connection to the desktop; `routed` hears which session is being dialled, and
+        None when it is no longer. Raises `DeskError`. When the caller is cancelled, the connection that was being made
+        for it becomes the session's spare.
+
+        The first try is a short one: a desktop that froze since its route was known would let it
+        wait, and asking for the route again thaws it.
         """
-        route = await self._gateway.route(identity, display=display, progress=progress)
-        try:
-            return Bound(route, await self._connection(route))
-        except Unreachable as problem:
-            log.warning("desktop unreachable", session=route.session_id, problem=str(problem))
-        await self.lost(route.session_id)
-        route = await self._gateway.route(identity, display=display, progress=progress)
-        try:
-            return Bound(route, await self._connection(route))
-        except Unreachable as problem:
+        unreachable = Unreachable("not tried")
+        for within in (self._limits.first_dial, None):
+            route = await self._gateway.route(identity, display=display, progress=progress)
+            routed(route.session_id)
+            try:
+                return Bound(route, await self._connection(route, within))
+            except Unreachable as problem:
+                log.warning("desktop unreachable", session=route.session_id, problem=str(problem))
+                unreachable = problem
+            routed(None)
             await self.lost(route.session_id)
-            raise StartFailed(str(problem), public=_UNREACHABLE) from problem
+        raise StartFailed(str(unreachable), public=_UNREACHABLE) from unreachable
 
     async def same_session(self, identity: Identity, session_id: str, display: int) -> bool:
         """Whether the display is that session's. Raises `DeskError`."""
@@ -129,14 +138,14 @@ class Binder:
 
     # ------------------------------------------------------------------------------- connections
 
-    async def _connection(self, route: Route) -> InnerWire:
+    async def _connection(self, route: Route, within: float | None) -> InnerWire:
         session = await self._session(route)
         spare, session.spare = session.spare, None
         wire = None
         if spare is not None:
             wire = await self._made(session, spare, patience=self._limits.spare_patience)
         if not isinstance(wire, InnerWire) or not wire.alive:
-            wire = await self._made(session, self._start_dial(session))
+            wire = await self._made(session, self._start_dial(session, within))
         if isinstance(wire, Unreachable):
             raise wire
         if not wire.alive:
@@ -146,8 +155,10 @@ class Binder:
         )
         return wire
 
-    def _start_dial(self, session: _Session) -> asyncio.Task[InnerWire | Unreachable]:
-        return self._tasks.start(self._dial(session), name="dial")
+    def _start_dial(
+        self, session: _Session, within: float | None
+    ) -> asyncio.Task[InnerWire | Unreachable]:
+        return self._tasks.start(self._dial(session, within), name="dial")
 
     async def _made(
         self,
@@ -162,7 +173,7 @@ class Binder:
         dials = {dial}
         try:
             if patience is not None and not (await asyncio.wait(dials, timeout=patience))[0]:
-                dials.add(self._start_dial(session))
+                dials.add(self._start_dial(session, self._limits.first_dial))
             while True:
                 done, _ = await asyncio.wait(dials, return_when=asyncio.FIRST_COMPLETED)
                 first = done.pop()
@@ -208,7 +219,15 @@ class Binder:
         )
         return options
 
-    async def _dial(self, session: _Session) -> InnerWire | Unreachable:
+    async def _dial(self, session: _Session, within: float | None) -> InnerWire | Unreachable:
+        """Reach it, in so many seconds where they are named."""
+        try:
+            async with asyncio.timeout(within):
+                return await self._dial_each(session)
+        except TimeoutError:
+            return Unreachable(f"no answer within {within} s")
+
+    async def _dial_each(self, session: _Session) -> InnerWire | Unreachable:
         """Try the endpoint that worked last, then the others in order."""
         endpoints = list(session.route.endpoints)
         if session.endpoint in endpoints:
@@ -249,14 +268,14 @@ class Binder:
 
     def _make_spare(self, session: _Session) -> None:
         if session.spare is None and self._is_current(session):
-            session.spare = self._start_dial(session)
+            session.spare = self._start_dial(session, self._limits.first_dial)
 
     def _keep(self, session: _Session, dial: asyncio.Task[InnerWire | Unreachable]) -> None:
         """A connection that nobody waits for becomes the spare, unless there is one."""
         if session.spare is None and self._is_current(session):
             session.spare = dial
         else:
-            dial.add_done_callback(_drop_when_done)
+            _discard(dial)
         self._expire_later(session)
 
     def _expire_later(self, session: _Session) -> None:
@@ -290,13 +309,19 @@ class Binder:
                 timer.cancel()
         spare, session.spare = session.spare, None
         if spare is not None:
-            spare.add_done_callback(_drop_when_done)
+            _discard(spare)
 
 
 def _seen(waiter: asyncio.Future[None]) -> None:
     """A dial that was given up meanwhile leaves nobody who would ask for its error."""
     if not waiter.cancelled():
         waiter.exception()
+
+
+def _discard(dial: asyncio.Task[InnerWire | Unreachable]) -> None:
+    """Nobody wants what it makes or has made."""
+    dial.cancel()
+    dial.add_done_callback(_drop_when_done)
 
 
 def _drop_when_done(dial: asyncio.Task[InnerWire | Unreachable]) -> None:

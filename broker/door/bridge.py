@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from broker.core.gateway import Gateway, Identity, Login, OfferedKey
     from broker.door.actions import Action
+    from broker.door.attendance import Attendance, Visit
     from broker.door.binding import Binder, Bound
     from broker.door.limits import Limits
     from broker.door.outer import OuterWire
@@ -41,6 +42,7 @@ class Bridge:
         self,
         *,
         gateway: Gateway,
+        attendance: Attendance,
         binder: Binder,
         limits: Limits,
         background: Tasks,
@@ -50,6 +52,7 @@ class Bridge:
         self.id = new_id()
         self.identity: Identity | None = None
         self._gateway = gateway
+        self._attendance = attendance
         self._binder = binder
         self._limits = limits
         self._background = background
@@ -58,7 +61,10 @@ class Bridge:
         self._splice = Splice(limits)
         self._outer: OuterWire | None = None
         self._bound: Bound | None = None
-        self._attached: asyncio.Task[str] | None = None
+        self._visit: Visit | None = None
+        self._binding: asyncio.Task[None] | None = None
+        self._wanted: str | None = None
+        """The session that is being dialled."""
         self._optimistic: asyncio.TimerHandle | None = None
         self._work = Tasks(self._broken)
         self._log = log.bind(conn=self.id)
@@ -68,6 +74,7 @@ class Bridge:
         self._outer = outer
         outer.receiver = self
         outer.routes = self._splice.table.client_routes
+        outer.tally = self._splice.table.client_bytes
 
     @property
     def outer(self) -> OuterWire:
@@ -76,8 +83,17 @@ class Bridge:
 
     @property
     def session_id(self) -> str | None:
-        """The session that the client is in."""
-        return self._bound.route.session_id if self._bound is not None else None
+        """The session that the client is in, or about to enter."""
+        return self._bound.route.session_id if self._bound is not None else self._wanted
+
+    def end_session(self, sentence: str) -> None:
+        """The session that it is in is over: whatever waits for it or was served by it ends, and
+        this client gets no other.
+        """
+        if self._binding is not None:
+            self._binding.cancel()
+        self._leave("the session is over")
+        self._perform(self._splice.session_ended(sentence), self.outer)
 
     def say_goodbye(self, text: str) -> None:
         """End the client's connection with a sentence."""
@@ -173,7 +189,7 @@ class Bridge:
     def _act(self, action: Action) -> None:
         match action:
             case actions.Bind(display):
-                self._work.start(self._bind(display), name="bind")
+                self._binding = self._work.start(self._bind(display), name="bind")
             case actions.Unbind():
                 self._leave("another desktop is wanted")
             case actions.ResolveDisplay(channel, display):
@@ -211,18 +227,26 @@ class Bridge:
     async def _bind(self, display: int | None) -> None:
         assert self.identity is not None
         try:
-            bound = await self._binder.take(self.identity, display=display, progress=self._progress)
+            bound = await self._binder.take(
+                self.identity, display=display, progress=self._progress, routed=self._routed
+            )
         except DeskError as error:
             self._log.info("client refused", code=error.code, problem=str(error))
             self._perform(self._splice.inner_unbindable(error.told), self.outer)
             return
+        finally:
+            self._wanted = None
         self._attach(bound)
+
+    def _routed(self, session_id: str | None) -> None:
+        self._wanted = session_id
 
     def _attach(self, bound: Bound) -> None:
         outer, wire, route = self.outer, bound.wire, bound.route
         self._bound = bound
         wire.receiver = self
         wire.routes = self._splice.table.inner_routes
+        wire.tally = self._splice.table.inner_bytes
         outer.join(wire)
         self._binder.entered(route.session_id)
         attachment = Attachment(
@@ -232,7 +256,7 @@ class Bridge:
             peer=outer.peer_name,
             client=shown(outer.client_version, _CLIENT),
         )
-        self._attached = self._background.start(self._tell_attached(attachment), name="attached")
+        self._visit = self._attendance.enter(attachment, self._splice.table)
         todo = self._splice.inner_bound(display=route.display, keepalives=wire.unanswered)
         self._perform(todo, outer)
         self._log.info("client attached", session=route.session_id, desktop=route.desktop_id)
@@ -240,14 +264,14 @@ class Bridge:
     def _unbind(self) -> InnerWire | None:
         """Part from the desktop; return its wire."""
         bound, self._bound = self._bound, None
-        attached, self._attached = self._attached, None
-        if bound is None or attached is None:
+        visit, self._visit = self._visit, None
+        if bound is None or visit is None:
             return None
         bound.wire.receiver = None
         bound.wire.part()
         self.outer.part()
         self._binder.left(bound.route.session_id)
-        self._background.start(self._tell_detached(attached), name="detached")
+        self._attendance.leave(visit)
         return bound.wire
 
     def _leave(self, reason: str) -> None:
@@ -255,20 +279,6 @@ class Bridge:
         wire = self._unbind()
         if wire is not None:
             wire.say_goodbye(reason)
-
-    async def _tell_attached(self, attachment: Attachment) -> str:
-        try:
-            await self._gateway.attached(attachment)
-        except DeskError as error:
-            self._log.warning("gateway unavailable", code=error.code, problem=str(error))
-        return attachment.id
-
-    async def _tell_detached(self, attached: asyncio.Task[str]) -> None:
-        """Never before the broker was told of the attachment."""
-        try:
-            await self._gateway.detached(await attached)
-        except DeskError as error:
-            self._log.warning("gateway unavailable", code=error.code, problem=str(error))
 
     def _progress(self, sentence: str) -> None:
         if self.outer.alive:

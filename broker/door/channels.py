@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from broker.door import messages
+from broker.door.activity import Carried, Kind
 from broker.door.messages import ProtocolViolation
 from broker.door.policy import Environment, Grant
 
@@ -69,10 +70,17 @@ class Channel:
     expected: deque[Expected] = field(default_factory=deque)
     offered: int = 0
     """Window that the open inside carried."""
+    granted: int = 0
+    """All the window that the desktop was given by the door; the client itself gives more later."""
+    taken: int = 0
+    """What the desktop is known to have used of it."""
+    spoken: bool = False
+    """The desktop sent EOF: nothing more may be said on the channel."""
 
     environment: Environment = field(default_factory=Environment)
+    kind: Kind | None = None
+    """What it is for; None until that is known."""
     pty: bool = False
-    shell: bool = False
     display: int | None = None
 
     output: deque[tuple[int, bytes]] = field(default_factory=deque)
@@ -103,6 +111,13 @@ class ChannelTable:
         bound channels alone."""
         self.inner_routes: dict[int, bytes] = {}
         """The same for the inner: the client's own number, packed."""
+        self.client_bytes: dict[bytes, int] = defaultdict(int)
+        """Data of the client since the last look, by the packed number that the inner knows."""
+        self.inner_bytes: dict[bytes, int] = defaultdict(int)
+        """The same of the inner, by the client's."""
+        self._carried: dict[tuple[Kind, bool], list[int]] = {}
+        """What was counted for the next look, of channels that are gone too: by kind and whether
+        there is a terminal, the client's bytes and the inner's."""
         self._by_client: dict[int, Channel] = {}
         self._by_door: dict[int, Channel] = {}
         self._by_inner: dict[int, Channel] = {}
@@ -170,6 +185,7 @@ class ChannelTable:
 
     def remove(self, channel: Channel) -> None:
         """Forget it under every number."""
+        self.count(channel)
         self._by_client.pop(channel.client, None)
         if channel.door is not None:
             self._by_door.pop(channel.door, None)
@@ -182,6 +198,32 @@ class ChannelTable:
         """No packet may pass any more: the inner is gone."""
         self.client_routes.clear()
         self.inner_routes.clear()
+
+    # ------------------------------------------------------------------------------ activity
+
+    def count(self, channel: Channel) -> None:
+        """Take up what the channel carried since it was last counted."""
+        if channel.inner is None:
+            return
+        up = self.client_bytes.pop(messages.pack(channel.inner), 0)
+        down = self.inner_bytes.pop(messages.pack(channel.client), 0)
+        channel.taken += down
+        if channel.kind is not None and (up or down):
+            carried = self._carried.setdefault((channel.kind, channel.pty), [0, 0])
+            carried[0] += up
+            carried[1] += down
+
+    def look(self) -> list[Carried]:
+        """What was carried since the last look."""
+        for channel in self._by_client.values():
+            self.count(channel)
+        carried, self._carried = self._carried, {}
+        return [Carried(kind, pty, up, down) for (kind, pty), (up, down) in carried.items()]
+
+    def kinds(self) -> tuple[str, ...]:
+        """What the open channels are for, sorted, each once."""
+        bound = (c.kind for c in self._by_client.values() if c.stage is Stage.BOUND)
+        return tuple(sorted({kind.told for kind in bound if kind is not None}))
 
     def _forget_if_done(self, channel: Channel) -> None:
         if channel.closed_by_client and channel.closed_to_client:

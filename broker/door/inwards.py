@@ -24,6 +24,8 @@ class State(Enum):
     ABSENT = auto()
     BINDING = auto()
     BOUND = auto()
+    OVER = auto()
+    """There was, the broker ended it, and this client gets no other."""
 
 
 class Inwards:
@@ -53,7 +55,11 @@ class Inwards:
 
     @property
     def absent(self) -> bool:
-        return self._state is State.ABSENT
+        return self._state in (State.ABSENT, State.OVER)
+
+    @property
+    def over(self) -> bool:
+        return self._state is State.OVER
 
     def send(self, payload: bytes) -> None:
         """One of the client's opens or global requests, now or when the desktop is there."""
@@ -144,6 +150,11 @@ class Inwards:
         """The connection is gone; numbers that the client has of it are dead."""
         self.opens = dict.fromkeys(self.opens, False)
         self.forget()
+
+    def end(self) -> None:
+        """The same, and nobody is bound again."""
+        self.lost()
+        self._state = State.OVER
 
     def forget(self) -> None:
         """No connection, no routes, nothing granted."""

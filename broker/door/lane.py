@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,11 @@ _SMALLEST = LENGTH + _BLOCK + TAG
 #: IGNORE, UNIMPLEMENTED, DEBUG: what a peer may say at any time, and nobody listens to.
 CHATTER = frozenset({2, 3, 4})
 _BULK_FIRST = int(Message.WINDOW_ADJUST)
-_BULK_LAST = int(Message.EOF)
+_BULK_LAST = int(Message.EXTENDED_DATA)
+_DATA = int(Message.DATA)
+
+#: Padding length, type, channel number and length of the text.
+_DATA_HEAD = 10
 
 #: What a burst ended with, where it was not a packet's type.
 _INCOMPLETE = 0
@@ -96,6 +101,8 @@ class Lane(SSHConnection):
     common: Common
     peer: Lane | None
     routes: dict[int, bytes]
+    tally: dict[bytes, int]
+    """Bytes of data that were switched to each target; whoever looks takes them out."""
     tired: bool
     """The peer has had its share of a second: what was read and not handled waits for the next."""
     _left: bytes
@@ -111,6 +118,7 @@ class Lane(SSHConnection):
         self.common = common
         self.peer = None
         self.routes = {}
+        self.tally = defaultdict(int)
         self.tired = False
         self._left = b""
         self._waiting = bytearray()
@@ -304,7 +312,7 @@ class Lane(SSHConnection):
         largest = self.common.limits.packet
         scratch, sealed = self.common.buffers.plain, self.common.buffers.sealed
         room = len(sealed)
-        routes = self.routes
+        routes, tally = self.routes, self.tally
         peer = self._outlet()
         written = sent = 0
         kind = _INCOMPLETE
@@ -347,6 +355,8 @@ class Lane(SSHConnection):
             if finish > room:
                 kind = _FULL
                 break
+            if kind >= _DATA:
+                tally[target] += length - padding - _DATA_HEAD
             plain[2:6] = target
             sealed[written:begin] = header
             nonce = outward_salt + sealing.to_bytes(8, "big")

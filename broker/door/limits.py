@@ -68,6 +68,11 @@ class Limits:
     """Smallest packet size of a client that the door's own output is cut into: below it the
     client gets the exit status alone."""
 
+    # -- activity
+    activity_bytes: int = 4 * _KIB
+    """Bytes a minute over forwards and into commands up to which nobody is at work: a poll or a
+    keepalive has some hundred in a minute, one page through a forward more than this."""
+
     # -- flow control
     write_high: int = 1 * _MIB
     """Bytes waiting in one transport before the other side's reading pauses."""
@@ -100,6 +105,11 @@ class Limits:
     """Time that a closed connection has to take what was written."""
     orphaned: float = 5.0
     """Time that a client has to end its channels after its desktop went away."""
+    report_every: float = 5.0
+    """Time between two reports of who is attached: short beside the minutes after which a desktop
+    sleeps."""
+    report_gap: float = 1.0
+    """Least time between two, though somebody left who did something."""
     outer_keepalive: float = 30.0
     """Silence of a client before it is asked whether it lives; three unanswered end it."""
     inner_keepalive: float = 15.0
@@ -110,6 +120,9 @@ class Limits:
     """TCP connect to one endpoint of a desktop."""
     handshake_timeout: float = 20.0
     """Key exchange and authentication with a desktop's sshd."""
+    first_dial: float = 5.0
+    """All of the first try to reach a desktop, and of a spare's: one that froze meanwhile accepts
+    and says nothing, and asking for its route again thaws it."""
     spare_delay: float = 0.05
     """Time after one inner connection was taken until the next is made in advance."""
     spare_patience: float = 2.0

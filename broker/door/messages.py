@@ -40,6 +40,8 @@ FIRST = int(Message.GLOBAL_REQUEST)
 LAST = int(Message.FAILURE)
 
 _STDERR = 1
+_DATA_HEAD = 9
+"""Type, channel number and length of the text."""
 
 
 class ProtocolViolation(Exception):
@@ -76,6 +78,11 @@ def wants_reply(request: bytes) -> bool:
     """Whether a channel request asks for an answer."""
     _, offset = string(request, 5)
     return boolean(request, offset)
+
+
+def content(data: bytes) -> int:
+    """How many bytes of text a DATA packet carries."""
+    return len(data) - _DATA_HEAD
 
 
 # ------------------------------------------------------------------------------------ building

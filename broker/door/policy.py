@@ -5,6 +5,7 @@ Everything that is not named here is refused.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from broker.door import xpra
+from broker.door.activity import Kind
 from broker.door.messages import string
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ class Desktop:
     """The session is for a desktop; `display` picks one of several."""
 
     display: int | None
+    kind: Kind
 
 
 _WORD = re.compile(r"""\s*(["']?)desk\1(?:\s|$)""")
@@ -120,13 +123,29 @@ _WORD = re.compile(r"""\s*(["']?)desk\1(?:\s|$)""")
 def decide(request: bytes, limits: Limits) -> Word | Desktop:
     """What a shell, exec or subsystem request is for."""
     name, offset = string(request, 5)
-    if name != b"exec":
-        return Desktop(None)
+    if name == b"shell":
+        return Desktop(None, Kind.SHELL)
+    if name == b"subsystem":
+        sftp = string(request, offset + 1)[0] == b"sftp"
+        return Desktop(None, Kind.SFTP if sftp else Kind.EXEC)
     command = string(request, offset + 1)[0].decode("utf-8", "replace")
     if _WORD.match(command):
         return Word(tuple(_split(command, limits)[1:]))
     wanted = xpra.parse_command(command)
-    return Desktop(wanted.display if wanted else None)
+    return Desktop(wanted.display, Kind.XPRA) if wanted else Desktop(None, Kind.EXEC)
+
+
+#: Where the desktop's viewers listen: Xvnc and xpra below the first, xpra's own places besides.
+_VIEWERS = re.compile(rb"/?(?:/var)?/run/desk/|.*/\.?xpra/", re.DOTALL)
+
+
+def forward(opened: bytes) -> Kind:
+    """What a client's open of a forward is for."""
+    kind, offset = string(opened, 1)
+    if kind != b"direct-streamlocal@openssh.com":
+        return Kind.FORWARD
+    path = posixpath.normpath(string(opened, offset + 12)[0])
+    return Kind.VIEWER if _VIEWERS.match(path) else Kind.FORWARD
 
 
 def _split(command: str, limits: Limits) -> list[str]:

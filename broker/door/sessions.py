@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.door import actions, messages, policy
+from broker.door.activity import Kind
 from broker.door.channels import Channel, ChannelTable, Expected, Stage
 from broker.door.messages import Message, ProtocolViolation
 from broker.door.policy import Grant
@@ -103,7 +104,6 @@ class Sessions:
         if channel.stage is Stage.UNDECIDED:
             self._check_undecided(channel)
         if decides:
-            channel.shell = _name(payload) == b"shell"
             self._pending.discard(channel)
             self._queued.add(channel)
         return decides
@@ -153,6 +153,7 @@ class Sessions:
         channel.stage = Stage.OPENING
         channel.output.clear()
         channel.offered, channel.window = channel.window, 0
+        channel.granted = channel.offered
         opened = messages.open_session(channel.client, channel.offered, channel.packet)
         self._emit(actions.ToInner(opened))
 
@@ -171,6 +172,7 @@ class Sessions:
         assert channel.inner is not None
         inner = messages.pack(channel.inner)
         if channel.window:
+            channel.granted += channel.window
             adjust = messages.window_adjust(channel.inner, channel.window)
             self._emit(actions.ToInner(adjust))
         queue = self._drop_queue(channel)
@@ -218,14 +220,32 @@ class Sessions:
         channel.status = status
         self._speak(channel)
 
+    def tell_end(self, channel: Channel, sentence: str) -> None:
+        """One line on the stderr of a session that is bound, where it is certain that the client's
+        window takes it. xpra's stream is not for reading.
+        """
+        if not channel.is_session or channel.closed_to_client:
+            return
+        self._table.count(channel)
+        line = f"desk: {sentence}\n".encode()
+        room = min(channel.granted - channel.taken, channel.packet)
+        if channel.kind is not Kind.XPRA and not channel.spoken and len(line) <= room:
+            self._say(messages.stderr(channel.client, line))
+
     def tell_progress(self, sentence: str) -> None:
+        """To everybody who waits, unless they were told the same just now."""
+        if sentence == self.progress:
+            return
         self.progress = sentence
         for channel in self.waiting():
             self.show_progress(channel)
 
     def show_progress(self, channel: Channel) -> None:
-        """One line on an interactive shell's stderr while it waits."""
-        if self.progress and channel.shell and channel.pty:
+        """One line on an interactive shell's stderr while it waits; who does not read the last one
+        gets no other.
+        """
+        interactive = channel.kind is Kind.SHELL and channel.pty
+        if self.progress and interactive and not channel.output:
             self._add_output(channel, Message.EXTENDED_DATA, f"{self.progress}\n")
             self._speak(channel)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.door import actions, messages, policy
+from broker.door.activity import Kind
 from broker.door.channels import Channel, ChannelTable, Stage
 from broker.door.ends import Ends
 from broker.door.inwards import Inwards
@@ -33,15 +34,13 @@ class Splice:
         self._out: list[Action] = []
         self.table = ChannelTable()
         self._sessions = Sessions(self.table, limits, self._emit)
-        self._ends = Ends(self.table, self._sessions, self._emit)
         self._held = False
         self._globals = GlobalReplies(self._emit)
         self._inwards = Inwards(self.table, self._sessions, self._globals, self._emit)
+        self._ends = Ends(self.table, self._sessions, self._inwards, self._globals, self._emit)
         self._more_sessions = True
         self._refused = 0
-        self._retried = False
         self._words = 0
-        self._loss = ""
 
     def _emit(self, action: Action) -> None:
         self._out.append(action)
@@ -82,7 +81,10 @@ class Splice:
         elif kind == b"session" and self._more_sessions:
             self._sessions.open(number, window, packet)
         elif kind in policy.CLIENT_FORWARDS:
-            self.table.add(Channel(number, Stage.OPENING, window=window, packet=packet))
+            purpose = policy.forward(payload)
+            self.table.add(
+                Channel(number, Stage.OPENING, window=window, packet=packet, kind=purpose)
+            )
             self._inwards.send(payload)
         else:
             self._refuse_open(number, OpenFailure.ADMINISTRATIVELY_PROHIBITED, "not allowed")
@@ -118,13 +120,13 @@ class Splice:
             return
         if messages.uint32(payload, 13) < 1:
             raise ProtocolViolation("packet size of zero")
-        channel = Channel(messages.uint32(payload, 5), Stage.BOUND)
+        channel = Channel(messages.uint32(payload, 5), Stage.BOUND, kind=Kind.FORWARD)
         self.table.add(channel)
         self.table.bind(channel, number)
         if alive:
             self._emit(actions.ToInner(payload))
         else:
-            self._ends.orphan(channel, self._loss)
+            self._ends.orphan(channel)
             self.table.unroute()
 
     def _client_channel(self, payload: bytes) -> None:
@@ -141,6 +143,7 @@ class Splice:
             case _:
                 if self._sessions.receive(channel, payload):
                     self._decided(channel)
+        self._ends.leave_when_drained()
 
     def _to_bound(self, channel: Channel, payload: bytes) -> None:
         assert channel.inner is not None
@@ -151,6 +154,8 @@ class Splice:
                 return
             payload = allowed
             self._inwards.grants |= self._sessions.expect(channel, payload, swallow=False)
+        elif payload[0] in _DATA:
+            self.table.client_bytes[inner] += messages.content(payload)
         elif payload[0] == Message.CLOSE:
             self.table.client_closed(channel)
         self._emit(actions.ToInner(messages.readdressed(payload, inner)))
@@ -164,7 +169,7 @@ class Splice:
             self._run_word(channel, choice.argv)
             return
         channel.stage = Stage.WAITING
-        channel.display = choice.display
+        channel.display, channel.kind = choice.display, choice.kind
         self._sessions.show_progress(channel)
         self._inwards.need()
 
@@ -250,7 +255,11 @@ class Splice:
         elif kind in _REPLIES:
             self._reply(channel, payload)
         else:
-            if kind == Message.CLOSE:
+            if kind in _DATA:
+                self.table.inner_bytes[messages.pack(channel.client)] += messages.content(payload)
+            elif kind == Message.EOF:
+                channel.spoken = True
+            elif kind == Message.CLOSE:
                 self.table.closed_to_client(channel)
             self._emit(actions.ToClient(payload))
 
@@ -268,7 +277,7 @@ class Splice:
         window = messages.uint32(payload, 9)
         packet = messages.uint32(payload, 13)
         self.table.bind(channel, inner)
-        self._retried = False
+        self._ends.retried = False
         if not channel.is_session:
             self._emit(actions.ToClient(payload))
             return
@@ -303,47 +312,24 @@ class Splice:
 
     def inner_unbindable(self, sentence: str) -> list[Action]:
         """There is no desktop to be had."""
-        self._inwards.unbindable()
-        self._sessions.progress = None
-        for payload in self._inwards.take_waiting():
-            self._fail_waiting(payload, sentence)
-        for channel in self._sessions.waiting():
-            self._sessions.refuse(channel, sentence)
+        self._ends.unbindable(sentence)
         return self._done()
-
-    def _fail_waiting(self, payload: bytes, sentence: str) -> None:
-        if payload[0] == Message.GLOBAL_REQUEST:
-            self._globals.fail_request(payload)
-            return
-        _, offset = messages.string(payload, 1)
-        channel = self.table.of_inner(messages.uint32(payload, offset))
-        self._ends.fail_open(channel, sentence)
 
     def inner_lost(self, sentence: str) -> list[Action]:
         """The inner connection is gone; all that it sent was passed on."""
-        live = [channel for channel in self.table if channel.stage in _LIVE]
-        bound = [channel for channel in live if channel.stage is Stage.BOUND]
-        forwarding = (
-            bool(self._inwards.grants & (Grant.TCP | Grant.STREAMLOCAL)) or len(self._globals) > 0
-        )
-        self._loss = f"desk: {sentence}"
-        self._inwards.lost()
-        if any(channel.pty for channel in bound) or (not live and forwarding):
-            self._emit(actions.Disconnect(self._loss))
-            return self._done()
-        for channel in live:
-            self._ends.abandon(channel, sentence, retry=not self._retried)
-        self._globals.fail_all()
-        if bound:
-            self._emit(actions.ArmOrphaned())
-        self._retried = True
-        self._inwards.drained()
+        self._ends.lost(sentence)
+        return self._done()
+
+    def session_ended(self, sentence: str) -> list[Action]:
+        """The broker ended the session that the client is in or was about to enter: it gets no
+        other on this connection.
+        """
+        self._ends.over(sentence)
         return self._done()
 
     def orphaned_due(self) -> list[Action]:
         """The client had its time to end the channels of a lost desktop."""
-        if self._inwards.absent:
-            self._emit(actions.Disconnect(self._loss))
+        self._ends.due()
         return self._done()
 
     def optimistic_due(self) -> list[Action]:
@@ -376,8 +362,8 @@ class Splice:
 
 
 _OPEN_ANSWERS = frozenset({Message.OPEN_CONFIRMATION, Message.OPEN_FAILURE})
+_DATA = frozenset({Message.DATA, Message.EXTENDED_DATA})
 _REPLIES = frozenset({Message.SUCCESS, Message.FAILURE})
-_LIVE = frozenset({Stage.RESOLVING, Stage.WAITING, Stage.OPENING, Stage.BOUND})
 
 _TOO_MANY_WORDS = "Too many words at once; wait until one of them is answered."
 

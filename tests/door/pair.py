@@ -12,7 +12,7 @@ from broker.door.cipher import SharedGCM
 from broker.door.inner import InnerWire
 from broker.door.lane import Buffers, Common
 from broker.door.limits import Limits
-from broker.door.messages import pack
+from broker.door.messages import Message, pack
 from broker.door.outer import OuterWire, Owner
 
 KEY, OTHER = bytes(16), bytes(range(16))
@@ -93,6 +93,8 @@ class Relay:
     def packet_received(self, wire, payload) -> None:
         target = wire.routes.get(messages.uint32(payload, 1))
         assert target is not None
+        if payload[0] in (Message.DATA, Message.EXTENDED_DATA):
+            wire.tally[target] += messages.content(payload)
         wire.peer.forward(messages.readdressed(payload, target))
 
     def keepalive_sent(self, wire) -> None: ...

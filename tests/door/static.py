@@ -21,6 +21,7 @@ class StaticGateway:
     refusal: Exception | None = None
     asked: list = field(default_factory=list)
     events: list = field(default_factory=list)
+    reports: list = field(default_factory=list)
 
     async def identify(self, login, key):
         self.asked.append((login, key))
@@ -51,11 +52,14 @@ class StaticGateway:
         said = " ".join(["desk", *argv])
         return WordReply(stdout=f"door says: {said}\n", stderr="warn\n", status=7)
 
-    async def attached(self, attachment):
+    async def attached(self, door, attachment):
         self.events.append(("attached", attachment.session_id))
 
-    async def detached(self, attachment_id):
+    async def detached(self, door, attachment_id):
         self.events.append(("detached",))
+
+    async def report(self, door, activities):
+        self.reports.append((door, list(activities)))
 
     async def http(self, method, path):
         return HttpReply(status=404, content_type="text/plain", body=b"")

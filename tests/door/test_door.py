@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import replace
 
 import asyncssh
@@ -13,6 +14,7 @@ from asyncssh.connection import SSHClientConnection
 
 from broker.core.errors import CapacityExhausted
 from broker.core.gateway import Endpoint, Route
+from broker.core.idle import Signal
 from broker.door import descriptors
 from broker.door.app import Door
 from broker.door.limits import Limits
@@ -313,6 +315,95 @@ async def test_access_that_ends_ends_connections(world, by):
     await asyncio.wait_for(client.wait_closed(), 5)
     assert world.door.stats().authenticated == 1
     other.close()
+
+
+def frozen() -> socket.socket:
+    """What a container that is paused looks like: the kernel accepts, and nobody speaks."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+async def test_the_end_of_a_session_reaches_who_is_about_to_enter(world):
+    """While its desktop is dialled; nothing of the session is kept, nor asked for again."""
+    silent = frozen()
+    port = silent.getsockname()[1]
+    world.gateway.route_ = replace(world.route, endpoints=(Endpoint("127.0.0.1", port),))
+    async with world.connect() as client:
+        running = asyncio.get_running_loop().create_task(client.run("hello"))
+        await until(lambda: world.door._binder._sessions)
+        world.door.end_session("s2", "Another's.")
+        world.door.end_session("s1", "It was stopped.")
+        assert not world.door._binder._sessions
+        done = await asyncio.wait_for(running, 5)
+        assert (done.stderr, done.exit_status) == ("desk: It was stopped.\n", 1)
+        await asyncio.wait_for(client.wait_closed(), 5)
+    await until(lambda: not world.door._binder._tasks._tasks)
+    assert [e[0] for e in world.gateway.events] == ["route"]
+    assert not world.door._binder._sessions
+    world.gateway.route_ = world.route
+    async with world.connect() as client:
+        assert (await client.run("hello")).exit_status == 3
+    silent.close()
+
+
+async def test_a_client_that_drains_is_bound_to_nothing(world):
+    """After the end of its session, until its connection ends."""
+    client = await world.connect()
+    process = await client.create_process("sleep")
+    await until(lambda: ("attached", "s1") in world.gateway.events)
+    world.door.end_session("s1", "It was stopped.")
+    other = asyncio.get_running_loop().create_task(client.run("hello"))
+    assert (await process.wait()).exit_signal[0] == "KILL"
+    await asyncio.wait_for(client.wait_closed(), 5)
+    with contextlib.suppress(asyncssh.Error):
+        assert (await other).exit_status is None
+    assert len(routed(world)) == 1
+    async with world.connect() as client:
+        assert (await client.run("hello")).exit_status == 3
+    assert len(routed(world)) == 2
+
+
+async def test_a_session_that_is_reached_no_more_is_not_waited_for(world):
+    """Neither by a client nor by what the door makes in advance: the second try is on a route that
+    was asked for anew.
+    """
+    silent = frozen()
+    port = silent.getsockname()[1]
+    ends = (Endpoint("127.0.0.1", port), Endpoint("127.0.0.1", port))
+    slow = await World().start(limits=replace(SHORT, first_dial=0.2))
+    slow.gateway.route_ = replace(slow.route, endpoints=ends)
+
+    async def lost(session_id):
+        slow.gateway.events.append(("lost", session_id))
+        slow.gateway.route_ = slow.route
+
+    slow.gateway.lost = lost
+    async with slow.connect() as client:
+        async with asyncio.timeout(5):
+            assert (await client.run("hello")).exit_status == 3
+        assert [e[0] for e in slow.gateway.events] == ["route", "lost", "route", "attached"]
+    silent.close()
+    await slow.close()
+
+
+async def test_a_door_reports_who_is_there_and_what_they_do():
+    """Until it closes; its name is new with each start."""
+    world = await World().start(limits=replace(SHORT, report_every=0.02, report_gap=0.0))
+    client = await world.connect()
+    process = await client.create_process("cat", stdin=asyncssh.PIPE, encoding=None)
+    process.stdin.write(b"x" * 10_000)
+    await until(lambda: any(a.ages for _, told in world.gateway.reports for a in told))
+    door, (activity,) = world.gateway.reports[-1]
+    assert door == world.door.id
+    assert activity.ages.keys() <= {Signal.DATA, Signal.TRANSFER}
+    assert activity.kinds == ("exec",)
+    assert activity.attachment.session_id == "s1"
+    client.abort()
+    await until(lambda: world.gateway.reports[-1] == (door, []))
+    await world.close()
+    reports = len(world.gateway.reports)
+    await asyncio.sleep(0)
+    assert len(world.gateway.reports) == reports
+    assert not world.door._attendance._loop._tasks
 
 
 async def test_a_reply_to_no_request_is_cut(world):

@@ -28,18 +28,26 @@ def payload(kind: int, number: int, size: int) -> bytes:
         return messages.window_adjust(number, size)
     if kind == 98:
         return messages.exit_status(number, size)
+    if kind == 95:
+        return messages.stderr(number, bytes(size))
     return messages.eof(number)
 
 
 PACKETS = st.lists(
     st.tuples(
-        st.sampled_from([93, 94, 94, 94, 96, 98]),
+        st.sampled_from([93, 94, 94, 94, 95, 96, 98]),
         st.sampled_from([5, 2**30]),
         st.sampled_from([0, 1, 30, 400, 32768]),
     ),
     min_size=1,
     max_size=12,
 )
+
+
+def carried(sent: list[bytes], number: int) -> int:
+    """Bytes of data on a channel; of stderr, the length of its type as well."""
+    mine = [p for p in sent if messages.uint32(p, 1) == number]
+    return sum(len(p) - 9 for p in mine if p[0] in (94, 95))
 
 
 @settings(max_examples=150, deadline=None)
@@ -63,6 +71,9 @@ def test_any_cut_and_any_change_of_lane_is_as_one_read(kinds, cuts, lanes):
     got = opened(inner._transport.written, KEY)
     assert got == opened(whole_inner._transport.written, KEY)
     assert got == [messages.readdressed(p, outer.routes[messages.uint32(p, 1)]) for p in sent]
+    for wire in (outer, whole):
+        for number, target in wire.routes.items():
+            assert wire.tally[target] == carried(sent, number)
     assert counters(outer) == counters(whole)
     assert counters(inner)[1:4] == counters(whole_inner)[1:4]
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from broker.door.activity import Kind
 from broker.door.limits import Limits
+from broker.door.messages import pack_string
 from broker.door.policy import (
     CHANNEL_REQUESTS,
     CLIENT_FORWARDS,
@@ -12,8 +14,9 @@ from broker.door.policy import (
     Environment,
     Word,
     decide,
+    forward,
 )
-from tests.door.world import env, execute, request
+from tests.door.world import env, execute, opening, request
 
 LIMITS = Limits()
 
@@ -43,18 +46,50 @@ def test_a_command_that_begins_with_desk_is_a_word_and_reaches_no_shell(command,
 )
 def test_other_commands_go_to_the_desktop(command):
     """The first shell word is what counts."""
-    assert decide(execute(1, command), LIMITS) == Desktop(None)
+    assert decide(execute(1, command), LIMITS) == Desktop(None, Kind.EXEC)
 
 
 def test_a_subsystem_is_never_a_word():
     """Whatever its name."""
     packet = request(1, b"subsystem", want=True, rest=b"\0\0\0\x04desk")
-    assert decide(packet, LIMITS) == Desktop(None)
-    assert decide(request(1, b"shell", want=True), LIMITS) == Desktop(None)
+    assert decide(packet, LIMITS) == Desktop(None, Kind.EXEC)
+    assert decide(request(1, b"shell", want=True), LIMITS) == Desktop(None, Kind.SHELL)
 
 
 def test_an_xpra_command_picks_its_display():
-    assert decide(execute(1, 'xpra _proxy ":1012"'), LIMITS) == Desktop(1012)
+    assert decide(execute(1, 'xpra _proxy ":1012"'), LIMITS) == Desktop(1012, Kind.XPRA)
+
+
+def test_sftp_is_a_subsystem_of_its_own_kind():
+    packet = request(1, b"subsystem", want=True, rest=b"\0\0\0\x04sftp")
+    assert decide(packet, LIMITS) == Desktop(None, Kind.SFTP)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (b"/run/desk/vnc.sock", Kind.VIEWER),
+        (b"/run/desk/xpra.sock", Kind.VIEWER),
+        (b"/var/run/desk/vnc.sock", Kind.VIEWER),
+        (b"//run//./desk/../desk/vnc.sock", Kind.VIEWER),
+        (b"/run/user/1000/xpra/1012/socket", Kind.VIEWER),
+        (b"/home/desk/.xpra/host-1012", Kind.VIEWER),
+        (b"/run/user/1000/x\n/xpra/socket", Kind.VIEWER),
+        (b"/run/desktop/x", Kind.FORWARD),
+        (b"/home/desk/run/desk/x", Kind.FORWARD),
+        (b"/home/desk/xpra", Kind.FORWARD),
+        (b"/home/desk/myxpra/socket", Kind.FORWARD),
+        (b"", Kind.FORWARD),
+    ],
+)
+def test_a_forward_to_a_viewer_s_socket_is_the_viewer_s(path, kind):
+    """However the path is spelt."""
+    packet = opening(b"direct-streamlocal@openssh.com", 1) + pack_string(path)
+    assert forward(packet) is kind
+
+
+def test_other_forwards_are_just_that():
+    assert forward(opening(b"direct-tcpip", 1)) is Kind.FORWARD
 
 
 def test_a_word_of_unbounded_length_is_cut():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from broker.door import messages
+from broker.door.activity import Kind
 from broker.door.limits import Limits
 from broker.door.messages import DATA_PACKET, Message, ProtocolViolation, pack, pack_string
 from broker.door.splice import Splice
-from tests.door.world import World, env, execute, global_request, opening, request
+from tests.door.world import ClientChannel, World, env, execute, global_request, opening, request
 
 PTY = pack_string(b"xterm") + pack(80) + pack(24) + pack(0) * 2 + pack_string(b"")
 
@@ -16,7 +17,8 @@ PTY = pack_string(b"xterm") + pack(80) + pack(24) + pack(0) * 2 + pack_string(b"
 def shell_of(world, *, pty=False, command=None):
     """A session that is decided and bound."""
     channel = decided(world, pty=pty, command=command)
-    world.bind()
+    if not world.bound:
+        world.bind()
     world.settle()
     return channel
 
@@ -310,6 +312,35 @@ def test_progress_is_shown_on_an_interactive_shell_and_nowhere_else():
     assert world.inner[0].window == seen.given
 
 
+def test_each_new_sentence_of_progress_is_one_line():
+    """The same again is none, for nobody."""
+    world = World()
+    seen = decided(world, pty=True)
+    for sentence in ("3rd in line.", "3rd in line.", "2nd in line.", "2nd in line."):
+        world.do(world.splice.progress(sentence))
+        world.settle_client()
+    late = decided(world, pty=True)
+    world.do(world.splice.progress("3rd in line."))
+    world.settle_client()
+    assert seen.err == b"3rd in line.\r\n2nd in line.\r\n3rd in line.\r\n"
+    assert late.err == b"2nd in line.\r\n3rd in line.\r\n"
+
+
+def test_who_does_not_read_progress_gets_no_more_of_it():
+    """Sentences without end fill no memory."""
+    world = World()
+    channel = world.open_session()
+    channel.asked.extend([Message.SUCCESS] * 2)
+    world.splice.table.of_door(channel.peer).window = 3
+    world.send(request(channel.peer, b"pty-req", want=True, rest=PTY))
+    world.send(request(channel.peer, b"shell", want=True))
+    for number in range(1000):
+        world.do(world.splice.progress(f"{number} before you."))
+    assert len(world.splice.table.of_door(channel.peer).output) == 1
+    world.settle_client()
+    assert channel.err == b"0 b"
+
+
 def test_no_desktop_is_one_sentence_and_status_1():
     """Sessions hear it on stderr, forwards as the reason of their failure."""
     world = World()
@@ -520,3 +551,196 @@ def test_so_many_words_run_at_a_time_though_their_channels_close():
     world.do(world.splice.word_answered(world.words.popleft()[0], "", "", 0))
     decided(world, command="desk list").word = True
     assert len(world.words) == 4
+
+
+# ------------------------------------------------------------------------------------- activity
+
+
+def carried(world):
+    return {c.kind: (c.up, c.down) for c in world.splice.table.look()}
+
+
+def test_a_channel_knows_what_it_is_for():
+    """The broker's own words, and what is refused or undecided, are for nothing."""
+    world = World()
+    shell_of(world)
+    shell_of(world, command="cat")
+    shell_of(world, command="xpra _proxy")
+    word = world.open_session()
+    word.word = True
+    word.asked.append(Message.SUCCESS)
+    world.send(execute(word.peer, "desk list"))
+    world.open_session()
+    assert world.splice.table.kinds() == ("exec", "shell", "xpra")
+    sftp = world.open_session()
+    sftp.asked.append(Message.SUCCESS)
+    world.send(request(sftp.peer, b"subsystem", want=True, rest=messages.pack_string(b"sftp")))
+    world.settle()
+    for number, kind in enumerate((b"direct-tcpip", b"direct-streamlocal@openssh.com")):
+        path = messages.pack_string(b"/run/desk/vnc.sock")
+        opened = opening(kind, 50 + number) + path
+        world.client[50 + number] = ClientChannel(50 + number, "f")
+        world.send(opened)
+    world.settle()
+    assert world.splice.table.kinds() == ("exec", "forward", "sftp", "shell", "xpra")
+    world.lose()
+    assert world.splice.table.kinds() == ()
+
+
+def test_bytes_are_counted_by_what_their_channel_is_for():
+    """Each once, both ways, and no window, EOF or request is a byte."""
+    world = World()
+    channel = shell_of(world, command="cat")
+    world.send(messages.data(channel.peer, b"12345"))
+    world.send(messages.window_adjust(channel.peer, 5000))
+    world.send(env(channel.peer, "x", want=False))
+    world.inner_says(world.inner[0], b"123")
+    world.settle()
+    assert carried(world) == {Kind.EXEC: (5, 3)}
+    assert carried(world) == {}
+    world.send(messages.eof(channel.peer))
+    assert carried(world) == {}
+
+
+def test_a_channel_that_is_gone_is_counted_once_more():
+    """And its numbers may be another's then."""
+    world = World()
+    for number in range(3):
+        channel = shell_of(world, command="cat")
+        world.send(messages.data(channel.peer, b"12345"))
+        world.settle()
+        world.inner_closes(world.inner[number])
+        world.settle()
+        world.close(channel)
+        world.settle()
+    assert not len(world.splice.table)
+    assert carried(world) == {Kind.EXEC: (15, 0)}
+    assert not world.splice.table.client_bytes
+    assert not world.splice.table.inner_bytes
+
+
+def test_what_the_desktop_opens_is_a_forward():
+    """A listener's, a screen's, an agent's."""
+    world = World()
+    channel = shell_of(world, command="cat")
+    channel.asked.append(Message.SUCCESS)
+    world.send(request(channel.peer, b"auth-agent-req@openssh.com", want=True))
+    world.settle()
+    world.do(world.splice.from_inner(opening(b"auth-agent@openssh.com", 9)))
+    world.send(messages.open_confirmation(9, 77, 1000, 1000))
+    world.send(messages.data(9, b"12"))
+    assert carried(world) == {Kind.FORWARD: (2, 0)}
+
+
+# ------------------------------------------------------------------------- the end of a session
+
+
+def over(world, sentence="It was stopped."):
+    """The broker ends the session."""
+    world._inner_gone()
+    world.do(world.splice.session_ended(sentence))
+
+
+def test_a_terminal_hears_of_the_end_at_once():
+    world = World()
+    shell_of(world, pty=True)
+    over(world)
+    assert world.disconnected == "desk: It was stopped."
+
+
+def test_an_idle_client_hears_of_the_end_at_once():
+    """Though an undecided channel stands open."""
+    world = World()
+    channel = shell_of(world, command="cat")
+    world.inner_closes(world.inner[0])
+    world.settle()
+    world.close(channel)
+    world.settle()
+    world.open_session()
+    over(world)
+    assert world.disconnected == "desk: It was stopped."
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_command_takes_what_was_written_and_hears_of_the_end(late):
+    """On stderr; then the connection ends, when the client is done or too late for it."""
+    world = World()
+    channel = shell_of(world, command="cat")
+    world.inner_says(world.inner[0], b"written")
+    world.deliver()
+    over(world)
+    assert world.disconnected is None
+    world.settle_client()
+    assert (channel.got, channel.err) == (b"written", b"desk: It was stopped.\n")
+    assert channel.got_close
+    if late:
+        world.do(world.splice.orphaned_due())
+    else:
+        world.close(channel)
+    assert world.disconnected == "desk: It was stopped."
+
+
+def test_xpra_s_stream_simply_ends():
+    world = World()
+    channel = shell_of(world, command='xpra _proxy ":1000"')
+    over(world)
+    world.settle_client()
+    assert (channel.got, channel.err, channel.got_close) == (b"", b"", True)
+
+
+@pytest.mark.parametrize("room", [21, 22])
+def test_the_end_is_told_where_it_certainly_fits(room):
+    """Into the window that the client gave when it asked, less all that was written since."""
+    world = World()
+    channel = decided(world, command="cat")
+    world.bind()
+    world.settle()
+    inner = world.inner[0]
+    world.inner_says(inner, bytes(inner.window - room))
+    world.settle()
+    over(world)
+    world.settle_client()
+    assert (channel.err == b"desk: It was stopped.\n") is (room == 22)
+
+
+def test_nothing_is_said_behind_an_eof():
+    """A client would cut that."""
+    world = World()
+    channel = shell_of(world, command="cat")
+    world.do(world.splice.from_inner(messages.eof(channel.own)))
+    world.settle_client()
+    over(world)
+    assert [p[0] for p in world.to_client] == [98, 97]
+
+
+def test_who_waits_for_the_session_hears_of_its_end():
+    """Sessions on stderr, forwards and listeners by a failure."""
+    world = World()
+    channel = decided(world, command="true")
+    world.send(opening(b"direct-tcpip", 40))
+    world.send(global_request(b"tcpip-forward"))
+    world.globals.append(b"\x52")
+    over(world)
+    failure = next(p for p in world.to_client if p[0] == Message.OPEN_FAILURE)
+    world.to_client.remove(failure)
+    assert messages.string(failure, 9)[0] == b"It was stopped."
+    world.settle_client()
+    assert (channel.err, channel.status) == (b"desk: It was stopped.\n", 1)
+    assert not world.globals
+    world.close(channel)
+    assert world.disconnected == "desk: It was stopped."
+
+
+def test_nobody_is_bound_again_on_the_same_connection():
+    """Whatever the client asks for while it drains."""
+    world = World()
+    channel = shell_of(world, command="cat")
+    over(world)
+    world.settle_client()
+    decided(world, command="true")
+    world.send(opening(b"direct-tcpip", 40))
+    world.send(global_request(b"tcpip-forward"))
+    assert not world.binds
+    world.close(channel)
+    assert not world.binds
+    assert world.disconnected

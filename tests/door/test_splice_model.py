@@ -22,7 +22,7 @@ class Player:
         self.random = random.Random(seed)
         self.world = World(LIMITS)
         self.count = 0
-        self.most_waiting = 0
+        self.over = False
 
     def pick(self, options):
         return self.random.choice(options)
@@ -58,6 +58,8 @@ class Player:
             moves += [world.bind, self.unbindable]
         if world.bound:
             moves += [self.keepalive, self.inner_talks, self.inner_loss]
+        if (world.bound or world.binds) and self.random.random() < 0.1:
+            moves.append(self.session_end)
         if world.armed:
             moves.append(self.optimistic)
         if world.words:
@@ -162,6 +164,15 @@ class Player:
             channel.word = True
         self.world.lose()
 
+    def session_end(self):
+        """The broker's; from then on the client gets no desktop, whatever it asks for."""
+        self.lose_globals()
+        for channel in self.world.client.values():
+            channel.word = True
+        self.world._inner_gone()
+        self.world.do(self.world.splice.session_ended("over"))
+        self.over = True
+
     def keepalive(self):
         world = self.world
         world.splice.keepalive_sent()
@@ -203,6 +214,7 @@ class Player:
 
     def check_bounds(self):
         splice = self.world.splice
+        assert not (self.over and (self.world.binds or self.world.bound))
         waiting = len(splice._inwards.waiting) + splice._sessions.load()[0]
         if not self.world.held:
             assert waiting <= LIMITS.waiting_packets
@@ -222,6 +234,12 @@ def test_any_interleaving_keeps_replies_numbers_and_windows_right(seed, steps):
     if world.disconnected is not None:
         return
     finish(player)
+    if player.over and world.disconnected is None:
+        assert world.orphan_timer
+        world.do(world.splice.orphaned_due())
+    if player.over:
+        assert world.disconnected == "desk: over"
+        return
     for channel in world.client.values():
         assert world.held or channel.got_close or channel.sent_close or _quiet(channel), channel
     for channel in world.inner.values():

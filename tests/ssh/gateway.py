@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core import errors
 from broker.core.gateway import (
+    Activity,
     Attachment,
     Endpoint,
     HttpReply,
@@ -30,14 +31,17 @@ class StaticGateway:
         self.plans: dict[str, dict[str, Any]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.calls: list[dict[str, Any]] = []
+        self.reported = 0
+        self.present: list[str] = []
+        self.seen: dict[str, dict[str, Any]] = {}
 
     def add(self, user: str, fingerprints: list[str]) -> None:
         self.plans[user] = {}
         self.keys.update(dict.fromkeys(fingerprints, user))
 
     def plan(self, user: str, **changes: Any) -> None:
-        """What `route` does for the user: `gate` (a name to wait for), `progress`, `error`,
-        `endpoints`, `lost_once`, `words`.
+        """What `route` does for the user: `gate` (a name to wait for), `progress` (one sentence or
+        several), `error`, `endpoints`, `lost_once`, `session`.
         """
         self.plans[user].update(changes)
 
@@ -69,8 +73,9 @@ class StaticGateway:
             desktop=identity.desktop,
             fingerprint=identity.fingerprint,
         )
-        if plan.get("progress"):
-            progress(plan["progress"])
+        told = plan.get("progress") or []
+        for sentence in [told] if isinstance(told, str) else told:
+            progress(sentence)
         if plan.get("gate"):
             try:
                 await self.gate(plan["gate"]).wait()
@@ -109,18 +114,31 @@ class StaticGateway:
             await self.gate(argv[1]).wait()
         return WordReply(stdout=f"answers: {' '.join(argv)}\n", stderr="a warning\n", status=7)
 
-    async def attached(self, attachment: Attachment) -> None:
+    async def attached(self, door: str, attachment: Attachment) -> None:
         self._note(
             "attached",
             attachment.user,
+            door=door,
             id=attachment.id,
             session=attachment.session_id,
             peer=attachment.peer,
             client=attachment.client,
         )
 
-    async def detached(self, attachment_id: str) -> None:
-        self._note("detached", "", id=attachment_id)
+    async def detached(self, door: str, attachment_id: str) -> None:
+        self._note("detached", "", door=door, id=attachment_id)
+
+    async def report(self, door: str, activities: Sequence[Activity]) -> None:
+        """Kept is the last word on each attachment, and how often all were told."""
+        self.reported += 1
+        self.present = [activity.attachment.id for activity in activities]
+        for activity in activities:
+            self.seen[activity.attachment.id] = {
+                "user": activity.attachment.user,
+                "door": door,
+                "kinds": list(activity.kinds),
+                "ages": {str(signal): age for signal, age in activity.ages.items()},
+            }
 
     async def http(self, method: str, path: str) -> HttpReply:
         return HttpReply(status=404, content_type="text/plain", body=b"")

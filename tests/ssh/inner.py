@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,10 +10,14 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncssh
 
 from .clients import free_port, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 UID = 23456
 ACCOUNT = "desk"
@@ -158,6 +163,26 @@ class InnerSshd:
         return self._process.poll() is not None or (
             f"Server listening on 127.0.0.1 port {self.port}" in self.log.read_text()
         )
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[Callable[[], None]]:
+        """The listener stands still until the end, or until what is given is called."""
+        listener = self._listener()
+        os.kill(listener, signal.SIGSTOP)
+        try:
+            yield lambda: os.kill(listener, signal.SIGCONT)
+        finally:
+            os.kill(listener, signal.SIGCONT)
+
+    def _listener(self) -> int:
+        """Its process: the one of our namespaces that reads our configuration."""
+        config = str(self.base / "sshd_config").encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").split()
+                if config in words and b"unshare" not in words:
+                    return int(folder.name)
+        raise RuntimeError("the inner sshd is not running")
 
     def logins(self, ports: list[int]) -> int:
         """How many of the connections from these ports have authenticated."""

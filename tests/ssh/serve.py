@@ -33,7 +33,7 @@ async def main(replies: TextIO) -> None:
     await door.start("127.0.0.1", 0)
     _say(replies, {"port": door.port})
     while line := await lines.readline():
-        _say(replies, _do(gateway, json.loads(line)))
+        _say(replies, _do(door, gateway, json.loads(line)))
     await door.close(0.5)
 
 
@@ -42,7 +42,7 @@ def _say(replies: TextIO, value: Any) -> None:
     replies.flush()
 
 
-def _do(gateway: StaticGateway, order: dict[str, Any]) -> Any:
+def _do(door: Door, gateway: StaticGateway, order: dict[str, Any]) -> Any:
     match order.pop("do"):
         case "add":
             gateway.add(**order)
@@ -52,6 +52,10 @@ def _do(gateway: StaticGateway, order: dict[str, Any]) -> Any:
             gateway.gate(order["gate"]).set()
         case "calls":
             return gateway.calls
+        case "activity":
+            return {"reports": gateway.reported, "now": gateway.present, "seen": gateway.seen}
+        case "end_session":
+            door.end_session(order["session"], order["sentence"])
         case "settle":
             gc.collect()
     return None
