@@ -117,6 +117,11 @@ def judge(facts: Facts, policy: IdlePolicy) -> Verdict:
     return aged if aged.due < idle.due else idle
 
 
+def alone(facts: Facts) -> float:
+    """Seconds since a person last did something."""
+    return min(age for signal, age in facts.ages.items() if signal in PERSONAL)
+
+
 def _awake(facts: Facts, policy: IdlePolicy) -> Verdict:
     step, after = Step.FREEZE, policy.freeze_after
     if after is None:
@@ -130,23 +135,18 @@ def _awake(facts: Facts, policy: IdlePolicy) -> Verdict:
 
 def _held(facts: Facts, policy: IdlePolicy, after: float) -> dict[Signal, float]:
     """For how much longer each signal keeps a session that runs."""
-    alone = _alone(facts)
+    left_alone = alone(facts)
     held = {}
     for signal, age in facts.ages.items():
         if signal in PERSONAL:
             held[signal] = after - age
         elif signal in BUSY:
-            held[signal] = min(after - age, policy.busy_for - alone)
+            held[signal] = min(after - age, policy.busy_for - left_alone)
         elif signal is Signal.ARRIVED and facts.attached:
             held[signal] = policy.warn_before - age
     if facts.kept > 0:
         held[Signal.KEEP] = facts.kept
     return held
-
-
-def _alone(facts: Facts) -> float:
-    """Seconds since a person last did something."""
-    return min(age for signal, age in facts.ages.items() if signal in PERSONAL)
 
 
 def _frozen(facts: Facts, policy: IdlePolicy) -> Verdict:
@@ -164,5 +164,5 @@ def _aged(facts: Facts, policy: IdlePolicy) -> Verdict:
         return Verdict(None, _NEVER, Signal.AGE)
     left = policy.max_age - facts.age
     if facts.frozen is None:
-        left = max(left, policy.warn_before - _alone(facts))
+        left = max(left, policy.warn_before - alone(facts))
     return Verdict(Step.STOP, left, Signal.AGE)

@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import ipaddress
-import math
+from collections import defaultdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from broker.core import errors
-from broker.core.model import LeaseKind, SessionId, shown
+from broker.core.idle import alone, judge
+from broker.core.model import LeaseKind, SessionId, SessionState
 from broker.http import models
+from broker.http.problems import problems
+from broker.service import keeping, sentences, why
 from broker.system.peer import is_admin, peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from broker.core.interfaces import Store
-    from broker.core.model import Desktop, Session
+    from broker.core.model import Desktop, Session, UserId
     from broker.service.accounts import Accounts
-    from broker.service.presence import Presence
+    from broker.service.presence import Presence, Present
+    from broker.service.reaper import Reaper
     from broker.service.sessions import Sessions
+    from broker.service.watches import Watches
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-log = structlog.get_logger()
-
 #: Bytes of a request's body: a user with a hundred keys fits.
 _BODY = 256 << 10
-
-_STATUS: dict[type[errors.DeskError], int] = {
-    errors.BadRequest: 400,
-    errors.AccessDenied: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.StaleState: 409,
-    errors.CapacityExhausted: 429,
-    errors.HeldBack: 429,
-    errors.EngineUnavailable: 503,
-    errors.ImageMissing: 503,
-    errors.ShuttingDown: 503,
-    errors.StateUnusable: 503,
-}
-
-#: Seconds until asking again may work, where nobody can tell: the sentence says 'in a minute'.
-_LATER = 60
 
 _ACTOR = web.RequestKey("actor", str)
 
@@ -54,18 +40,29 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class AdminApi:
-    """Users, keys, desktops, sessions and leases over HTTP."""
+    """Users, keys, desktops, sessions, attachments and leases over HTTP."""
 
     def __init__(
-        self, *, store: Store, accounts: Accounts, sessions: Sessions, presence: Presence
+        self,
+        *,
+        store: Store,
+        accounts: Accounts,
+        sessions: Sessions,
+        presence: Presence,
+        explainer: why.Explainer,
+        reaper: Reaper,
+        watches: Watches,
     ) -> None:
         self._store = store
         self._accounts = accounts
         self._sessions = sessions
         self._presence = presence
+        self._explainer = explainer
+        self._reaper = reaper
+        self._watches = watches
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=_BODY, middlewares=[_problems, _admins_alone])
+        app = web.Application(client_max_size=_BODY, middlewares=[problems, _admins_alone])
         app.add_routes(
             [
                 web.get("/api/v1/users", self.list_users),
@@ -77,7 +74,12 @@ class AdminApi:
                 web.get("/api/v1/desktops", self.list_desktops),
                 web.delete("/api/v1/desktops/{id}", self.remove_desktop),
                 web.get("/api/v1/sessions", self.list_sessions),
+                web.get("/api/v1/sessions/{id}/why", self.explain_session),
                 web.post("/api/v1/sessions/{id}/stop", self.stop_session),
+                web.post("/api/v1/sessions/{id}/kill", self.kill_session),
+                web.post("/api/v1/sessions/{id}/extend", self.extend_session),
+                web.post("/api/v1/sessions/{id}/freeze", self.freeze_session),
+                web.get("/api/v1/attachments", self.list_attachments),
                 web.get("/api/v1/leases", self.list_leases),
             ]
         )
@@ -118,13 +120,16 @@ class AdminApi:
         )
         return web.Response(status=204)
 
-    # -- desktops and sessions
+    # -- desktops
     async def list_desktops(self, request: web.Request) -> web.Response:
         desktops = await self._store.desktops(removed="all" in request.query)
         live = {session.desktop_id: session for session in await self._store.live_sessions()}
+        owners = await self._owners()
         return _items(
             [
-                models.desktop_out(desktop, await self._owner(desktop), live.get(desktop.id))
+                models.desktop_out(
+                    desktop, await self._owner(desktop, owners), live.get(desktop.id)
+                )
                 for desktop in desktops
             ]
         )
@@ -142,15 +147,30 @@ class AdminApi:
         )
         return web.Response(status=204)
 
+    # -- sessions
     async def list_sessions(self, _request: web.Request) -> web.Response:
-        counts = self._presence.counts()
+        """By what is known now: no desktop is asked."""
+        sessions = await self._store.live_sessions()
+        desktops = {desktop.id: desktop for desktop in await self._store.desktops()}
+        owners = await self._owners()
+        present: defaultdict[str, list[Present]] = defaultdict(list)
+        for one in self._presence.everybody():
+            present[one.attachment.session_id].append(one)
         items = []
-        for session in await self._store.live_sessions():
-            desktop = await self._store.desktop(session.desktop_id)
-            if desktop is not None:
-                owner = await self._owner(desktop)
-                items.append(models.session_out(session, desktop, owner, counts[session.id]))
+        for session in sessions:
+            desktop = desktops.get(session.desktop_id)
+            if desktop is not None:  # its record can go meanwhile
+                owner = await self._owner(desktop, owners)
+                use = self._use(session, present[session.id])
+                items.append(models.session_out(session, desktop, owner, use))
         return _items(items)
+
+    async def explain_session(self, request: web.Request) -> web.Response:
+        """What `desk why` says of the session's desktop, for programs and in words."""
+        desktop = await self._desktop(await self._known(request))
+        found = await self._explainer.why(desktop)
+        owner = await self._owner(desktop, await self._owners())
+        return web.json_response({"user": owner, **why.data(found), "text": why.text(found)})
 
     async def stop_session(self, request: web.Request) -> web.Response:
         session = await self._sessions.stop(
@@ -158,14 +178,112 @@ class AdminApi:
         )
         return await self._session(session)
 
-    async def _session(self, session: Session) -> web.Response:
+    async def kill_session(self, request: web.Request) -> web.Response:
+        body = await _body(request, models.Kill)
+        session = await self._sessions.kill(
+            SessionId(request.match_info["id"]),
+            reason="an admin ended it at once",
+            actor=request[_ACTOR],
+            force=body.force,
+        )
+        return await self._session(session)
+
+    async def extend_session(self, request: web.Request) -> web.Response:
+        body = await _body(request, models.Extend)
+        seconds = keeping.seconds(body.time, self._watches.policy)
+        session = await self._known(request)
+        watch = await keeping.watched(
+            session, named="The session", watches=self._watches, reaper=self._reaper
+        )
+        try:
+            await self._reaper.keep(watch, seconds, actor=request[_ACTOR])
+        except errors.StaleState:
+            raise _ended() from None
+        return await self._session(await self._known(request))
+
+    async def freeze_session(self, request: web.Request) -> web.Response:
+        """One that sleeps already is success."""
+        session = await self._known(request)
+        if session.state is SessionState.READY:
+            try:
+                await self._freeze(session, request[_ACTOR])
+            except errors.SessionEnded:
+                raise _ended() from None
+            session = await self._known(request)
+        match session.state:
+            case SessionState.FROZEN:
+                return await self._session(session)
+            case SessionState.READY:
+                raise errors.Conflict(public="Somebody wants the desktop just now. Try again.")
+            case SessionState.ENDED:
+                raise _ended()
+            case state:
+                raise errors.Conflict(public=f"The session is {state.value}: it cannot sleep.")
+
+    async def _freeze(self, session: Session, actor: str) -> None:
+        async def whoever_is_there() -> bool:
+            return True
+
+        reason = "an admin sent it to sleep"
+        await self._sessions.freeze(
+            session,
+            reason=reason,
+            sentence=sentences.asleep(reason),
+            actor=actor,
+            still=whoever_is_there,
+        )
+
+    async def list_attachments(self, _request: web.Request) -> web.Response:
+        sessions = {session.id: session for session in await self._store.live_sessions()}
+        desktops = {desktop.id: desktop for desktop in await self._store.desktops()}
+        clock = self._watches.clock
+        monotonic, now = clock.monotonic(), clock.now()
+        items = []
+        for one in self._presence.everybody():
+            session = sessions.get(SessionId(one.attachment.session_id))
+            items.append(
+                models.attachment_out(
+                    one,
+                    desktops.get(session.desktop_id) if session else None,
+                    since=now - timedelta(seconds=monotonic - one.since),
+                    idle=None if one.last_input is None else monotonic - one.last_input,
+                )
+            )
+        return _items(items)
+
+    async def _known(self, request: web.Request) -> Session:
+        session = await self._store.session(SessionId(request.match_info["id"]))
+        if session is None:
+            raise errors.NotFound(public="There is no such session.")
+        return session
+
+    async def _desktop(self, session: Session) -> Desktop:
         desktop = await self._store.desktop(session.desktop_id)
         if desktop is None:
             raise errors.NotFound(public="There is no such session.")
-        return web.json_response(
-            models.session_out(session, desktop, await self._owner(desktop), 0)
+        return desktop
+
+    async def _session(self, session: Session) -> web.Response:
+        desktop = await self._desktop(session)
+        owner = await self._owner(desktop, await self._owners())
+        use = self._use(session, self._presence.of(session.id) if session.live else [])
+        return web.json_response(models.session_out(session, desktop, owner, use))
+
+    def _use(self, session: Session, present: Sequence[Present]) -> models.Use:
+        watch = self._watches.of(session.id)
+        watched_as = SessionState.READY
+        if watch is not None and watch.frozen is not None:
+            watched_as = SessionState.FROZEN
+        if watch is None or session.state is not watched_as:  # it changed a moment ago
+            return models.Use(present=present)
+        facts = watch.facts(self._watches.clock.monotonic(), attached=bool(present))
+        return models.Use(
+            present=present,
+            idle=alone(facts) if facts.frozen is None else None,
+            verdict=judge(facts, self._watches.policy),
         )
 
+    # -- leases
     async def list_leases(self, _request: web.Request) -> web.Response:
         return _items(
             [
@@ -179,13 +297,19 @@ class AdminApi:
             ]
         )
 
-    async def _owner(self, desktop: Desktop) -> str:
-        owner = await self._store.user_by_id(desktop.user_id)
-        if owner is None:
-            return "?"
-        return (
-            owner.name if await self._store.user(owner.name) == owner else f"{owner.name} (removed)"
-        )
+    async def _owners(self) -> dict[UserId, str]:
+        """The names of all that are not removed."""
+        return {user.id: user.name for user in await self._store.users()}
+
+    async def _owner(self, desktop: Desktop, owners: dict[UserId, str]) -> str:
+        if desktop.user_id in owners:
+            return owners[desktop.user_id]
+        removed = await self._store.user_by_id(desktop.user_id)
+        return f"{removed.name} (removed)" if removed is not None else "?"
+
+
+def _ended() -> errors.Conflict:
+    return errors.Conflict(public="The session has ended.")
 
 
 def _items(items: list[models.Json]) -> web.Response:
@@ -215,43 +339,3 @@ async def _admins_alone(request: web.Request, handler: Handler) -> web.StreamRes
         )
     request[_ACTOR] = f"uid:{peer.uid}"
     return await handler(request)
-
-
-@web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One of the three places where errors become words: here, RFC 9457 problem documents."""
-    try:
-        return await handler(request)
-    except errors.DeskError as error:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-        log.info("request refused", path=request.path, code=error.code, detail=str(error))
-        problem = _problem(status, error.code, error.public)
-        if isinstance(error, errors.CapacityExhausted | errors.HeldBack):
-            after = _LATER if error.retry_after is None else math.ceil(error.retry_after)
-            problem.headers["Retry-After"] = str(after)
-        return problem
-    except web.HTTPException as error:
-        code = {404: "not_found", 405: "bad_request", 413: "bad_request"}.get(
-            error.status, "internal"
-        )
-        problem = _problem(error.status, code, f"{error.reason}: {shown(request.path)}.")
-        if "Allow" in error.headers:
-            problem.headers["Allow"] = error.headers["Allow"]
-        return problem
-    except Exception:
-        log.exception("request failed", path=request.path)
-        return _problem(500, errors.DeskError.code, errors.DeskError.default)
-
-
-def _problem(status: int, code: str, detail: str) -> web.Response:
-    return web.json_response(
-        {
-            "type": f"desk:{code}",
-            "title": code.replace("_", " "),
-            "status": status,
-            "code": code,
-            "detail": detail,
-        },
-        status=status,
-        content_type="application/problem+json",
-    )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from broker.core.model import SessionState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from broker.core.idle import Verdict
     from broker.core.model import Desktop, Key, Lease, Session, User
+    from broker.service.presence import Present
 
 
 class _In(BaseModel):
@@ -28,7 +36,36 @@ class NewKey(_In):
     key: str = Field(max_length=16_384)
 
 
-Json = dict[str, str | int | bool | None]
+class Kill(_In):
+    """Body of `POST /api/v1/sessions/{id}/kill`."""
+
+    force: StrictBool = False
+    """End the record even when the engine does not answer."""
+
+
+class Extend(_In):
+    """Body of `POST /api/v1/sessions/{id}/extend`."""
+
+    time: str = Field(max_length=64)
+    """As in `desk extend`: `4h`, or `0` for no longer."""
+
+
+Json = dict[str, str | int | bool | list[str] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What is known of a session's use without asking it."""
+
+    present: Sequence[Present] = ()
+    idle: float | None = None
+    """Seconds since a person was last seen to do something; None unless it is awake."""
+    verdict: Verdict | None = None
+    """None unless it is ready or frozen, and was for a moment."""
+
+    @property
+    def kinds(self) -> list[str]:
+        return sorted({kind for one in self.present for kind in one.kinds})
 
 
 def user_out(user: User, keys: int) -> Json:
@@ -64,7 +101,9 @@ def desktop_out(desktop: Desktop, owner: str, session: Session | None) -> Json:
     }
 
 
-def session_out(session: Session, desktop: Desktop, owner: str, attached: int) -> Json:
+def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> Json:
+    awake = session.state in {SessionState.STARTING, SessionState.READY}
+    step = use.verdict.step if use.verdict else None
     return {
         "id": session.id,
         "user": owner,
@@ -74,10 +113,33 @@ def session_out(session: Session, desktop: Desktop, owner: str, attached: int) -
         "display": session.display,
         "port": session.port,
         "address": session.address,
-        "attached": attached,
-        "reason": session.reason,
+        "attached": len(use.present),
+        "kinds": use.kinds,
+        "idle": None if use.idle is None else round(use.idle),
+        "next": step.value if step else None,
+        "next_in": max(0, round(use.verdict.due)) if use.verdict and step else None,
+        "kept_until": session.kept_until.isoformat() if session.kept_until else None,
+        # A session that thawed keeps in its record why it froze.
+        "reason": None if awake else session.reason,
         "created_at": session.created_at.isoformat(),
         "changed_at": session.changed_at.isoformat(),
+    }
+
+
+def attachment_out(
+    present: Present, desktop: Desktop | None, *, since: datetime, idle: float | None
+) -> Json:
+    """`desktop` is None when its session ended a moment ago; `idle` as in `Use`, of this client."""
+    attachment = present.attachment
+    return {
+        "user": attachment.user,
+        "desktop": desktop.name if desktop else None,
+        "session": attachment.session_id,
+        "kinds": list(present.kinds),
+        "since": since.isoformat(),
+        "from": attachment.peer,
+        "client": attachment.client,
+        "idle": None if idle is None else round(idle),
     }
 
 

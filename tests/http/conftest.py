@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -40,18 +42,32 @@ class Api:
 
 
 @pytest.fixture
-async def api(broker, tmp_path):  # noqa: F811 - fixtures
-    """The API of the broker, over a real socket."""
-    application = AdminApi(
-        store=broker.store,
-        accounts=broker.accounts,
-        sessions=broker.sessions,
-        presence=broker.presence,
-    ).application()
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    path = tmp_path / "admin.sock"
-    await web.SockSite(runner, bind_unix(path, mode=0o600, gid=None)).start()
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
-        yield Api(session)
-    await runner.cleanup()
+async def serve(tmp_path):
+    """Serves the API of a broker over a real socket; gives its client."""
+    async with AsyncExitStack() as stack:
+
+        async def open_for(broker):  # noqa: F811 - fixtures
+            application = AdminApi(
+                store=broker.store,
+                accounts=broker.accounts,
+                sessions=broker.sessions,
+                presence=broker.presence,
+                explainer=broker.explainer,
+                reaper=broker.reaper,
+                watches=broker.watches,
+            ).application()
+            runner = web.AppRunner(application, access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            path = tmp_path / "admin.sock"
+            await web.SockSite(runner, bind_unix(path, mode=0o600, gid=None)).start()
+            connector = aiohttp.UnixConnector(str(path))
+            return Api(await stack.enter_async_context(aiohttp.ClientSession(connector=connector)))
+
+        yield open_for
+
+
+@pytest.fixture
+async def api(broker, serve):  # noqa: F811 - fixtures
+    """The API of the broker."""
+    return await serve(broker)

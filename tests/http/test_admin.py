@@ -137,7 +137,8 @@ async def test_sessions_are_listed_and_stopped(api, broker):
     desktop = await broker.desktop()
     session = await broker.ensure(desktop)
     broker.presence.attached(
-        Attachment(id="a", session_id=session.id, user="ada", peer="p", client="c")
+        "door",
+        Attachment(id="a", session_id=session.id, user="ada", peer="p", client="c"),
     )
     _, listed = await api("GET", "/sessions")
     (item,) = listed["items"]
@@ -164,22 +165,29 @@ async def test_a_session_whose_desktop_was_forgotten_is_not_shown(api, broker):
     """Its record can go while the list is being made."""
     session = await broker.ensure(await broker.desktop())
 
+    async def none():
+        return []
+
     async def gone(_desktop_id):
         return None
 
-    broker.real_store.desktop = gone
+    broker.real_store.desktops, broker.real_store.desktop = none, gone
     assert await api("GET", "/sessions") == (200, {"items": []})
     await api.problem(404, "not_found", "POST", f"/sessions/{session.id}/stop")
+    await api.problem(404, "not_found", "GET", f"/sessions/{session.id}/why")
 
 
 async def test_a_desktop_without_an_owner_is_still_listed(api, broker):
     """The list is where an admin would look for it."""
     await broker.desktop()
 
+    async def none():
+        return []
+
     async def nobody(_user_id):
         return None
 
-    broker.real_store.user_by_id = nobody
+    broker.real_store.users, broker.real_store.user_by_id = none, nobody
     _, listed = await api("GET", "/desktops")
     assert [d["user"] for d in listed["items"]] == ["?"]
 
@@ -309,6 +317,7 @@ async def test_a_crash_is_500_without_its_traceback(api, broker):
         (errors.NotFound, 404),
         (errors.Conflict, 409),
         (errors.StaleState, 409),
+        (errors.SessionEnded, 409),
         (errors.CapacityExhausted, 429),
         (errors.EngineUnavailable, 503),
         (errors.ImageMissing, 503),
