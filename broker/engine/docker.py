@@ -41,7 +41,7 @@ _SAMPLE = 30.0
 #: behind slow samples.
 _LOOKING = 4
 _DOING = 12
-_SAMPLING = 4
+_SAMPLING = 8
 
 #: Calls that wait for their turn.
 _WAITING = 500

@@ -36,6 +36,14 @@ async def test_who_waits_is_woken():
     assert waiting.result().name == "late"
 
 
+async def test_who_took_all_waits_again_and_lets_others_run():
+    mailbox = Mailbox(1)
+    async with asyncio.timeout(5):
+        for name in "abc":
+            asyncio.get_running_loop().call_soon(mailbox.put, event(name))
+            assert (await anext(mailbox)).name == name
+
+
 async def test_a_wait_that_is_cancelled_loses_nothing():
     mailbox = Mailbox(2)
     with pytest.raises(TimeoutError):
