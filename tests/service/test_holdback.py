@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.errors import CapacityExhausted, HeldBack
-from broker.http import admin
+from broker.http.problems import problems
 from broker.service import holdback
 from broker.service.holdback import Holdback
 from tests.clocks import ManualClock
@@ -300,7 +300,6 @@ events = st.lists(
 )
 
 
-@settings(max_examples=300)
 @given(events=events)
 def test_nothing_is_held_back_without_cause_or_for_good(events):
     """Three failures in a row of a desktop, or of three users; ten minutes later one may try."""
@@ -332,7 +331,6 @@ def test_nothing_is_held_back_without_cause_or_for_good(events):
     assert starts.may("new")
 
 
-@settings(max_examples=300)
 @given(
     waits=st.lists(st.floats(0, 90), max_size=60),
     own=st.lists(st.integers(0, 4), min_size=60, max_size=60),
@@ -375,7 +373,7 @@ async def test_the_api_tells_programs_when_to_come_back(error, after):
     async def refuse(_request):
         raise error
 
-    answer = await admin._problems(make_mocked_request("POST", "/"), refuse)
+    answer = await problems(make_mocked_request("POST", "/"), refuse)
     assert isinstance(answer, web.Response)
     assert (answer.status, answer.headers["Retry-After"]) == (429, after)
     assert json.loads(answer.text)["detail"] == error.public
