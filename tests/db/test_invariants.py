@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker.core.errors import DeskError
+from broker.core.idle import Signal, Step
 from broker.core.lifecycle import TRANSITIONS
 from broker.core.model import LeaseKind, SessionState
 from broker.core.pools import Pool
@@ -161,6 +162,25 @@ class Records(RuleBasedStateMachine):
         session_id = self.sessions[-1 - which % len(self.sessions)]
         self.change(getattr(self.store, what)(session_id, until=until, pools=FEW, actor="x"))
 
+    @precondition(lambda self: self.sessions)
+    @rule(which=pick, hours=st.sampled_from([None, 1, 4]))
+    def keep(self, which, hours):
+        until = None if hours is None else self.clock.now() + timedelta(hours=hours)
+        session_id = self.sessions[-1 - which % len(self.sessions)]
+        kept = self.change(self.store.keep_session(session_id, until=until, actor="x"), silent=True)
+        assert kept is None or (kept.live and kept.kept_until == until)
+
+    @precondition(lambda self: self.sessions)
+    @rule(which=pick, step=st.sampled_from([*Step, None]), signal=st.sampled_from(Signal))
+    def due(self, which, step, signal):
+        session_id = self.sessions[-1 - which % len(self.sessions)]
+        self.change(
+            self.store.note_deadline(
+                session_id, step=step, due_at=None, signal=signal, reason="r", actor="x"
+            ),
+            silent=True,
+        )
+
     @rule(seconds=st.sampled_from([1, 29, 60]))
     def wait(self, seconds):
         self.clock.advance(seconds)
@@ -179,6 +199,17 @@ class Records(RuleBasedStateMachine):
         assert by_session == {(s.id, kind) for s in live for kind in kinds}
         assert {s.port for s in live} == {x.number for x in held if x.kind is LeaseKind.PORT}
         assert all(s.port in FEW.ports and s.display in FEW.displays for s in live)
+
+    @invariant()
+    def the_last_deadlines_are_the_newest_of_what_lives(self):
+        newest = [
+            deadline
+            for session in self.run(self.store.live_sessions(HOST))
+            for deadline in self.run(self.store.deadlines(session.id, limit=1))
+        ]
+        found = self.run(self.store.last_deadlines(HOST))
+        assert len(found) == len(newest)
+        assert set(found) == set(newest)
 
     @invariant()
     def a_uid_is_one_desktops_for_as_long_as_its_record(self):
