@@ -12,6 +12,7 @@ import pytest
 from broker.core.errors import StateUnusable
 from broker.core.gateway import Endpoint, WordReply
 from broker.core.model import Session, SessionId, SessionState
+from broker.door.tasks import Tasks
 from broker.service import commands, link
 from broker.service.files import Access
 from broker.service.inside import Notice, SshInside
@@ -422,8 +423,8 @@ async def test_more_than_it_may_is_still_answered(world):
     assert world.open == 1
 
 
-async def test_many_open_calls_end_the_connection(world):
-    """Those past the sixteenth are closed unheard; a desktop that keeps them all is cut off."""
+async def test_many_calls_at_once_end_nothing(world):
+    """Those past the sixteenth are closed unheard, and the others go on."""
     await held(world)
     streams = [await asyncio.open_unix_connection(str(world.socket)) for _ in range(64)]
     assert await asyncio.wait_for(streams[-1][0].read(), PATIENCE) == b""
@@ -436,6 +437,34 @@ async def test_many_open_calls_end_the_connection(world):
     for _, writer in streams:
         writer.close()
         await writer.wait_closed()
+
+
+class Unclosed:
+    """A channel that the other side never closes, and the connection that it belongs to."""
+
+    def __init__(self):
+        self.aborted = False
+
+    def abort(self):
+        self.aborted = True
+
+    def close(self):
+        pass
+
+    async def wait_closed(self):
+        await asyncio.Event().wait()
+
+
+async def test_an_sshd_that_keeps_its_channels_is_cut_off():
+    """It can open them for ever, and each takes memory of the broker's."""
+    peer, tasks = Unclosed(), Tasks()
+    calls = link._Calls(peer, commands.Desk(None, ManualClock()), tasks)
+    for _ in range(64):
+        calls.take(None, peer)
+        assert not peer.aborted
+    calls.take(None, peer)
+    assert peer.aborted
+    await tasks.close()
 
 
 async def test_where_the_sshd_does_not_listen_the_rest_works(world):
