@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from broker.cli import deskctl
+from broker.core.gateway import Activity, Attachment
+from broker.core.idle import Signal
 from broker.http.admin import AdminApi
 from broker.system.sockets import bind_unix
 from tests.service.harness import PATIENCE, World, memory_directory, new_key, outage
@@ -46,6 +49,9 @@ class Served:
             accounts=self.broker.accounts,
             sessions=self.broker.sessions,
             presence=self.broker.presence,
+            explainer=self.broker.explainer,
+            reaper=self.broker.reaper,
+            watches=self.broker.watches,
         )
         self.runner = web.AppRunner(api.application(), access_log=None)
         await self.runner.setup()
@@ -143,7 +149,7 @@ def test_everything_is_json_for_programs(served, run, pub):
     added = json.loads(run("--json", "user", "key", "add", "ada", "--key", str(pub)))
     assert [item["fingerprint"] for item in added["items"]] == [key["fingerprint"]]
     assert json.loads(run("--json", "user", "rm", "ada")) == {"name": "ada"}
-    for noun in ("session", "desktop", "lease"):
+    for noun in ("session", "attachment", "desktop", "lease"):
         assert json.loads(run("--json", noun, "ls")) == []
 
 
@@ -223,22 +229,146 @@ def start(served, user="ada", name="main"):
 def test_sessions_are_listed_and_stopped(served, run):
     """Each column whole in a pipe; the stop tells whose home is kept."""
     _, session = start(served)
-    head, row = rows(run("session", "ls"))
-    assert head[:8] == ["ID", "USER", "DESKTOP", "STATE", "DISPLAY", "PORT", "ADDRESS", "ATTACHED"]
-    assert row[:8] == [
+    served.do(watch_and_wait(served, session))
+    head, row = table(run("session", "ls"))
+    assert head == [
+        "ID",
+        "USER",
+        "DESKTOP",
+        "STATE",
+        "DISPLAY",
+        "ATTACHED",
+        "KINDS",
+        "IDLE",
+        "NEXT",
+        "CREATED AT",
+    ]
+    assert row == [
         session.id,
         "ada",
         "main",
         "ready",
         str(session.display),
-        str(session.port),
-        session.address,
-        "0",
+        "1",
+        "shell, xpra",
+        "3 min",
+        "freeze in 57 min",
+        "2030-01-01 09:00:01Z",
     ]
     assert run("session", "stop", session.id) == (
         f"Session {session.id} ended; the home of ada is kept.\n"
     )
     assert rows(run("session", "ls"))[1:] == []
+
+
+async def watch_and_wait(served, session, *, client="SSH-2.0-OpenSSH_10.0"):
+    """Somebody came three minutes ago, and has done nothing since."""
+    broker = served.broker
+    await broker.reaper.pass_once()
+    here = Attachment(
+        id="a", session_id=session.id, user="ada", peer="203.0.113.9:50000", client=client
+    )
+    kinds = ("shell", "xpra")
+    broker.presence.report(
+        "door",
+        [Activity(attachment=here, attached_for=0.0, kinds=kinds, ages={Signal.TYPING: 0.0})],
+    )
+    broker.clock.advance(180)
+
+
+def table(text):
+    """The cells of each row: a column begins where its title does."""
+    head, *lines = text.splitlines()
+    starts = [match.start() for match in re.finditer(r"(?<!\S)\S+(?: AT\b)?", head)]
+    ends = [*starts[1:], None]
+    return [
+        [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+        for line in (head, *lines)
+    ]
+
+
+def test_a_session_is_explained(served, run):
+    """Whose it is, and each line that its user would read."""
+    _, session = start(served)
+    served.do(watch_and_wait(served, session))
+    lines = run("session", "why", session.id).splitlines()
+    assert lines[0] == "Of ada: main is awake, 1 attached."
+    assert any(line.endswith("3 min ago   <- this counts") for line in lines)
+    assert "it goes to sleep in 57 min" in lines[-1]
+    told = json.loads(run("session", "why", session.id, "--json"))
+    assert (told["user"], told["session"], told["next_in"]) == ("ada", session.id, 57 * 60)
+
+
+def test_a_session_is_kept_and_let_go(served, run, refused):
+    """In the words of `desk extend`."""
+    _, session = start(served)
+    assert run("session", "extend", session.id, "4h") == (
+        f"Session {session.id} is kept for 4 h; next: freeze in 4 h.\n"
+    )
+    assert json.loads(run("session", "extend", session.id, "4h", "--json"))["next_in"] == 4 * 3600
+    assert run("session", "extend", session.id, "0") == (
+        f"Session {session.id} is no longer kept; next: freeze in 1 h.\n"
+    )
+    assert refused("session", "extend", session.id, "soon") == (
+        "'soon' is no time: allowed is a number and a unit: 30s, 10m, 8h, 7d, or 0. (bad_request)"
+    )
+
+
+def test_a_session_is_frozen(served, run):
+    """It is told what wakes it; then it has no idle time, and a stop ahead."""
+    _, session = start(served)
+    served.do(watch_and_wait(served, session))
+    assert run("session", "freeze", session.id) == (
+        f"Session {session.id} sleeps; the next connect of ada wakes it.\n"
+    )
+    served.do(served.broker.reaper.pass_once())
+    row = table(run("session", "ls"))[1]
+    assert (row[3], row[7], row[8]) == ("frozen", "-", "stop in 1 d")
+
+
+def test_a_session_that_is_due_says_so(served, run):
+    """Nobody looked for a moment."""
+    _, session = start(served)
+    served.do(watch_and_wait(served, session))
+    served.broker.clock.advance(3600)
+    row = table(run("session", "ls"))[1]
+    assert (row[7], row[8]) == ("1 h 3 min", "freeze now")
+
+
+def test_a_session_is_killed_without_a_question(served, run, refused):
+    """`--force` where the engine is silent, and its help says what that means."""
+    _, session = start(served)
+    assert run("session", "kill", session.id) == (
+        f"Session {session.id} ended; the home of ada is kept.\n"
+    )
+    _, session = start(served, "bob")
+    with outage(served.world):
+        assert refused("session", "kill", session.id).endswith("(engine_unavailable)")
+        ended = json.loads(run("session", "kill", "--force", session.id, "--json"))
+    assert ended["state"] == "ended"
+    told = " ".join(run("session", "kill", "--help").split())
+    assert "even when the engine does not answer" in told
+    assert "removed once the engine is back" in told
+
+
+def test_attachments_are_listed(served, run):
+    """A client's own name for itself commands no terminal."""
+    _, session = start(served)
+    served.do(watch_and_wait(served, session, client="SSH-2.0-\x1b[2J\u202e\n"))
+    head, row = table(run("attachment", "ls"))
+    assert head == ["USER", "DESKTOP", "SESSION", "KINDS", "SINCE", "FROM", "CLIENT", "IDLE"]
+    assert row == [
+        "ada",
+        "main",
+        session.id,
+        "shell, xpra",
+        "2030-01-01 09:00:01Z",
+        "203.0.113.9:50000",
+        r"SSH-2.0-\x1b[2J\u202e\n",
+        "3 min",
+    ]
+    (item,) = json.loads(run("--json", "attachment", "ls"))
+    assert (item["user"], item["idle"]) == ("ada", 180)
 
 
 def test_leases_are_listed(served, run):
@@ -327,7 +457,9 @@ def test_what_the_broker_refuses_is_its_sentence_and_code(served, run, refused):
     run("user", "add", "ada")
     assert refused("user", "add", "ada") == "The name 'ada' is taken. (conflict)"
     assert refused("user", "rm", "bob") == "There is no user 'bob'. (not_found)"
-    assert refused("session", "stop", "x") == "There is no such session. (not_found)"
+    for words in (["why"], ["stop"], ["kill"], ["extend", "4h"], ["freeze"]):
+        command, *rest = words
+        assert refused("session", command, "x", *rest) == "There is no such session. (not_found)"
     assert refused("desktop", "rm", "x") == "There is no desktop 'x'. (not_found)"
     assert "is reserved" in refused("user", "add", "root")
 

@@ -93,3 +93,50 @@ def test_what_was_done_is_told_once(capsys, as_json, wanted):
     """The answer for programs, a safe sentence for people."""
     Output(as_json=as_json).done({"name": "ada"}, "It is \x07.")
     assert capsys.readouterr().out == wanted
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        (None, None),
+        (0, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (185, "3 min"),
+        (3600, "1 h"),
+        (3719, "1 h 1 min"),
+        (86_399, "23 h 59 min"),
+        (200_000, "2 d 7 h"),
+    ],
+)
+def test_a_span_in_a_table_is_short(seconds, wanted):
+    """Whole minutes where there are any; never more than has passed."""
+    assert output.span(seconds) == wanted
+
+
+def test_a_cell_can_be_made_of_the_whole_item(capsys):
+    """For people alone; what it says is made safe like the rest, and nothing is a dash."""
+    items = {"items": [{"a": 1, "b": 2}, {"a": None, "b": 3}]}
+    cells = {"next": lambda item: item["a"] and f"{item['a']}\x1b of {item['b']}"}
+    Output(as_json=False).table(items, ("b", "next"), cells)
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["B", "NEXT"]
+    assert first.split() == ["2", "1\\x1b", "of", "2"]
+    assert second.split() == ["3", "-"]
+    Output(as_json=True).table(items, ("b", "next"), cells)
+    assert json.loads(capsys.readouterr().out) == items["items"]
+
+
+def test_a_list_is_written_in_one_cell(capsys):
+    """Each part made safe."""
+    items = {"items": [{"kinds": ["shell", "x\x1b"]}, {"kinds": []}]}
+    Output(as_json=False).table(items, ("kinds",))
+    assert capsys.readouterr().out.split() == ["KINDS", "shell,", "x\\x1b", "-"]
+
+
+def test_several_lines_stay_several_lines(capsys):
+    """Each made safe; one document for programs."""
+    Output(as_json=False).text({"a": 1}, "one \x1b[2J\n  two\r")
+    assert capsys.readouterr().out == "one \\x1b[2J\n  two\\r\n"
+    Output(as_json=True).text({"a": 1}, "one\ntwo")
+    assert capsys.readouterr().out == '{"a": 1}\n'
