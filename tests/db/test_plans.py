@@ -26,8 +26,8 @@ async def store(place):
     await store.close()
 
 
-async def plans(store, place, ask):
-    """How SQLite goes about each statement that `ask` makes, in its own words."""
+async def statements(store, ask):
+    """What `ask` asks of the database, and with which parameters."""
     asked = []
 
     @event.listens_for(store._engine.sync_engine, "before_cursor_execute")
@@ -36,7 +36,13 @@ async def plans(store, place, ask):
 
     await ask
     event.remove(store._engine.sync_engine, "before_cursor_execute", note)
+    return asked
+
+
+async def plans(store, place, ask):
+    """How SQLite goes about each of them, in its own words."""
     found = []
+    asked = await statements(store, ask)
     with closing(sqlite3.connect(place.path)) as connection:
         for statement, parameters in asked:
             if not statement.startswith(("BEGIN", "PRAGMA")):
@@ -51,6 +57,19 @@ async def test_the_live_sessions_of_a_host_come_by_their_index(store, place):
         found = await plans(store, place, ask)
         assert "SEARCH session USING INDEX ix_session_live_host (host=?)" in found
         assert not [step for step in found if step.startswith("SCAN")]
+
+
+async def test_what_is_live_is_written_out_for_the_planner(store):
+    (session, *_) = await store.live_sessions(HOST)
+    for ask in (
+        store.live_sessions(HOST),
+        store.live_sessions(),
+        store.live_session(session.desktop_id),
+        store.last_deadlines(HOST),
+    ):
+        ((statement, parameters),) = await statements(store, ask)
+        assert "session.state != 'ended'" in statement
+        assert "ended" not in parameters
 
 
 async def test_all_live_sessions_come_by_an_index_of_the_live_ones_alone(store, place):
