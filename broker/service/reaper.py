@@ -117,16 +117,22 @@ class Reaper:
             self._watches.forget_stored()
 
     async def _near(self, watches: Sequence[Watch]) -> list[Watch]:
-        """Those to look at closely: a step is near, or not even the first one is stored."""
+        """Those to look at closely: a step is near or was at the last look, or what is stored of it
+        does not hold any more.
+        """
         attached = self._presence.counts()
         now = self._clock.monotonic()
         horizon = self._policy.warn_before + LOOK_EVERY
         near = []
         for start in range(0, len(watches), _SLICE):
             for watch in watches[start : start + _SLICE]:
+                if now < watch.quiet_until and not (watch.stale or watch.warning):
+                    continue
                 facts = watch.facts(now, attached=attached[watch.session.id] > 0)
-                due = judge(facts, self._policy).due
-                if watch.stale or due <= (0 if watch.frozen is not None else horizon):
+                left = judge(facts, self._policy).due
+                left -= 0 if watch.frozen is not None else horizon
+                watch.quiet_until = now + left
+                if left <= 0 or watch.stale or watch.warning:
                     near.append(watch)
             await asyncio.sleep(0)
         return near
@@ -177,7 +183,7 @@ class Reaper:
         verdict = self.verdict(watch)
         await self.note(watch, verdict)
         if verdict.due > self._policy.warn_before + LOOK_EVERY:
-            watch.warned, watch.untold = None, 0
+            watch.withdraw()
         elif watch.frozen is not None:
             if verdict.due <= 0:
                 await self._stop(watch, verdict)
@@ -191,17 +197,27 @@ class Reaper:
         if not self._presence.of(watch.session.id):
             return True
         now = self._clock.monotonic()
-        if watch.warned is not None and watch.seen.get(Signal.ARRIVED, 0.0) > watch.warned:
+        if self._worn_out(watch, now):
             watch.warned = None
         if watch.warned is None:
             notice = sentences.notice(verdict, self._policy, alone=_alone(watch, now))
-            if await self._inside.tell(watch.session.id, notice):
-                log.info("people warned", session=watch.session.id, due=round(verdict.due))
-                watch.warned, watch.untold = self._clock.monotonic(), 0
-            else:
-                watch.untold += 1
-                return watch.untold * LOOK_EVERY > self._policy.warn_before
+            if not await self._inside.tell(watch.session.id, notice):
+                watch.untold = now if watch.untold is None else watch.untold
+                return now - watch.untold >= self._policy.warn_before
+            log.info("people warned", session=watch.session.id, due=round(verdict.due))
+            watch.warned, watch.untold = self._clock.monotonic(), None
         return self._clock.monotonic() - watch.warned >= self._policy.warn_before
+
+    def _worn_out(self, watch: Watch, now: float) -> bool:
+        """Whether somebody came since the warning, or worked on in spite of it for as long as one
+        lasts: nobody who goes on working is told more often than that.
+        """
+        if watch.warned is None:
+            return False
+        if watch.seen.get(Signal.ARRIVED, 0.0) > watch.warned:
+            return True
+        since = now - watch.warned
+        return since >= self._policy.warn_before and _alone(watch, now) < since
 
     async def _put_to_sleep(self, watch: Watch, verdict: Verdict) -> None:
         if verdict.step is Step.STOP:
@@ -229,6 +245,11 @@ class Reaper:
         )
 
     async def _stop(self, watch: Watch, verdict: Verdict) -> None:
+        record = await self._store.session(watch.session.id)
+        if record is None or record.changed_at != watch.session.changed_at:
+            return  # it thawed since this pass began
+        if self._sessions.flies(record.desktop_id):
+            return  # somebody wants it just now
         now = self._clock.monotonic()
         reason = sentences.why_stopped(verdict, watch.facts(now, attached=False), self._policy)
         await self._sessions.stop(
@@ -243,9 +264,10 @@ class Reaper:
         session = await self._store.keep_session(watch.session.id, until=until, actor=actor)
         watch.session = session
         watch.kept_until = self._clock.monotonic() + seconds if until is not None else 0.0
+        watch.quiet_until = 0.0
         verdict = self.verdict(watch)
         if verdict.due > self._policy.warn_before:
-            watch.warned, watch.untold = None, 0
+            watch.withdraw()
         await self.note(watch, verdict, actor=actor)
 
     async def note(self, watch: Watch, verdict: Verdict, *, actor: str = BROKER) -> None:

@@ -66,7 +66,7 @@ class Sessions:
         """Set by the first reconcile: before it, nobody knows what runs, and nothing is started."""
         self.closing = False
         self.woke = asyncio.Event()
-        """Set whenever a session became READY; whoever watches sessions clears it."""
+        """Set whenever a session became READY or FROZEN; whoever watches sessions clears it."""
 
     @property
     def busy(self) -> set[SessionId]:
@@ -231,6 +231,7 @@ class Sessions:
             # The record says frozen: the next reconcile pauses it, or the next connect thaws it.
             log.warning("not paused yet", session=frozen.id, reason=str(error))
         log.info("session frozen", session=frozen.id, reason=frozen.reason)
+        self.woke.set()
         return frozen
 
     async def pause_again(self, session: Session) -> None:

@@ -31,12 +31,23 @@ class Watch:
     """What is stored of its next step."""
     stale: bool = True
     """Whether that has to be stored anew."""
+    quiet_until: float = 0.0
+    """Nothing can be near before: signs of life only make a step later."""
     warned: float | None = None
     """When whoever is inside was told of the next step."""
-    untold: int = 0
-    """How often in a row nobody could be told."""
+    untold: float | None = None
+    """Since when nobody there could be told, though it was tried."""
     cpu: tuple[float, float] | None = None
     """A moment, and the CPU seconds used up to it."""
+
+    @property
+    def warning(self) -> bool:
+        """Whether whoever is inside was told, or was to be."""
+        return self.warned is not None or self.untold is not None
+
+    def withdraw(self) -> None:
+        """The warning, if there was one, holds no more."""
+        self.warned = self.untold = None
 
     def facts(self, now: float, *, attached: bool) -> Facts:
         return Facts(
@@ -81,15 +92,26 @@ class Watches:
             watch = self._watches.get(session.id)
             if watch is None:
                 watch = self._begin(session, (stored or {}).get(session.id))
-            elif watch.session.changed_at != session.changed_at:
-                watch = self._renew(watch, session)
-            elif watch.session.kept_until != session.kept_until:
-                watch.kept_until = self._later(session.kept_until)
-            watch.session = session
-            watched[session.id] = watch
+            watched[session.id] = self._in_step(watch, session)
         self._watches = watched
         self._early.clear()
         return list(watched.values())
+
+    def current(self, session: Session) -> Watch | None:
+        """The watch as the record is now: since the last look it can have frozen or thawed."""
+        watch = self._watches.get(session.id)
+        if watch is None or session.state not in _WATCHED:
+            return None
+        watch = self._watches[session.id] = self._in_step(watch, session)
+        return watch
+
+    def _in_step(self, watch: Watch, session: Session) -> Watch:
+        if watch.session.kept_until != session.kept_until:
+            watch.kept_until = self._later(session.kept_until)
+        if watch.session.changed_at != session.changed_at:
+            watch = self._renew(watch, session)
+        watch.session = session
+        return watch
 
     def _begin(self, session: Session, stored: Deadline | None) -> Watch:
         """Ages come from the wall clock once, and never make anybody late: whatever was due while
@@ -120,17 +142,21 @@ class Watches:
             session=session,
             began=watch.began,
             frozen=now if frozen else None,
-            kept_until=self._later(session.kept_until),
+            kept_until=watch.kept_until,
             seen=seen,
             deadline=watch.deadline,
         )
 
     def renew_all(self) -> None:
-        """Nobody watched for a while: from here all counts anew."""
+        """Nobody watched for a while: from here all counts anew, and whoever grew too old meanwhile
+        gets the time of a warning.
+        """
         now = self.clock.monotonic()
         for watch in self._watches.values():
             watch.seen[Signal.WOKE] = now
-            watch.warned = None
+            watch.began = now - self._spared(now - watch.began, self.policy.max_age)
+            watch.withdraw()
+            watch.stale = True
             if watch.frozen is not None:
                 watch.frozen = now
 
@@ -154,9 +180,10 @@ class Watches:
         would be over before anybody could be warned.
         """
         age = max(0.0, (self.clock.now() - moment).total_seconds())
-        if most is not None:
-            age = min(age, max(0.0, most - self._spare))
-        return self.clock.monotonic() - age
+        return self.clock.monotonic() - self._spared(age, most)
+
+    def _spared(self, age: float, most: float | None) -> float:
+        return age if most is None else min(age, max(0.0, most - self._spare))
 
     def _later(self, moment: datetime | None) -> float:
         """The monotonic time of a moment in the future, at most as far as one may keep."""

@@ -92,7 +92,7 @@ class Explainer:
     async def why(self, desktop: Desktop) -> Why:
         """Raises `StateUnusable`."""
         session = await self._store.last_session(desktop.id)
-        watch = self._watches.of(session.id) if session is not None and session.live else None
+        watch = self._watches.current(session) if session is not None else None
         if watch is not None and watch.frozen is None:
             await self._reaper.refresh(watch)
         facts = None
