@@ -16,7 +16,11 @@ from broker import telemetry
 from broker.cli import deskctl, deskd
 from broker.config import Config, Listen, parse
 from broker.core import errors
-from broker.service.words import WORDS
+from broker.core.idle import Signal
+from broker.door.limits import Limits
+from broker.http import problems
+from broker.service.words import INSIDE, WORDS
+from tests.service.conftest import broker, directory, world  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -43,7 +47,9 @@ def keys_of(model, prefix=""):
 KEYS = list(keys_of(Config))
 ROWS = {
     match[1]: match[2].strip()
-    for match in re.finditer(r"^\| `([a-z_.]+)` \| ([^|]+) \|", text_of("config.md"), re.MULTILINE)
+    for match in re.finditer(
+        r"^\| `([a-z_.]+)` \| ([^|]+) \|", text_of("config.md").split("\n## ")[0], re.MULTILINE
+    )
 }
 
 
@@ -80,6 +86,25 @@ def test_the_example_can_be_used():
     parse((ROOT / "config/desk.yaml").read_text(encoding="utf-8"), "desk.yaml")
 
 
+def test_the_examples_of_sleep_can_be_used():
+    examples = re.findall(r"^```\n(idle:.*?)^```", text_of("config.md"), re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        parse("template: {image: a}\n" + example, "config.md")
+
+
+def test_the_page_of_keys_has_every_sign_of_life_and_no_other():
+    """As `desk why --json` names them; a session's age is none."""
+    table = text_of("config.md").split("| sign |")[1].split("\n\n")[0]
+    told = re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)
+    assert sorted(told) == sorted(set(Signal) - {Signal.AGE})
+
+
+def test_the_page_of_keys_tells_how_much_data_is_a_sign_of_life():
+    told = re.findall(r"more than (\d+) KiB in a minute", text_of("config.md"))
+    assert {int(number) << 10 for number in told} == {Limits().activity_bytes}
+
+
 # ------------------------------------------------------------------------------------- errors
 
 
@@ -93,6 +118,18 @@ def codes_of(kind):
 def test_the_page_of_codes_has_every_code_and_no_other():
     told = re.findall(r"^### ([a-z_]+)$", text_of("errors.md"), re.MULTILINE)
     assert sorted(told) == sorted(set(codes_of(errors.DeskError)))
+
+
+def test_the_page_of_codes_tells_the_status_of_each():
+    """Of those that the API has one for; all others are 500, as what nobody foresaw."""
+    sections = text_of("errors.md").split("\n### ")[1:]
+    told = {
+        section.split("\n")[0]: int(found[1])
+        for section in sections
+        if (found := re.search(r"\(API: (\d+)", section))
+    }
+    wanted = {kind.code: status for kind, status in problems._STATUS.items()}
+    assert told == {**wanted, errors.DeskError.code: 500}
 
 
 # ----------------------------------------------------------------------------------- commands
@@ -135,6 +172,11 @@ def test_the_page_of_commands_has_every_word_as_help_tells_it():
     assert told == dict(WORDS.values())
 
 
+def test_the_page_of_commands_has_the_words_that_work_inside_a_desktop():
+    (told,) = re.findall(r"these words work: ([^.]+)\.", text_of("commands.md"))
+    assert set(re.findall(r"`desk ([a-z]+)`", told)) == INSIDE
+
+
 def test_every_make_target_is_told():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE)
@@ -153,6 +195,15 @@ def test_the_page_of_operations_has_every_metric_and_no_other():
     }
     told = set(re.findall(r"^\| `(desk_[a-z_]+)` \|", text_of("operations.md"), re.MULTILINE))
     assert told == there
+
+
+async def test_the_page_of_operations_has_every_check_and_loop_and_no_other(broker):  # noqa: F811
+    table = text_of("operations.md").split("| check of `/readyz` |")[1].split("\n\n")[0]
+    told = re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)
+    assert sorted(told) == sorted(await broker.health.checks())
+    (row,) = re.findall(r"^\| `desk_loop_last_success.*$", text_of("operations.md"), re.MULTILINE)
+    (loops,) = re.findall(r"\((.*?)\)", row)
+    assert re.findall(r"`([a-z]+)`", loops) == [loop.name for loop in broker.loops]
 
 
 # --------------------------------------------------------------------------------- links, places
