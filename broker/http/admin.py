@@ -270,11 +270,8 @@ class AdminApi:
         return web.json_response(models.session_out(session, desktop, owner, use))
 
     def _use(self, session: Session, present: Sequence[Present]) -> models.Use:
-        watch = self._watches.of(session.id)
-        watched_as = SessionState.READY
-        if watch is not None and watch.frozen is not None:
-            watched_as = SessionState.FROZEN
-        if watch is None or session.state is not watched_as:  # it changed a moment ago
+        watch = self._watches.current(session)
+        if watch is None:
             return models.Use(present=present)
         facts = watch.facts(self._watches.clock.monotonic(), attached=bool(present))
         return models.Use(

@@ -61,7 +61,7 @@ class Use:
     idle: float | None = None
     """Seconds since a person was last seen to do something; None unless it is awake."""
     verdict: Verdict | None = None
-    """None unless it is ready or frozen, and was for a moment."""
+    """None unless it is ready or frozen."""
 
     @property
     def kinds(self) -> list[str]:

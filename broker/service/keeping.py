@@ -41,10 +41,10 @@ async def watched(
     """
     if session is None or not session.live:
         raise Conflict(public=f"{named} is not running.")
-    watch = watches.of(session.id)
+    watch = watches.current(session)
     if watch is None:  # it became ready a moment ago
         await reaper.pass_once()
-        watch = watches.of(session.id)
+        watch = watches.current(session)
     if watch is None:
         raise Conflict(public=f"{named} is {session.state.value}. Try again in a moment.")
     return watch

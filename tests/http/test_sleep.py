@@ -122,16 +122,21 @@ async def test_a_session_that_woke_tells_no_reason_of_its_sleep(api, broker, ses
     assert (item["state"], item["reason"], item["idle"]) == ("ready", None, 0)
 
 
-async def test_what_changed_a_moment_ago_has_no_next_step_yet(api, broker, session):
-    """Better nothing than the step of the state before."""
+async def test_what_changed_a_moment_ago_is_told_as_it_is(api, broker, session):
+    """Before anybody looked at all sessions again, and kept as what it is."""
+    broker.clock.advance(1)
     await api("POST", f"/sessions/{session.id}/freeze")
     item = await listed(api, session)
     assert (item["state"], item["idle"], item["next"], item["next_in"]) == (
         "frozen",
         None,
-        None,
-        None,
+        "stop",
+        DAY,
     )
+    _, item = await api("POST", f"/sessions/{session.id}/extend", json={"time": "2d"})
+    assert (item["next"], item["next_in"]) == ("stop", 2 * DAY)
+    await broker.reaper.pass_once()
+    assert (await listed(api, session))["next"] == "stop"
 
 
 async def test_a_session_that_starts_has_no_next_step(api, starting):
