@@ -63,18 +63,22 @@ class _Paced:
     """Makes the TCP connection in asyncssh's stead, so that a `Meter` stands in between."""
 
     async def create_connection(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
-    ) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
-        loop = asyncio.get_running_loop()
-        transport, meter = await loop.create_connection(lambda: Meter(factory()), host, port)
-        return transport, meter.behind
+        self, factory: Callable[[], asyncssh.SSHClientConnection], host: str, port: int
+    ) -> tuple[asyncio.BaseTransport, asyncssh.SSHClientConnection]:
+        connection = factory()
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: Meter(connection, connection.abort), host, port
+        )
+        return transport, connection
 
 
 class Meter(asyncio.BufferedProtocol):
     """Hands on what a connection receives: so much a second, and no more than so much a minute."""
 
-    def __init__(self, behind: asyncio.Protocol) -> None:
-        self.behind = behind
+    def __init__(self, behind: asyncio.Protocol, cut: Callable[[], None]) -> None:
+        """`cut` ends the connection at whoever is behind, so that he answers nothing more either."""
+        self._behind = behind
+        self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray(_AT_ONCE)
         self._transport: asyncio.Transport | None = None
@@ -83,7 +87,7 @@ class Meter(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.behind.connection_made(transport)
+        self._behind.connection_made(cast("asyncio.BaseTransport", _Outlet(self._transport)))
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the bound is ours
         return self._buffer
@@ -92,26 +96,42 @@ class Meter(asyncio.BufferedProtocol):
         assert self._transport is not None
         now = self._loop.time()
         if self._minute.add(nbytes, now) > 0:
-            self._transport.abort()
+            self._cut()
             return
         if (wait := self._second.add(nbytes, now)) > 0:
             self._transport.pause_reading()
             self._resumption = self._loop.call_later(wait, self._transport.resume_reading)
-        self.behind.data_received(bytes(memoryview(self._buffer)[:nbytes]))
+        self._behind.data_received(bytes(memoryview(self._buffer)[:nbytes]))
 
     def eof_received(self) -> bool | None:
-        return self.behind.eof_received()
+        return self._behind.eof_received()
 
     def pause_writing(self) -> None:
-        self.behind.pause_writing()
+        self._behind.pause_writing()
 
     def resume_writing(self) -> None:
-        self.behind.resume_writing()
+        self._behind.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._resumption is not None:
             self._resumption.cancel()
-        self.behind.connection_lost(exc)
+        self._behind.connection_lost(exc)
+
+
+class _Outlet:
+    """The transport, but that what is written after a peer is gone is dropped in silence: asyncio
+    would log a line for each packet that the peer had sent before.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
 
 class _Count:
