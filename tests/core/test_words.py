@@ -76,3 +76,76 @@ def test_durations_scale_with_their_unit(number, unit):
     else:
         with pytest.raises(ValueError, match="3650d"):
             words.seconds(f"{number}{unit}")
+
+
+# ----------------------------------------------------------------------------------- periods
+
+
+@pytest.mark.parametrize("text", ["never", "NEVER", " Never "])
+def test_a_period_can_have_no_end(text):
+    """As people write it; no duration and no size can."""
+    assert words.period(text) is None
+    for convert in (words.seconds, words.size):
+        with pytest.raises(ValueError, match="^allowed is a number and a unit"):
+            convert(text)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("30m", 1800), ("1.5h", 5400), (" 7D ", 604_800)])
+def test_any_other_period_is_a_duration(text, wanted):
+    """In the same words."""
+    assert words.period(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "30", "never!", "never 1h", "nie", "-1h", "1w"])
+def test_anything_else_is_no_period(text):
+    """The refusal says that `never` would be one."""
+    with pytest.raises(ValueError, match=f"^allowed is {words.PERIOD_RULE}$"):
+        words.period(text)
+
+
+def test_zero_and_centuries_are_no_periods():
+    """Nor do they lose the way out in their refusals."""
+    with pytest.raises(ValueError, match=f"^0 is not allowed; allowed is {words.PERIOD_RULE}$"):
+        words.period("0s")
+    with pytest.raises(ValueError, match=f"longer than 3650d; allowed is {words.PERIOD_RULE}$"):
+        words.period("99999d")
+
+
+# ---------------------------------------------------------------------------------- for people
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (-5, "0 s"),
+        (1, "1 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (3601, "1 h"),
+        (3661, "1 h 1 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 d"),
+        (86_460, "1 d"),
+        (90_000, "1 d 1 h"),
+        (100 * 86_400 + 7200, "100 d 2 h"),
+    ],
+)
+def test_a_span_is_told_in_its_two_largest_units(seconds, wanted):
+    """Nobody wants to know the minutes of days."""
+    assert words.spoken(seconds) == wanted
+
+
+@given(st.floats(0, 3650 * 86_400))
+def test_what_is_told_is_near_what_is_meant(seconds):
+    """Less than the smaller unit is left out; what is told could be read back."""
+    units = {"d": 86_400, "h": 3600, "min": 60, "s": 1}
+    parts = words.spoken(seconds).split(" ")
+    told = [(int(count), units[unit]) for count, unit in zip(parts[::2], parts[1::2], strict=True)]
+    sizes = [size for _, size in told]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(told) <= 2
+    largest = sizes[0]
+    assert 0 <= round(seconds) - sum(count * size for count, size in told) < max(1, largest / 24)
