@@ -111,9 +111,9 @@ class Starting:
     async def _begin(self, desktop: Desktop, actor: str) -> Session:
         pools = await self._host.pools()
         image = await self._engine.image_id(self._template.image)
-        self._holdback.check(desktop_id=desktop.id, image=image)
         async with self._beginning:  # two at once would both be the last one allowed
             await self._admit(desktop)
+            self._holdback.check(desktop_id=desktop.id, image=image)
             try:
                 return await self._store.begin_session(
                     desktop.id,
@@ -217,6 +217,6 @@ async def _caught(launch: Coroutine[object, object, Session]) -> Session | DeskE
         return await launch
     except DeskError as error:
         return error
-    except Exception as error:
+    except Exception:
         log.exception("a start met a defect")
-        return StartFailed(f"{type(error).__name__}: {error}")
+        return StartFailed("the broker met a defect")  # other users may read it, if it repeats
