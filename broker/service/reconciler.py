@@ -138,12 +138,20 @@ class Reconciler:
                 desktop = await self._store.desktop(session.desktop_id)
                 if desktop is not None:
                     await self._sessions.resume(desktop, session)
-            case Pause(session):
+            case Pause(session) if await self._still(session):
                 await self._sessions.pause_again(session)
-            case Unpause(session):
+            case Unpause(session) if await self._still(session):
                 await self._sessions.unpause_again(session)
             case End(session, reason):
                 await self._end(session, reason)
+
+    async def _still(self, session: Session) -> bool:
+        """Whether its record says what the plan was made for, and nobody is at it: what stood
+        before it in the plan can have taken a while.
+        """
+        now = await self._store.session(session.id)
+        same = now is not None and now.state is session.state
+        return same and not self._sessions.flies(session.desktop_id)
 
     async def _end(self, session: Session, reason: str) -> None:
         """Ask for this very one again: a listing is a moment old."""
