@@ -90,7 +90,6 @@ class Ends:
             self._inwards.end()
             self._emit(actions.Disconnect(self._text))
             return
-        self._fail_waiting(sentence)
         self._inwards.end()
         for channel in self._live():
             if channel.stage is Stage.BOUND:

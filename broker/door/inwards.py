@@ -154,6 +154,7 @@ class Inwards:
     def end(self) -> None:
         """The same, and nobody is bound again."""
         self.lost()
+        self.take_waiting()
         self._state = State.OVER
 
     def forget(self) -> None:

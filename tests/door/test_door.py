@@ -326,6 +326,7 @@ async def test_the_end_of_a_session_reaches_who_is_about_to_enter(world):
     """While its desktop is dialled; nothing of the session is kept, nor asked for again."""
     silent = frozen()
     port = silent.getsockname()[1]
+    world.door._binder._limits = replace(SHORT, first_dial=600.0, handshake_timeout=600.0)
     world.gateway.route_ = replace(world.route, endpoints=(Endpoint("127.0.0.1", port),))
     async with world.connect() as client:
         running = asyncio.get_running_loop().create_task(client.run("hello"))
@@ -345,12 +346,74 @@ async def test_the_end_of_a_session_reaches_who_is_about_to_enter(world):
     silent.close()
 
 
+async def test_nobody_enters_a_session_that_ended_while_they_were_bound(world):
+    """The bind itself ends, not only with the client's connection."""
+    alive = []
+
+    async def take(identity, *, display, progress, routed):
+        routed("s1")
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            alive.append(next(iter(world.door._authenticated)).outer.alive)
+            raise
+
+    world.door._binder.take = take
+    async with world.connect() as client:
+        running = asyncio.get_running_loop().create_task(client.run("hello"))
+        await until(lambda: any(b.session_id == "s1" for b in world.door._authenticated))
+        world.door.end_session("s1", "It was stopped.")
+        await until(lambda: alive)
+        assert (await running).exit_status == 1
+    assert alive == [True]
+
+
+async def test_a_spare_in_the_making_ends_with_its_session(world):
+    """A desktop that is frozen would hold it up."""
+    world.door._binder._limits = replace(SHORT, first_dial=600.0, handshake_timeout=600.0)
+    silent = frozen()
+    async with world.connect() as client:
+        await client.run("hello")
+        session = world.door._binder._sessions["s1"]
+        await until(lambda: session.spare is not None and session.spare.done())
+        session.spare.result().drop()
+        port = silent.getsockname()[1]
+        session.route = replace(session.route, endpoints=(Endpoint("127.0.0.1", port),))
+        session.spare = None
+        world.door._binder._make_spare(session)
+        dial = session.spare
+        await asyncio.sleep(0)
+        world.door.end_session("s1", "It was stopped.")
+        await until(dial.done)
+    assert dial.cancelled()
+    silent.close()
+
+
+async def test_a_spare_is_not_tried_for_long(world):
+    """Somebody may wait for it."""
+    world.door._binder._limits = replace(SHORT, first_dial=0.05, handshake_timeout=600.0)
+    async with world.connect() as client:
+        await client.run("hello")
+        session = world.door._binder._sessions["s1"]
+        await until(lambda: session.spare is not None and session.spare.done())
+        session.spare.result().drop()
+        silent = frozen()
+        port = silent.getsockname()[1]
+        session.route = replace(session.route, endpoints=(Endpoint("127.0.0.1", port),))
+        session.spare = None
+        world.door._binder._make_spare(session)
+        await until(session.spare.done)
+        assert "no answer" in str(session.spare.result())
+        silent.close()
+
+
 async def test_a_client_that_drains_is_bound_to_nothing(world):
     """After the end of its session, until its connection ends."""
     client = await world.connect()
     process = await client.create_process("sleep")
     await until(lambda: ("attached", "s1") in world.gateway.events)
     world.door.end_session("s1", "It was stopped.")
+    assert next(iter(world.door._authenticated)).session_id is None
     other = asyncio.get_running_loop().create_task(client.run("hello"))
     assert (await process.wait()).exit_signal[0] == "KILL"
     await asyncio.wait_for(client.wait_closed(), 5)
@@ -375,6 +438,7 @@ async def test_a_session_that_is_reached_no_more_is_not_waited_for(world):
     async def lost(session_id):
         slow.gateway.events.append(("lost", session_id))
         slow.gateway.route_ = slow.route
+        slow.door.end_session(session_id, "It was lost.")
 
     slow.gateway.lost = lost
     async with slow.connect() as client:
@@ -390,11 +454,11 @@ async def test_a_door_reports_who_is_there_and_what_they_do():
     world = await World().start(limits=replace(SHORT, report_every=0.02, report_gap=0.0))
     client = await world.connect()
     process = await client.create_process("cat", stdin=asyncssh.PIPE, encoding=None)
-    process.stdin.write(b"x" * 10_000)
-    await until(lambda: any(a.ages for _, told in world.gateway.reports for a in told))
+    process.stdin.write(b"x" * 10_000 + b"\n")
+    both = {Signal.DATA, Signal.TRANSFER}
+    await until(lambda: any(a.ages.keys() == both for _, t in world.gateway.reports for a in t))
     door, (activity,) = world.gateway.reports[-1]
     assert door == world.door.id
-    assert activity.ages.keys() <= {Signal.DATA, Signal.TRANSFER}
     assert activity.kinds == ("exec",)
     assert activity.attachment.session_id == "s1"
     client.abort()

@@ -23,6 +23,12 @@ def test_marks_of_the_write_buffer_are_in_order():
     assert numbers.write_low < numbers.write_high < numbers.own_replies < numbers.deferred
 
 
+def test_times_are_in_order():
+    numbers = Limits()
+    assert numbers.report_gap < numbers.report_every
+    assert numbers.connect_timeout < numbers.first_dial < numbers.handshake_timeout
+
+
 def test_strangers_are_bounded_in_all_and_by_address():
     """One address fills its own places alone; who leaves makes room."""
     door = Admission(Limits(unauthenticated=5, unauthenticated_per_address=3))

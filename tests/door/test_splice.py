@@ -673,6 +673,7 @@ def test_a_command_takes_what_was_written_and_hears_of_the_end(late):
     world.settle_client()
     assert (channel.got, channel.err) == (b"written", b"desk: It was stopped.\n")
     assert channel.got_close
+    assert world.orphan_timer
     if late:
         world.do(world.splice.orphaned_due())
     else:
@@ -729,6 +730,16 @@ def test_who_waits_for_the_session_hears_of_its_end():
     assert not world.globals
     world.close(channel)
     assert world.disconnected == "desk: It was stopped."
+
+
+def test_a_client_that_was_held_is_read_again_at_the_end():
+    """Its channels could not close otherwise."""
+    world = World(Limits(waiting_packets=3))
+    for number in range(4):
+        world.send(opening(b"direct-tcpip", 40 + number))
+    assert world.held
+    over(world)
+    assert not world.held
 
 
 def test_nobody_is_bound_again_on_the_same_connection():

@@ -63,6 +63,21 @@ def test_shell_sees_one_line_of_progress(late: Person) -> None:
     assert PROGRESS.encode() not in err
 
 
+def test_shell_sees_each_new_sentence_once(late: Person) -> None:
+    """As its place in the line changes; what is said twice in a row is one line."""
+    third, second = "You are 3rd in line.", "You are 2nd in line."
+    late.plan(progress=[third, third, second, second])
+    process = late.start("-tt")
+    assert process.stderr is not None
+    _asked(late)
+    lines = [process.stderr.readline() for _ in range(2)]
+    _ready(late)
+    out, err = process.communicate(b"exit 3\n", timeout=15)
+    assert (process.returncode, err) == (3, b"")
+    assert lines == [f"{sentence}\r\n".encode() for sentence in (third, second)]
+    assert b"in line" not in out
+
+
 @pytest.mark.parametrize("options", [(), ("-tt",)], ids=["plain", "terminal"])
 def test_command_sees_no_progress(late: Person, options: tuple[str, ...]) -> None:
     """A command's output is the command's alone."""
