@@ -208,7 +208,12 @@ class Reconciler:
             async with places:
                 await self.look_at(SessionId(event.session_id))
         except DeskError as error:
-            log.warning("left for the next pass", event=event.kind.value, reason=str(error))
+            log.warning(
+                "left for the next pass",
+                session=event.session_id,
+                happened=event.kind.value,
+                reason=str(error),
+            )
 
     async def _sweep_files(self, directories: Sequence[SessionId], live: set[SessionId]) -> None:
         """Delete directories, seen before the records were read, of sessions that live no more."""
