@@ -160,7 +160,7 @@ async def test_the_desk_command_reaches_the_broker(broker):
 async def test_without_a_broker_the_desk_command_says_so(broker, docker, desktop_image):
     """One sentence: where the broker is away, what is too long, and where there never was one."""
     await broker.until_it_listens()
-    long = await asyncio.to_thread(broker.desktop.ssh, "desk $(printf %0100000d 1)")
+    long = await asyncio.to_thread(broker.desktop.ssh, "desk $(seq 100000)")
     assert long.stderr == "desk: That is more than a command of Desk can be.\n"
     await broker.inside.leave(broker.session.id)
     away = await asyncio.to_thread(broker.desktop.ssh, "desk status")
