@@ -63,10 +63,15 @@ class Why:
         return self.session.state.value
 
     @property
-    def due_at(self) -> datetime | None:
+    def due_in(self) -> float | None:
+        """None when nothing happens by itself; 0 when it is overdue, and happens any moment."""
         if self.verdict is None or self.verdict.step is None:
             return None
-        return self.now + timedelta(seconds=self.verdict.due)
+        return max(0.0, self.verdict.due)
+
+    @property
+    def due_at(self) -> datetime | None:
+        return None if self.due_in is None else self.now + timedelta(seconds=self.due_in)
 
 
 class Explainer:
@@ -125,7 +130,7 @@ def data(why: Why) -> dict[str, object]:
         "kept_for": round(why.kept),
         "counts": verdict.signal.value if verdict else None,
         "next": verdict.step.value if verdict and verdict.step else None,
-        "next_in": round(verdict.due) if verdict and verdict.step else None,
+        "next_in": None if why.due_in is None else round(why.due_in),
         "next_at": why.due_at.isoformat(timespec="seconds") if why.due_at else None,
         "changes": [
             {
@@ -188,10 +193,9 @@ def _next(why: Why) -> list[str]:
     verdict = why.verdict
     if verdict is None:
         return []
-    if verdict.step is None:
+    if why.due_in is None or why.due_at is None:
         return ["It does not go to sleep by itself."]
-    assert why.due_at is not None
-    when = f"in {spoken(verdict.due)}, at {why.due_at:%Y-%m-%d %H:%M} UTC"
+    when = f"in {spoken(why.due_in)}, at {why.due_at:%Y-%m-%d %H:%M} UTC"
     if why.state == "frozen":
         return [f"Unless somebody connects, it is stopped {when}; its home is kept."]
     told = f"; whoever is inside is told {spoken(why.policy.warn_before)} before"
