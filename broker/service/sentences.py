@@ -28,7 +28,8 @@ SIGNALS = {
 
 def notice(verdict: Verdict, policy: IdlePolicy, *, alone: float) -> Notice:
     """The warning before a step."""
-    left = spoken(max(60.0, round(verdict.due / 60) * 60))
+    unit = 60 if verdict.due > 100 else 10
+    left = spoken(max(unit, round(verdict.due / unit) * unit))
     if verdict.signal is Signal.AGE:
         assert policy.max_age is not None
         text = (
@@ -42,10 +43,7 @@ def notice(verdict: Verdict, policy: IdlePolicy, *, alone: float) -> Notice:
         else "Save your work: programs end, and your home is kept."
     )
     verb = "sleeps" if verdict.step is Step.FREEZE else "is stopped"
-    text = (
-        f"Nobody used this desktop for {spoken(alone)}: it {verb} in {left}. To keep it awake, use"
-        f" it, or run 'desk extend 4h'. {rest}"
-    )
+    text = f"Nobody used this desktop for {spoken(alone)}: it {verb} in {left} unless somebody does. {rest}"
     return Notice("This desktop is about to sleep", text, extend=True, lasts=verdict.due)
 
 

@@ -41,7 +41,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "why": ("why [NAME]", "what keeps it awake, and when it sleeps"),
     "start": ("start [NAME]", "start a desktop; a new NAME makes one"),
     "stop": ("stop [NAME]", "stop a desktop; its home stays"),
-    "extend": ("extend TIME [NAME]", "keep it awake for so long: 4h; 0 ends that"),
+    "extend": ("extend [TIME] [NAME]", "keep it awake for so long, 4h when not said; 0 ends that"),
     "keep": ("keep [NAME]", "keep it awake for as long as one may"),
     "sleep": ("sleep [NAME]", "let it sleep now; programs stay as they are"),
 }
@@ -91,12 +91,15 @@ def parse(argv: Sequence[str], *, inside: bool = False) -> Call:
         )
     rest = plain[1:]
     usage = WORDS[word][0] if not inside else WORDS[word][0].replace(" [NAME]", "")
-    time = rest.pop(0) if "TIME" in usage and rest else None
+    time = rest.pop(0) if "[TIME]" in usage and rest and rest[0][:1].isdigit() else None
     name = rest.pop(0) if "[NAME]" in usage and rest else None
-    if rest or (name or "").startswith("-") or ("TIME" in usage and time is None):
+    if rest or (name or "").startswith("-"):
         raise BadRequest(public=f"This is written 'desk {usage} [--json]'.")
     return Call(word, time, name, "--json" in argv)
 
+
+#: Seconds that `extend` gives when no time is said, as the button of a warning says none.
+_EXTEND = 4 * 3600.0
 
 #: Seconds that an answer has to get out before what it announced ends the connection under it.
 _ANSWER_FIRST = 1.0
@@ -236,9 +239,11 @@ class Words:
 
     async def _extend(self, caller: Caller, call: Call) -> Facts:
         desktop = await self._named(caller, call)
-        return await self._kept(caller, desktop, self._seconds(call.time or ""))
+        return await self._kept(caller, desktop, self._seconds(call.time))
 
-    def _seconds(self, text: str) -> float:
+    def _seconds(self, text: str | None) -> float:
+        if text is None:
+            return min(_EXTEND, self._policy.keep_up_to)
         if text.strip() == "0":
             return 0.0
         try:
@@ -297,7 +302,7 @@ class Words:
         session = await self._store.live_session(desktop.id)
         if session is None:
             raise Conflict(public=f"{desktop.name} is not running.")
-        watch = self._watches.of(session.id)
+        watch = self._watches.current(session)
         if watch is None:  # it became ready a moment ago
             await self._reaper.pass_once()
             watch = self._watches.of(session.id)

@@ -70,8 +70,8 @@ async def test_who_is_attached_and_does_nothing_is_warned_once_and_then_sent_awa
     assert notice.extend
     assert WARNING <= notice.lasts <= WARNING + LOOK_EVERY
     assert notice.text == (
-        "Nobody used this desktop for 54 min 50 s: it sleeps in 5 min. To keep it awake, use it, or run"
-        " 'desk extend 4h'. Programs go on where they are when you come back."
+        "Nobody used this desktop for 54 min 50 s: it sleeps in 5 min unless somebody does."
+        " Programs go on where they are when you come back."
     )
     assert broker.connections.sent_away == [
         (

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from broker.core.errors import BadRequest
 from broker.core.gateway import Attachment
 from broker.core.model import SessionState
-from broker.service.words import WORDS, parse
+from broker.service.words import INSIDE, WORDS, parse
 from tests.service.harness import WRITES, outage
 
 
@@ -150,7 +154,7 @@ async def test_stop_ends_a_start_under_way(broker, ada):
     await broker.check()
 
 
-@pytest.mark.parametrize("word", ["list", "status", "help", "stop"])
+@pytest.mark.parametrize("word", ["list", "status", "why", "help", "stop"])
 async def test_only_start_starts_anything(world, broker, ada, word):
     """A stopped desktop stays stopped, whatever else is said."""
     await broker.desktop()
@@ -159,10 +163,246 @@ async def test_only_start_starts_anything(world, broker, ada, word):
     assert await broker.store.live_sessions() == []
 
 
+# -------------------------------------------------------------------------- keep, extend, sleep
+
+
+@pytest.mark.parametrize(
+    ("argv", "told", "kept"),
+    [
+        (["extend", "4h"], "main is kept awake for 4 h.", 4 * 3600),
+        (["extend", "90m", "main"], "main is kept awake for 1 h 30 min.", 5400),
+        (["extend", "3d"], "main is kept awake for 3 d.", 3 * 86_400),
+        (["keep"], "main is kept awake for 3 d.", 3 * 86_400),
+        (["keep", "main"], "main is kept awake for 3 d.", 3 * 86_400),
+        (["extend", "0"], "main is no longer kept awake.", 0),
+    ],
+)
+async def test_a_desktop_is_kept_for_as_long_as_one_says(broker, ada, argv, told, kept):
+    """From now, and no longer than the last one said; it is in the record, with who asked."""
+    await broker.route(ada)
+    await ok(broker, ada, "extend", "2h")
+    assert await ok(broker, ada, *argv) == told
+    data = await ok(broker, ada, *argv, "--json")
+    assert (data["desktop"], data["state"], data["kept_for"]) == ("main", "ready", kept)
+    (session,) = await broker.store.live_sessions()
+    until = broker.clock.now() + timedelta(seconds=kept)
+    assert session.kept_until == (until if kept else None)
+    entry = (await broker.store.audit())[0]
+    assert (entry.action, entry.actor) == ("session.keep", "user:ada")
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        ("4d", "'4d' is too long: at most 3 d are allowed."),
+        ("73h", "'73h' is too long: at most 3 d are allowed."),
+        (
+            "9999999d",
+            "'9999999d' is no time: allowed is a number and a unit: 30s, 10m, 8h, 7d, or 0.",
+        ),
+        ("4", "'4' is no time: allowed is a number and a unit: 30s, 10m, 8h, 7d, or 0."),
+        ("4h\x1b", "'4h\\x1b' is no time: allowed is a number and a unit: 30s, 10m, 8h, 7d, or 0."),
+    ],
+)
+async def test_a_time_that_is_none_or_too_long_is_refused(broker, ada, time, said):
+    """With what is allowed; what was kept before stays kept."""
+    await broker.route(ada)
+    await ok(broker, ada, "extend", "2h")
+    reply = await say(broker, ada, "extend", time)
+    assert (reply.status, reply.stdout) == (2, "")
+    assert reply.stderr == f"desk: {said} (bad_request)\n"
+    assert (await ok(broker, ada, "why", "--json"))["kept_for"] == 7200
+
+
+async def test_extend_without_a_time_gives_four_hours(broker, ada):
+    """As the button of a warning does; less where less is allowed, and a name may stand alone."""
+    await broker.route(ada)
+    for argv in ((), ("main",)):
+        assert await ok(broker, ada, "extend", *argv) == "main is kept awake for 4 h."
+    broker.words._policy = replace(broker.words._policy, keep_up_to=3600.0)
+    assert await ok(broker, ada, "extend") == "main is kept awake for 1 h."
+
+
+@pytest.mark.parametrize("argv", [("extend", "4h"), ("keep",), ("sleep",)])
+async def test_what_does_not_run_is_neither_kept_nor_sent_to_sleep(world, broker, ada, argv):
+    """Nor started for that; while it starts one is told to wait."""
+    await broker.desktop()
+    reply = await say(broker, ada, *argv)
+    assert (reply.status, reply.stdout) == (1, "")
+    assert reply.stderr == "desk: main is not running. (conflict)\n"
+    assert not WRITES & set(world.engine.calls)
+    broker.probe.hold()
+    waiting = broker.begin(await broker.desktop())
+    await broker.probe.asked.wait()
+    reply = await say(broker, ada, *argv)
+    assert reply.stderr == "desk: main is starting. Try again in a moment. (conflict)\n"
+    broker.probe.answering.set()
+    await waiting
+
+
+async def test_a_desktop_is_sent_to_sleep_by_ssh(world, broker, ada):
+    """Everybody in it is sent away with who did it; a second time there is nothing to do."""
+    route = await broker.route(ada)
+    world.clock.advance(1)
+    assert await ok(broker, ada, "sleep") == "main sleeps; the next connect wakes it."
+    assert broker.connections.sent_away == [
+        (
+            route.session_id,
+            "Your desktop sleeps: ada sent it to sleep. Connect again to wake it.",
+        )
+    ]
+    assert await ok(broker, ada, "sleep") == "main sleeps already."
+    assert (await ok(broker, ada, "sleep", "--json"))["state"] == "frozen"
+    assert world.written["pause"] == 1
+    entry = (await broker.store.audit())[0]
+    assert (entry.actor, entry.detail["reason"]) == ("user:ada", "ada sent it to sleep")
+    await broker.check()
+
+
+async def test_a_desktop_that_just_woke_is_sent_to_sleep_again(world, broker, ada):
+    """The answer is of now, not of the last look at all desktops."""
+    await broker.route(ada)
+    await ok(broker, ada, "sleep")
+    world.clock.advance(1)
+    await broker.reaper.pass_once()
+    await broker.route(ada)
+    world.clock.advance(1)
+    assert await ok(broker, ada, "sleep") == "main sleeps; the next connect wakes it."
+    assert await ok(broker, ada, "sleep") == "main sleeps already."
+    assert world.written["pause"] == 2
+    await broker.check()
+
+
+async def test_a_desktop_that_cannot_sleep_just_now_is_not_said_to(world, broker, ada):
+    """The broker is on its way out, or somebody is about to wake it."""
+    await broker.route(ada)
+    await broker.sessions.quiesce(0.1)
+    reply = await say(broker, ada, "sleep")
+    assert (reply.status, reply.stdout) == (1, "")
+    assert reply.stderr == "desk: main is wanted by somebody just now. Try again. (conflict)\n"
+    assert "pause" not in world.engine.calls
+
+
+# ------------------------------------------------------------------------------ from the inside
+
+
+@pytest.fixture
+async def inside(broker, ada):
+    """What a program in ada's desktop says, and what it is answered."""
+    route = await broker.route(ada)
+
+    async def ask(*argv):
+        return await broker.words.answer_inside(route.session_id, argv)
+
+    broker.clock.advance(1)
+    return ask
+
+
+async def test_inside_the_session_is_who_one_is(broker, ada, inside):
+    """The same answers as at the door, of this desktop; there is no other to speak of."""
+    await broker.ensure(await broker.desktop("ada", "lab"))
+    for word in ("status", "why"):
+        assert (await inside(word)).stdout == (await say(broker, ada, word)).stdout
+    told = (await inside("help")).stdout
+    assert "desk why " in told
+    assert "NAME" not in told.replace("[NAME]", "") and "desk list" not in told
+
+
+@pytest.mark.parametrize("word", ["list", "start", "restart"])
+async def test_inside_there_are_no_words_for_other_desktops(broker, inside, word):
+    """Whatever runs there speaks for this one alone."""
+    reply = await inside(word)
+    assert (reply.status, reply.stdout) == (2, "")
+    assert reply.stderr == (
+        f"desk: '{word}' is no word of Desk inside a desktop; there are help, status, why, stop,"
+        " extend, keep, sleep. (bad_request)\n"
+    )
+
+
+@pytest.mark.parametrize("word", ["status", "why", "stop", "keep", "sleep"])
+@pytest.mark.parametrize("name", ["lab", "main"])
+async def test_inside_no_desktop_is_named(broker, inside, word, name):
+    """Not even this one, and nothing is done."""
+    lab = await broker.ensure(await broker.desktop("ada", "lab"))
+    reply = await inside(word, name)
+    assert reply.stderr == f"desk: This is written 'desk {word} [--json]'. (bad_request)\n"
+    await broker.landed()
+    assert await broker.state(lab) is SessionState.READY
+    assert len(await broker.store.live_sessions()) == 2
+    reply = await inside("extend", "4h", name)
+    assert reply.stderr == "desk: This is written 'desk extend [TIME] [--json]'. (bad_request)\n"
+
+
+async def test_inside_a_desktop_is_kept_as_from_outside(broker, ada, inside):
+    """By the person whose desktop it is."""
+    assert (await inside("extend", "4h")).stdout == "main is kept awake for 4 h.\n"
+    assert (await ok(broker, ada, "why", "--json"))["kept_for"] == 4 * 3600
+    assert (await broker.store.audit())[0].actor == "user:ada"
+
+
+@pytest.mark.parametrize(
+    ("word", "answer", "state", "calls"),
+    [
+        ("sleep", "main goes to sleep.\n", SessionState.FROZEN, {"pause": 1}),
+        ("stop", "main is being stopped.\n", SessionState.ENDED, {"remove": 1}),
+    ],
+)
+async def test_inside_the_answer_is_first_and_then_it_is_done(
+    world, broker, inside, word, answer, state, calls
+):
+    """What is done ends the very connection on which the answer goes."""
+    (session,) = await broker.store.live_sessions()
+    written = world.written
+    reply = await inside(word)
+    assert (reply.stdout, reply.status) == (answer, 0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert await broker.state(session) is SessionState.READY
+    assert world.written == written
+    broker.clock.advance(1)
+    await broker.landed()
+    assert await broker.state(session) is state
+    assert world.written - written == calls
+    assert broker.inside.left == [session.id]
+    await broker.check()
+
+
+async def test_inside_what_cannot_be_done_after_the_answer_is_logged(world, broker, inside):
+    """Nobody is there any more to be told."""
+    with capture_logs() as logs:
+        await inside("stop")
+        with outage(world):
+            broker.clock.advance(1)
+            await broker.landed()
+    assert ("a word was not done", "engine_unavailable") in [
+        (entry["event"], entry.get("code")) for entry in logs
+    ]
+    await broker.settle()
+    await broker.check()
+
+
+async def test_a_desktop_that_ended_is_answered_nothing(broker, inside):
+    """A late question of a program that is about to die."""
+    (session,) = await broker.store.live_sessions()
+    await broker.sessions.stop(session.id, reason="enough", actor="user:ada")
+    reply = await inside("why")
+    assert (reply.status, reply.stdout) == (1, "")
+    assert reply.stderr == "desk: This desktop is not known any more. (not_found)\n"
+
+
+async def test_another_persons_desktop_of_the_same_name_is_another(broker, inside):
+    """Each speaks for its own."""
+    theirs = await broker.ensure(await broker.desktop("bob"))
+    reply = await broker.words.answer_inside(theirs.id, ["extend", "2h"])
+    assert reply.status == 0
+    kept = {s.id: s.kept_until for s in await broker.store.live_sessions()}
+    assert [kept[theirs.id] is not None, len([k for k in kept.values() if k])] == [True, 1]
+
+
 # ----------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("word", ["status", "stop"])
+@pytest.mark.parametrize("word", ["status", "why", "stop", "keep", "sleep"])
 async def test_an_unknown_desktop_is_refused(broker, ada, word):
     """And not made."""
     reply = await say(broker, ada, word, "lab")
@@ -176,8 +416,9 @@ async def test_an_unknown_desktop_is_refused(broker, ada, word):
 async def test_a_desktop_of_somebody_else_is_unknown(broker, ada):
     """Neither seen nor stopped."""
     theirs = await broker.ensure(await broker.desktop("bob", "lab"))
-    for word in ("status", "stop"):
+    for word in ("status", "why", "stop", "keep", "sleep"):
         assert (await say(broker, ada, word, "lab")).status == 1
+    assert (await say(broker, ada, "extend", "1h", "lab")).status == 1
     assert await broker.state(theirs) is SessionState.READY
 
 
@@ -251,13 +492,15 @@ arguments = st.lists(
 @settings(deadline=None)
 @given(arguments)
 def test_any_arguments_are_a_call_or_bad_usage(argv):
-    """Parsing never fails otherwise."""
-    try:
-        call = parse(argv)
-    except BadRequest as error:
-        assert error.public.isprintable()
-    else:
-        assert call.word in WORDS
+    """Parsing never fails otherwise; inside a desktop it never names one."""
+    for inside, words in ((False, set(WORDS)), (True, INSIDE)):
+        try:
+            call = parse(argv, inside=inside)
+        except BadRequest as error:
+            assert error.public.isprintable()
+        else:
+            assert call.word in words
+            assert not (inside and call.name)
 
 
 @settings(
