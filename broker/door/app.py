@@ -17,7 +17,7 @@ from broker.door.bridge import Bridge
 from broker.door.lane import Buffers, Common
 from broker.door.limits import Limits
 from broker.door.outer import OuterWire, Owner
-from broker.door.tasks import Tasks
+from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
     import socket

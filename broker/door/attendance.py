@@ -13,7 +13,7 @@ from broker.core.errors import DeskError
 from broker.core.gateway import Activity
 from broker.core.model import new_id
 from broker.door.activity import Pulse
-from broker.door.tasks import Tasks
+from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

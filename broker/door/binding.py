@@ -13,8 +13,8 @@ from asyncssh.connection import SSHClientConnectionOptions
 
 from broker.core.errors import StartFailed
 from broker.door.inner import InnerWire
-from broker.door.tasks import Tasks
 from broker.door.text import shown
+from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

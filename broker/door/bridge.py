@@ -14,8 +14,8 @@ from broker.door import actions
 from broker.door.holds import Held
 from broker.door.inner import InnerWire
 from broker.door.splice import Splice
-from broker.door.tasks import Tasks
 from broker.door.text import shown
+from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from broker.core.gateway import Endpoint
     from broker.core.interfaces import Clock
     from broker.core.model import Session
-    from broker.door.tasks import Tasks
     from broker.service.commands import Desk
     from broker.service.files import Access
     from broker.service.inside import Notice
+    from broker.system.tasks import Tasks
 
 log = structlog.get_logger()
 

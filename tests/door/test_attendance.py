@@ -13,7 +13,7 @@ from broker.core.idle import Signal
 from broker.door.activity import Carried, Kind
 from broker.door.attendance import Attendance
 from broker.door.limits import Limits
-from broker.door.tasks import Tasks
+from broker.system.tasks import Tasks
 
 KEY = Carried(Kind.SHELL, True, 1, 0)
 IDLE = Limits(report_every=1000.0, report_gap=0.0)

@@ -12,10 +12,10 @@ import pytest
 from broker.core.errors import StateUnusable
 from broker.core.gateway import Endpoint, WordReply
 from broker.core.model import Session, SessionId, SessionState
-from broker.door.tasks import Tasks
 from broker.service import commands, link
 from broker.service.files import Access
 from broker.service.inside import Notice, SshInside
+from broker.system.tasks import Tasks
 from tests.clocks import START, ManualClock
 from tests.service.harness import PATIENCE
 from tests.service.test_screensaver import EVENT, entry, extension, greeting, info
