@@ -64,6 +64,7 @@ class Records:
         return {row.session_id: row}
 
     def follow(self, session: Session, stored=None):
+        """`stored` is given by the first look after a restart alone."""
         (watch,) = self.watches.follow([session], stored)
         return watch
 
@@ -124,7 +125,7 @@ def test_an_age_of_the_future_is_none(records):
 @pytest.mark.parametrize(("before", "after"), [(READY, FROZEN), (FROZEN, READY)])
 def test_freezing_and_thawing_let_all_deadlines_start_anew(records, before, after):
     """What was seen, warned and measured before counts no more; who is in it is in it still."""
-    watch = records.follow(records.session(before, age=HOUR, changed=HOUR))
+    watch = records.follow(records.session(before, age=HOUR, changed=HOUR), {})
     for signal in (Signal.INPUT, Signal.JOB, Signal.ARRIVED):
         records.watches.saw("s", signal)
     watch.warned, watch.untold, watch.cpu = 1.0, 1.0, (1.0, 1.0)
@@ -191,14 +192,14 @@ def test_a_restart_without_a_stored_deadline_takes_it_for_used_just_now(records)
 @pytest.mark.parametrize(("slept", "counted"), [(10 * HOUR, 10 * HOUR), (40 * HOUR, DAY - SPARE)])
 def test_a_restart_knows_for_how_long_a_session_slept(records, slept, counted):
     """By the wall clock, and never so long that it would be due at once."""
-    watch = records.follow(records.session(FROZEN, age=50 * HOUR, changed=slept))
+    watch = records.follow(records.session(FROZEN, age=50 * HOUR, changed=slept), {})
     assert records.facts(watch).frozen == counted
 
 
 def test_a_restart_knows_for_how_long_a_session_slept_where_nothing_is_stopped():
     """However long."""
     records = Records(stop_after="never")
-    watch = records.follow(records.session(FROZEN, age=400 * DAY, changed=300 * DAY))
+    watch = records.follow(records.session(FROZEN, age=400 * DAY, changed=300 * DAY), {})
     assert records.facts(watch).frozen == 300 * DAY
 
 
@@ -206,7 +207,7 @@ def test_a_restart_knows_for_how_long_a_session_slept_where_nothing_is_stopped()
 def test_a_restart_makes_no_session_too_old_at_once(age, counted):
     """A warning's time is left."""
     records = Records(max_age="8h")
-    assert records.facts(records.follow(records.session(age=age))).age == counted
+    assert records.facts(records.follow(records.session(age=age), {})).age == counted
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,17 @@ def test_a_restart_makes_no_session_too_old_at_once(age, counted):
 )
 def test_a_wish_survives_a_restart(records, kept, left):
     """Up to as far as one may keep: the clock can have been wrong when it was written."""
-    assert records.facts(records.follow(records.session(kept=kept))).kept == left
+    assert records.facts(records.follow(records.session(kept=kept), {})).kept == left
+
+
+def test_a_session_that_is_new_while_one_watches_began_just_now():
+    """Whatever the wall clock says: it was set between the record and the look."""
+    records = Records(max_age="8h")
+    for state in (READY, FROZEN):
+        facts = records.facts(records.follow(records.session(state, age=5 * HOUR, changed=HOUR)))
+        assert facts.age == 0
+        assert facts.frozen in {0, None}
+        records.watches.follow([])
 
 
 async def restarted(world, story: Story, *, down: float, **idle) -> Story:
