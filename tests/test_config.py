@@ -238,7 +238,7 @@ MISTAKES = {
     "starts: {timeout: 0s}": "starts.timeout: found '0s'; 0 is not allowed; allowed is a number",
     "starts: {timeout: 99999d}": "starts.timeout: found '99999d'; that is longer than 3650d",
     "limits: {desktops_per_user: 0}": "limits.desktops_per_user: found '0'; input should be",
-    "idle: never": "idle: found 'never'; allowed are the keys busy_cpu, busy_for, freeze_after,",
+    "idle: never": "idle: found 'never'; allowed are the keys ",
     "idle: {freeze_after: 0}": "idle.freeze_after: found '0'; allowed is a number and a unit: 30s, 10m, 8h, 7d, or never.",
     "idle: {freeze_after: 0s}": "idle.freeze_after: found '0s'; 0 is not allowed; allowed is a number",
     "idle: {stop_after: 90}": "idle.stop_after: found '90'; allowed is a number and a unit: 30s, 10m, 8h, 7d, or never.",
