@@ -185,7 +185,6 @@ def session_ls(desk: Desk) -> None:
         "kinds",
         "idle",
         "next",
-        "created_at",
     )
     cells = {"idle": lambda item: span(item["idle"]), "next": _next}
     desk.out.table(desk.client.call("GET", "/sessions"), columns, cells)

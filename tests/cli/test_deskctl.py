@@ -241,7 +241,6 @@ def test_sessions_are_listed_and_stopped(served, run):
         "KINDS",
         "IDLE",
         "NEXT",
-        "CREATED AT",
     ]
     assert row == [
         session.id,
@@ -253,7 +252,6 @@ def test_sessions_are_listed_and_stopped(served, run):
         "shell, xpra",
         "3 min",
         "freeze in 57 min",
-        "2030-01-01 09:00:01Z",
     ]
     assert run("session", "stop", session.id) == (
         f"Session {session.id} ended; the home of ada is kept.\n"
@@ -279,7 +277,7 @@ async def watch_and_wait(served, session, *, client="SSH-2.0-OpenSSH_10.0"):
 def table(text):
     """The cells of each row: a column begins where its title does."""
     head, *lines = text.splitlines()
-    starts = [match.start() for match in re.finditer(r"(?<!\S)\S+(?: AT\b)?", head)]
+    starts = [match.start() for match in re.finditer(r"(?<!\S)\S+", head)]
     ends = [*starts[1:], None]
     return [
         [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
