@@ -93,9 +93,11 @@ class Reaper:
         await self._all(self._attend, await self._near(watches))
         await self._all(self._sample, [w for w in watches if self._wants_sample(w)])
 
-    async def _stored(self, sessions: Sequence[Session]) -> dict[SessionId, Deadline]:
+    async def _stored(self, sessions: Sequence[Session]) -> dict[SessionId, Deadline] | None:
         """What is stored of sessions that are not watched yet: read once, after a restart."""
-        if self._last_pass is not None or not sessions:
+        if self._last_pass is not None:
+            return None
+        if not sessions:
             return {}
         return {d.session_id: d for d in await self._store.last_deadlines(self._host.name)}
 
@@ -262,9 +264,7 @@ class Reaper:
         """Keep it for so long from now, 0 for no longer; within what the policy allows."""
         until = self._clock.now() + timedelta(seconds=seconds) if seconds > 0 else None
         session = await self._store.keep_session(watch.session.id, until=until, actor=actor)
-        watch.session = session
-        watch.kept_until = self._clock.monotonic() + seconds if until is not None else 0.0
-        watch.quiet_until = 0.0
+        watch = self._watches.current(session) or watch  # it can have frozen meanwhile
         verdict = self.verdict(watch)
         if verdict.due > self._policy.warn_before:
             watch.withdraw()

@@ -67,7 +67,9 @@ class Watches:
     policy: IdlePolicy
     _watches: dict[SessionId, Watch] = field(default_factory=dict)
     _early: dict[str, dict[Signal, float]] = field(default_factory=dict)
-    """Signals of sessions that are not watched yet."""
+    """Signals of sessions that are not watched yet, since the last look."""
+    _earlier_still: dict[str, dict[Signal, float]] = field(default_factory=dict)
+    """Those of before it."""
 
     def saw(self, session_id: str, signal: Signal, age: float = 0.0) -> None:
         """A sign of life, `age` seconds old; an older one than is known changes nothing."""
@@ -83,7 +85,8 @@ class Watches:
         self, sessions: Iterable[Session], stored: Mapping[SessionId, Deadline] | None = None
     ) -> list[Watch]:
         """Watch exactly the ready and frozen ones of these; return them. `stored` is what the
-        records know of the deadlines of sessions that are new here, after a restart.
+        records know of the deadlines after a restart; without it, sessions that are new here began
+        just now, whatever the wall clock says.
         """
         watched = {}
         for session in sessions:
@@ -91,10 +94,11 @@ class Watches:
                 continue
             watch = self._watches.get(session.id)
             if watch is None:
-                watch = self._begin(session, (stored or {}).get(session.id))
+                watch = self._begin(session, stored)
             watched[session.id] = self._in_step(watch, session)
         self._watches = watched
-        self._early.clear()
+        # What came between the read of these records and now is of a session that the next ones have.
+        self._earlier_still, self._early = self._early, {}
         return list(watched.values())
 
     def current(self, session: Session) -> Watch | None:
@@ -108,27 +112,32 @@ class Watches:
     def _in_step(self, watch: Watch, session: Session) -> Watch:
         if watch.session.kept_until != session.kept_until:
             watch.kept_until = self._later(session.kept_until)
+            watch.quiet_until = 0.0
         if watch.session.changed_at != session.changed_at:
             watch = self._renew(watch, session)
         watch.session = session
         return watch
 
-    def _begin(self, session: Session, stored: Deadline | None) -> Watch:
-        """Ages come from the wall clock once, and never make anybody late: whatever was due while
-        nobody watched gets the time of a warning.
+    def _begin(self, session: Session, stored: Mapping[SessionId, Deadline] | None) -> Watch:
+        """Ages come from the wall clock once, after a restart, and never make anybody late:
+        whatever was due while nobody watched gets the time of a warning.
         """
-        now = self.clock.monotonic()
-        frozen = session.state is SessionState.FROZEN
-        seen = self._early.pop(session.id, {})
-        seen.setdefault(Signal.WOKE, now - self._slept_through(stored))
+        now = began = changed = self.clock.monotonic()
+        deadline = None
+        if stored is not None:
+            deadline = stored.get(session.id)
+            began = self._earlier(session.created_at, self.policy.max_age)
+            changed = self._earlier(session.changed_at, self.policy.stop_after)
+        seen = self._earlier_still.get(session.id, {}) | self._early.get(session.id, {})
+        seen.setdefault(Signal.WOKE, now - self._slept_through(deadline))
         return Watch(
             session=session,
-            began=self._earlier(session.created_at, self.policy.max_age),
-            frozen=self._earlier(session.changed_at, self.policy.stop_after) if frozen else None,
+            began=began,
+            frozen=changed if session.state is SessionState.FROZEN else None,
             kept_until=self._later(session.kept_until),
             seen=seen,
-            deadline=stored,
-            stale=stored is None,
+            deadline=deadline,
+            stale=deadline is None,
         )
 
     def _renew(self, watch: Watch, session: Session) -> Watch:

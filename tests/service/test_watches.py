@@ -228,6 +228,26 @@ def test_a_session_that_is_new_while_one_watches_began_just_now():
         records.watches.follow([])
 
 
+async def test_a_wish_that_another_process_takes_back_is_over_with_the_next_look(world):
+    """Nobody told this one: it reads the record."""
+    story = await begin(world)
+    await story.broker.gateway.word(story.ada, ["extend", "8h"])
+    await story.hours.go_by(2 * HOUR)
+    await story.broker.store.keep_session(story.session.id, until=None, actor="uid:0")
+    await story.hours.go_by(2 * LOOK_EVERY)
+    assert await story.state() is FROZEN
+
+
+async def test_a_clock_that_is_set_while_a_session_starts_makes_it_no_older(world):
+    """Its record and the first look are of different times."""
+    story = await begin(world, max_age="12h")
+    await story.hours.tick()
+    other = await story.broker.ensure(await story.broker.desktop("bob"))
+    story.hours.clock.jump(DAY)
+    await story.hours.go_by(HOUR - 2 * LOOK_EVERY)
+    assert await story.broker.state(other) is READY
+
+
 async def restarted(world, story: Story, *, down: float, **idle) -> Story:
     """Another broker after so many seconds without one."""
     await story.broker.abandon()
