@@ -30,14 +30,18 @@ class Loop:
         step: Callable[[], Awaitable[None]],
         *,
         every: float,
+        overdue: float,
         clock: Clock,
         metrics: Metrics,
         wake: asyncio.Event | None = None,
     ) -> None:
-        """`every` seconds pass between two passes, fewer when `wake` is set, which `step` clears."""
+        """`every` seconds pass between two passes, fewer when `wake` is set, which `step` clears.
+        Without a success for `overdue` seconds it is in trouble.
+        """
         self.name = name
         self._step = step
         self._every = every
+        self._overdue = overdue
         self._clock = clock
         self._metrics = metrics
         self._wake = wake or asyncio.Event()
@@ -91,10 +95,10 @@ class Loop:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def check(self) -> str:
-        """`ok`, or one sentence when it has not succeeded for three of its periods."""
+        """`ok`, or one sentence when it has not succeeded in time."""
         if self._succeeded_at is None:
             return f"the loop '{self.name}' has not succeeded yet"
         age = self._clock.monotonic() - self._succeeded_at
-        if age > 3 * self._every:
+        if age > self._overdue:
             return f"the loop '{self.name}' last succeeded {age:.0f} s ago"
         return "ok"

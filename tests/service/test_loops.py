@@ -33,7 +33,13 @@ class Running:
         self.wake = wake
         self.stop = asyncio.Event()
         self.loop = Loop(
-            "test", self._step, every=EVERY, clock=self.clock, metrics=self.metrics, wake=wake
+            "test",
+            self._step,
+            every=EVERY,
+            overdue=3 * EVERY,
+            clock=self.clock,
+            metrics=self.metrics,
+            wake=wake,
         )
         self.task: asyncio.Task | None = None
 
