@@ -171,7 +171,17 @@ class Reconciler:
         found = [] if container is None else [container]
         now = self._clock.now()
         for action in plan([session], found, busy=(), listed_at=now, read_at=now):
+            if isinstance(action, End) and session.state in _AT_REST:
+                await self._ask_anew()
             await self._carry_out(action)
+
+    async def _ask_anew(self) -> None:
+        """An engine that stops takes its containers with it, and goes on answering whoever it knows:
+        only who comes anew is turned away. Raises `EngineUnavailable`; then the next pass ends the
+        session, and its reason tells who was away.
+        """
+        async with self._engine.events():
+            pass
 
     async def follow_events(self, beat: Callable[[], None]) -> None:
         """Look at each session to which the engine says that something happened, for as long as it

@@ -261,6 +261,22 @@ async def test_an_engine_that_restarted_ends_what_it_stopped_and_is_named(
     assert last.reason == "its container stopped with exit code 0"
 
 
+async def test_an_engine_that_stops_is_named_though_it_tells_of_each_death(world, broker, session):
+    """While it stops it answers whoever it knows, and turns away who comes anew."""
+    async with listening(broker) as task:
+        turned_away = EngineUnavailable("nobody is let in any more")
+        world.engine.fail_next("events", turned_away)
+        world.engine.die(container_name(session.id), exit_code=0)
+        await until(lambda: not world.engine._faults["events"])
+        with outage(world):
+            await broker.refused(EngineUnavailable, task)
+        assert await broker.state(session) is READY
+    await broker.settle()
+    assert await reason(broker, session) == (
+        "its container stopped with exit code 0 while the container engine was away"
+    )
+
+
 async def test_an_engine_that_restarted_with_live_restore_ends_nothing(world, broker, session):
     """It was away, and all are there."""
     async with listening(broker) as task:
