@@ -157,15 +157,15 @@ async def test_activity_after_the_warning_withdraws_it(story, by):
 async def test_what_is_touched_while_the_reaper_makes_up_its_mind_stays_awake(world, story):
     """It asks once more when nobody can come between any more."""
     hours, session = story.hours, story.session
-    await hours.go_by(AFTER - LOOK_EVERY)
-    freeze = story.broker.sessions.freeze
+    freeze, froze = story.broker.sessions.freeze, []
 
     async def touched_just_before(*args, **kwargs):
         story.broker.watches.saw(session.id, Signal.TYPING)
-        return await freeze(*args, **kwargs)
+        froze.append(await freeze(*args, **kwargs))
 
     story.broker.sessions.freeze = touched_just_before
-    await hours.tick()
+    await hours.go_by(AFTER + 2 * LOOK_EVERY)
+    assert froze == [False]
     assert await story.state() is READY
     assert "pause" not in world.engine.calls
 
@@ -191,14 +191,16 @@ async def test_a_desktop_that_takes_no_notice_is_tried_for_a_whole_warning_and_s
 
 async def test_many_looks_in_a_row_are_no_whole_warning(story):
     """Each start of somebody wakes the reaper: what counts is the time, not how often it looked."""
-    hours = story.hours
+    hours, gateway = story.hours, story.broker.gateway
     story.broker.inside.deaf.add(story.session.id)
-    await hours.go_by(AFTER)
     await hours.visit(story.session)
-    await hours.go_by(WARNING - MINUTE)
+    await gateway.word(story.ada, ["extend", "8h"])
+    await hours.go_by(2 * HOUR)
+    await gateway.word(story.ada, ["extend", "0"])
     for _ in range(100):
         await story.broker.reaper.pass_once()
-    assert await story.state() is READY
+    took = await hours.until(story.sleeps, within=2 * WARNING)
+    assert WARNING <= took <= WARNING + 2 * LOOK_EVERY
 
 
 async def test_a_desktop_that_begins_to_hear_again_gets_the_full_time(story):

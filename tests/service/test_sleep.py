@@ -115,15 +115,26 @@ async def test_sleeping_wakes_the_reaper(story):
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-async def test_a_connect_while_it_is_just_freezing_waits_and_wakes_it(world, story, side):
+async def test_a_connect_while_it_is_just_freezing_waits_and_wakes_it(
+    world, story, side, monkeypatch
+):
     """One after the other, whichever comes first; nobody reads an error."""
     gate = Gate("pause")
     setattr(world.engine, side, gate)
     freezing = asyncio.get_running_loop().create_task(story.broker.freeze(story.session))
     await waiting_at(gate)
+    flight = story.broker.flights.of(story.session.desktop_id)
+    waits = asyncio.Event()
+    over = type(flight).over
+
+    async def seen(flight) -> None:
+        waits.set()
+        await over(flight)
+
+    monkeypatch.setattr(type(flight), "over", seen)
     connect = asyncio.get_running_loop().create_task(story.broker.route(story.ada))
-    for _ in range(10):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        await waits.wait()
     assert not connect.done()
     gate.open.set()
     assert await freezing
@@ -334,8 +345,9 @@ async def test_a_stop_and_a_kill_are_legal_from_every_state(world, state, way):
         else broker.sessions.kill(session.id, reason="enough", actor="user:ada", force=False)
     )
     if state == "freezing":
-        for _ in range(20):
-            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            while await broker.state(session) is FROZEN:
+                await asyncio.sleep(0)
         gate.open.set()
     ended = await calling
     assert ended.state is ENDED
