@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Deadline,
         Desktop,
         DesktopId,
+        HomeArchive,
         InstanceId,
         Key,
         Lease,
@@ -124,6 +125,24 @@ class Store(Protocol):
 
     async def note_home(self, desktop_id: DesktopId, *, actor: str) -> None:
         """Its home is made; the first call sets the time. Idempotent. Raises `NotFound`."""
+
+    async def unused_desktops(self, since: datetime, *, limit: int) -> Sequence[Desktop]:
+        """Those, removed ones too, that have a home on the engine, no live session, and none that
+        ended after `since`; unused for the longest first.
+        """
+
+    async def archived_desktops(self) -> Sequence[Desktop]:
+        """Those whose home is packed away, removed ones too."""
+
+    async def note_archived(
+        self, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str, actor: str
+    ) -> HomeArchive:
+        """Its home is packed away now: see `HomeArchive`. Raises `NotFound`, and `Conflict` while it
+        has a live session, when no home was made yet, or when it is packed away already.
+        """
+
+    async def note_restored(self, desktop_id: DesktopId, *, actor: str) -> None:
+        """Its home is back on the engine. Idempotent. Raises `NotFound`."""
 
     async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
         """Delete the record and release the uid, once its home is gone. Raises `NotFound`, and
@@ -322,6 +341,25 @@ class Engine(Protocol):
 
     async def homes(self) -> Sequence[str]:
         """The names of the instance's volumes."""
+
+    async def export_home(self, volume: str, *, image: str, sink: Callable[[bytes], None]) -> None:
+        """Give the whole home to `sink` as a tar, piece by piece: owners, modes, times to the
+        second, links and all names, each below `desk`. Sockets and extended attributes are left
+        out. Nothing must use the home meanwhile. Raises `NotFound` when it is gone, `ImageMissing`,
+        and what `sink` raises.
+
+        `sink` runs in a thread of the engine's. It is not called any more once the caller is
+        cancelled, and the call ends at the next piece.
+        """
+
+    async def import_home(
+        self, volume: str, *, desktop_id: str, image: str, source: Iterator[bytes]
+    ) -> None:
+        """Make the volume with nothing in it but the tar, which is as `export_home` gives it. What
+        the volume held is gone, so a call that failed half-way is repeated as a whole. Raises
+        `ImageMissing`, `Conflict` for a foreign volume of that name or while a container uses it,
+        and what `source` raises; cancelled like `export_home`.
+        """
 
     async def create(self, spec: ContainerSpec) -> Container:
         """Make the container, or adopt the one of that name when its session and spec labels match;

@@ -88,6 +88,20 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HomeArchive:
+    """A home that was packed into a file and has no volume any more."""
+
+    at: datetime
+    """When it was packed."""
+    size: int
+    """Bytes of the file."""
+    unpacked: int
+    """Bytes of what it holds, as an uncompressed tar."""
+    sha256: str
+    """Of the file, in hex digits: another one is never unpacked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desktop:
     """A named thing that a user owns and keeps: a home, a template, a uid for life."""
 
@@ -103,6 +117,8 @@ class Desktop:
     removed_at: datetime | None
     """Set when it was removed and its home kept; the same user's next desktop of the name gets
     it back."""
+    archive: HomeArchive | None = None
+    """Set while its home is packed away: the next start unpacks it first."""
 
 
 class SessionState(StrEnum):

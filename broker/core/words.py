@@ -53,6 +53,16 @@ def spoken(seconds: float) -> str:
     return " ".join([first, *second])
 
 
+def spoken_size(count: int) -> str:
+    """So many bytes for people, in the largest unit (of powers of 1024): `1.2 GB`, `340 MB`."""
+    value, unit = float(count), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}" if unit != "B" and value < 10 else f"{value:.0f} {unit}"
+
+
 def size(text: str) -> int:
     """The bytes that `text` stands for (powers of 1024), at least one; else `ValueError`."""
     value = _parse(text, _BYTES, SIZE_RULE)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 
 from broker.core.errors import Conflict, NotFound
-from broker.core.model import Desktop, DesktopId, new_id
+from broker.core.model import Desktop, DesktopId, HomeArchive, new_id
 from broker.db import leases, rows
-from broker.db.tables import deadline, desktop, is_live, session, user
+from broker.db.tables import (
+    UtcDateTime,
+    deadline,
+    desktop,
+    is_archived,
+    is_live,
+    session,
+    user,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import ColumnElement, Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -57,6 +66,49 @@ async def note_home(tx: Transaction, desktop_id: DesktopId) -> None:
         update(desktop).where(desktop.c.id == desktop_id).values(home_made_at=tx.now)
     )
     await tx.record("home.create", desktop_id, {"user": found.user_id, "uid": found.uid})
+
+
+async def note_archived(
+    tx: Transaction, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str
+) -> HomeArchive:
+    found = await hold_desktop(tx, desktop_id)
+    await _refuse_while_live(tx, found)
+    if found.home_made_at is None or found.archive is not None:
+        raise Conflict(f"desktop {desktop_id} has no home that could be packed away")
+    await tx.connection.execute(
+        update(desktop)
+        .where(desktop.c.id == desktop_id)
+        .values(
+            archived_at=tx.now,
+            archive_size=size,
+            archive_unpacked=unpacked,
+            archive_sha256=sha256,
+        )
+    )
+    await tx.record(
+        "home.archive",
+        desktop_id,
+        {"user": found.user_id, "size": size, "unpacked": unpacked, "sha256": sha256},
+    )
+    return HomeArchive(at=tx.now, size=size, unpacked=unpacked, sha256=sha256)
+
+
+async def note_restored(tx: Transaction, desktop_id: DesktopId) -> None:
+    found = await hold_desktop(tx, desktop_id)
+    if found.archive is None:
+        return
+    await tx.connection.execute(
+        update(desktop)
+        .where(desktop.c.id == desktop_id)
+        .values(
+            archived_at=None,
+            archive_size=None,
+            archive_unpacked=None,
+            archive_sha256=None,
+        )
+    )
+    detail = {"user": found.user_id, "sha256": found.archive.sha256}
+    await tx.record("home.restore", desktop_id, detail)
 
 
 async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
@@ -111,6 +163,28 @@ async def desktops(
         query = query.where(desktop.c.user_id == user_id)
     if not removed:
         query = query.where(desktop.c.removed_at.is_(None))
+    return await rows.values(await connection.execute(query), _desktop)
+
+
+async def unused_desktops(
+    connection: AsyncConnection, since: datetime, *, limit: int
+) -> Sequence[Desktop]:
+    """A desktop whose every session was forgotten counts from when its home was made."""
+    own = session.c.desktop_id == desktop.c.id
+    ended = select(func.max(session.c.changed_at)).where(own).correlate(desktop).scalar_subquery()
+    used = func.coalesce(ended, desktop.c.home_made_at, type_=UtcDateTime)
+    query = (
+        select(desktop)
+        .where(desktop.c.home_made_at.is_not(None), desktop.c.archived_at.is_(None))
+        .where(used <= since, ~exists().where(own, is_live).correlate(desktop))
+        .order_by(used, desktop.c.id)
+        .limit(limit)
+    )
+    return await rows.values(await connection.execute(query), _desktop)
+
+
+async def archived_desktops(connection: AsyncConnection) -> Sequence[Desktop]:
+    query = select(desktop).where(is_archived).order_by(desktop.c.archived_at, desktop.c.id)
     return await rows.values(await connection.execute(query), _desktop)
 
 
@@ -195,4 +269,16 @@ def _desktop(row: Row[*tuple[Any, ...]]) -> Desktop:
         created_at=row.created_at,
         home_made_at=row.home_made_at,
         removed_at=row.removed_at,
+        archive=_archive(row),
+    )
+
+
+def _archive(row: Row[*tuple[Any, ...]]) -> HomeArchive | None:
+    if row.archived_at is None:
+        return None
+    return HomeArchive(
+        at=row.archived_at,
+        size=row.archive_size,
+        unpacked=row.archive_unpacked,
+        sha256=row.archive_sha256,
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Deadline,
         Desktop,
         DesktopId,
+        HomeArchive,
         InstanceId,
         Key,
         Lease,
@@ -140,6 +141,25 @@ class SqlStore(Store):
 
     async def note_home(self, desktop_id: DesktopId, *, actor: str) -> None:
         await self._do.write(lambda tx: desktops.note_home(tx, desktop_id), actor=actor)
+
+    async def unused_desktops(self, since: datetime, *, limit: int) -> Sequence[Desktop]:
+        return await self._do.read(lambda db: desktops.unused_desktops(db, since, limit=limit))
+
+    async def archived_desktops(self) -> Sequence[Desktop]:
+        return await self._do.read(desktops.archived_desktops)
+
+    async def note_archived(
+        self, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str, actor: str
+    ) -> HomeArchive:
+        return await self._do.write(
+            lambda tx: desktops.note_archived(
+                tx, desktop_id, size=size, unpacked=unpacked, sha256=sha256
+            ),
+            actor=actor,
+        )
+
+    async def note_restored(self, desktop_id: DesktopId, *, actor: str) -> None:
+        await self._do.write(lambda tx: desktops.note_restored(tx, desktop_id), actor=actor)
 
     async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
         await self._do.write(lambda tx: desktops.forget_desktop(tx, desktop_id), actor=actor)

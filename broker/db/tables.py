@@ -131,8 +131,21 @@ desktop = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("home_made_at", UtcDateTime),
     Column("removed_at", UtcDateTime),
+    Column("archived_at", UtcDateTime),
+    Column("archive_size", BigInteger),
+    Column("archive_unpacked", BigInteger),
+    Column("archive_sha256", String(64)),
     # Over removed ones too: the same user's next desktop of the name takes the old one up.
     UniqueConstraint("user_id", "name"),
+)
+
+is_archived = desktop.c.archived_at.is_not(None)
+
+Index(
+    "ix_desktop_archived",
+    desktop.c.archived_at,
+    sqlite_where=is_archived,
+    postgresql_where=is_archived,
 )
 
 session = Table(

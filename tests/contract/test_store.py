@@ -25,6 +25,7 @@ from broker.core.model import (
     Deadline,
     Desktop,
     DesktopId,
+    HomeArchive,
     LeaseKind,
     Session,
     SessionId,
@@ -487,6 +488,104 @@ async def test_a_forgotten_uid_below_the_top_comes_back_when_the_top_is_reached(
     await store.forget_desktop(one.id, actor="x")
     uids = [(await ensure(store, ada, name, few)).uid for name in ("three", "four")]
     assert uids == [two.uid + 1, one.uid]
+
+
+# ------------------------------------------------------------------------------------- archive
+
+
+async def pack(store: Store, desktop: Desktop) -> HomeArchive:
+    return await store.note_archived(
+        desktop.id, size=300, unpacked=1 << 40, sha256="f" * 64, actor="broker"
+    )
+
+
+async def used(store: Store, desktop: Desktop) -> None:
+    """It ran, made its home and ended."""
+    session = await begin(store, desktop)
+    await store.note_home(desktop.id, actor="broker")
+    await move(store, session, S.STOPPING, S.ENDED)
+
+
+async def test_a_home_is_packed_away_and_comes_back(store, main, clock):
+    await used(store, main)
+    clock.advance(60)
+    archive = await pack(store, main)
+    assert archive == HomeArchive(at=clock.now(), size=300, unpacked=1 << 40, sha256="f" * 64)
+    assert (await store.desktop(main.id)).archive == archive
+    assert await store.archived_desktops() == [await store.desktop(main.id)]
+    told = (await store.audit(limit=1))[0]
+    assert (told.action, told.subject, told.actor) == ("home.archive", main.id, "broker")
+    assert told.detail["size"] == 300
+    for _ in range(2):
+        await store.note_restored(main.id, actor="broker")
+    assert (await store.desktop(main.id)).archive is None
+    assert await store.archived_desktops() == []
+    assert (await actions(store))[-2:] == ["home.archive", "home.restore"]
+
+
+async def test_no_home_is_packed_away_before_it_was_made(store, main, nothing_written):
+    with pytest.raises(Conflict):
+        await pack(store, main)
+
+
+async def test_no_home_is_packed_away_twice(store, main):
+    await used(store, main)
+    archive = await pack(store, main)
+    with pytest.raises(Conflict):
+        await store.note_archived(main.id, size=1, unpacked=1, sha256="0" * 64, actor="broker")
+    assert (await store.desktop(main.id)).archive == archive
+
+
+async def test_a_running_desktop_is_not_packed_away(store, main):
+    await used(store, main)
+    await begin(store, main)
+    with pytest.raises(Conflict):
+        await pack(store, main)
+    assert (await store.desktop(main.id)).archive is None
+
+
+async def test_nothing_of_an_unknown_desktop_is_packed_or_restored(store, main):
+    nobody = replace(main, id=DesktopId("0" * 16))
+    with pytest.raises(NotFound):
+        await pack(store, nobody)
+    with pytest.raises(NotFound):
+        await store.note_restored(nobody.id, actor="broker")
+
+
+async def test_a_packed_desktop_is_removed_taken_up_and_forgotten_like_any(store, ada, main):
+    await used(store, main)
+    archive = await pack(store, main)
+    await store.remove_desktop(main.id, actor="uid:0")
+    assert [desktop.id for desktop in await store.archived_desktops()] == [main.id]
+    assert (await ensure(store, ada, "main")).archive == archive
+    await store.remove_desktop(main.id, actor="uid:0")
+    await store.forget_desktop(main.id, actor="uid:0")
+    assert await store.archived_desktops() == []
+
+
+async def test_unused_are_those_whose_last_session_ended_long_ago(store, ada, clock):
+    """The longest unused first; the moment itself counts as long ago."""
+    made = {name: await ensure(store, ada, name) for name in ("early", "late", "new", "bare")}
+    for name in ("late", "early"):
+        await used(store, made[name])
+    clock.advance(100)
+    await used(store, made["late"])
+    moment = clock.now()
+    clock.advance(1)
+    await used(store, made["new"])
+
+    async def unused(since=moment, limit=10):
+        return [d.name for d in await store.unused_desktops(since, limit=limit)]
+
+    assert await unused() == ["early", "late"]
+    assert await unused(limit=1) == ["early"]
+    assert await unused(moment - timedelta(seconds=1)) == ["early"]
+    await store.remove_desktop(made["early"].id, actor="uid:0")
+    assert await unused() == ["early", "late"]
+    await pack(store, made["early"])
+    assert await unused() == ["late"]
+    await begin(store, made["late"])
+    assert await unused() == []
 
 
 # ------------------------------------------------------------------------------------ sessions

@@ -262,3 +262,39 @@ async def test_an_installed_package_brings_its_migrations(tmp_path, monkeypatch)
     assert migrate._scripts() == tmp_path / "migrations"
     (package / "migrations").mkdir(parents=True)
     assert migrate._scripts() == package / "migrations"
+
+
+async def test_the_archive_comes_to_what_was_there_and_goes_again(engine, path):
+    await migrate.run(engine, lambda config: command.upgrade(config, "0001"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in FIRST:
+            connection.execute(row)
+    await migrate.run(engine, lambda config: command.upgrade(config, "0002"))
+    second = schema(path)
+    with closing(sqlite3.connect(path)) as connection:
+        before = contents(connection)
+    await migrate.run(engine, lambda config: command.upgrade(config, "0003"))
+    with closing(sqlite3.connect(path)) as connection:
+        after = contents(connection)
+        assert after.pop("desktop") == [(*row, None, None, None, None) for row in before["desktop"]]
+        assert before["desktop"]
+        assert after == {table: rows for table, rows in before.items() if table != "desktop"}
+    await migrate.run(engine, lambda config: command.downgrade(config, "0002"))
+    assert schema(path) == second
+    with closing(sqlite3.connect(path)) as connection:
+        assert contents(connection) == before
+
+
+async def test_an_older_desk_does_not_get_homes_that_it_could_not_find(engine, path):
+    """The way back is closed while a home is in the archive."""
+    await migrate.run(engine, lambda config: command.upgrade(config, "0001"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in FIRST:
+            connection.execute(row)
+    await migrate.run(engine, lambda config: command.upgrade(config, "0003"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE desktop SET archived_at = 5")
+        third = schema(path)
+    with pytest.raises(RuntimeError, match="packed away: start their desktops first"):
+        await migrate.run(engine, lambda config: command.downgrade(config, "0002"))
+    assert schema(path) == third

@@ -109,6 +109,18 @@ async def test_nothing_that_a_connect_asks_is_scanned_for(store, place):
         assert not [step for step in found if step.startswith("SCAN")], found
 
 
+async def test_packed_desktops_come_by_an_index_of_their_own(store, place):
+    found = await plans(store, place, store.archived_desktops())
+    assert found == ["SCAN desktop USING INDEX ix_desktop_archived"] or found[0].startswith(
+        "SEARCH desktop USING INDEX ix_desktop_archived"
+    ), found
+
+
+async def test_the_unused_are_looked_for_without_a_scan_of_the_sessions(store, place):
+    found = await plans(store, place, store.unused_desktops(START, limit=10))
+    assert not [step for step in found if step.startswith("SCAN session")], found
+
+
 async def test_nothing_that_a_session_writes_is_scanned_for(store, place):
     (idle,) = await store.desktops(user_id=(await store.user(user(8))).id)
     asked = await plans(
