@@ -20,10 +20,11 @@ from broker.engine.facts import shortcomings
 from broker.engine.homes import Homes
 from broker.engine.hostconfig import container_config
 from broker.engine.network import Networks
+from broker.engine.transfers import Gate, Transfers
 from broker.engine.transport import Link
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from broker.core.interfaces import Container, EngineEvent
     from broker.core.spec import ContainerSpec
@@ -37,11 +38,18 @@ _DEED = 60.0
 #: for each.
 _SAMPLE = 30.0
 
+#: For a whole home on its way, which no single pause of `transfers.STALL` may hold up.
+_TRANSFER = 6 * 3600.0
+
 #: Calls at once: looks have threads of their own, or they would time out behind slow deeds, and
 #: behind slow samples.
 _LOOKING = 4
 _DOING = 12
 _SAMPLING = 8
+
+#: One home leaves at a time, in nobody's way; for those that come somebody waits.
+_EXPORTING = 1
+_IMPORTING = 4
 
 #: Calls that wait for their turn.
 _WAITING = 500
@@ -63,11 +71,14 @@ class DockerEngine:
         self._looks = Calls(threads=_LOOKING, waiting=_WAITING, deadline=deadline)
         self._deeds = Calls(threads=_DOING, waiting=_WAITING, deadline=deadline)
         self._samples = Calls(threads=_SAMPLING, waiting=_WAITING, deadline=deadline)
-        threads = _LOOKING + _DOING + _SAMPLING
+        self._exports = Calls(threads=_EXPORTING, waiting=_WAITING, deadline=deadline)
+        self._imports = Calls(threads=_IMPORTING, waiting=_WAITING, deadline=deadline)
+        threads = _LOOKING + _DOING + _SAMPLING + _EXPORTING + _IMPORTING
         self._link = Link(base_url, deadline=deadline, connections=threads)
         self._close_grace = close_grace
         self._networks = Networks(instance, self._link)
         self._homes = Homes(instance, self._link)
+        self._transfers = Transfers(self._homes, self._link, deadline)
         self._containers = Containers(instance, self._link, self._deeds)
         self._subscriptions: set[Subscription] = set()
 
@@ -98,6 +109,24 @@ class DockerEngine:
 
     async def homes(self) -> Sequence[str]:
         return await self._looks.run("homes", _LOOK, self._homes.names)
+
+    async def export_home(self, volume: str, *, image: str, sink: Callable[[bytes], None]) -> None:
+        with Gate() as gate:
+            export = partial(self._transfers.export, volume, image=image, sink=gate.into(sink))
+            await self._exports.run("home export", _TRANSFER, export)
+
+    async def import_home(
+        self, volume: str, *, desktop_id: str, image: str, source: Iterator[bytes]
+    ) -> None:
+        with Gate() as gate:
+            load = partial(
+                self._transfers.load,
+                volume,
+                desktop_id=desktop_id,
+                image=image,
+                source=gate.out_of(source),
+            )
+            await self._imports.run("home import", _TRANSFER, load)
 
     async def create(self, spec: ContainerSpec) -> Container:
         if dict(spec.labels).get(LABEL_INSTANCE) != self._instance:
@@ -152,10 +181,13 @@ class DockerEngine:
         end = partial(Calls.close, grace=self._close_grace, abort=self._link.abort)
         closed = "events: the connection to the engine is closed"
         await asyncio.gather(
-            *(end(calls) for calls in (self._looks, self._deeds, self._samples)),
+            *(end(calls) for calls in self._calls()),
             *(subscription.close(closed) for subscription in self._subscriptions),
         )
         self._link.close()
+
+    def _calls(self) -> tuple[Calls, ...]:
+        return (self._looks, self._deeds, self._samples, self._exports, self._imports)
 
     def _ping(self) -> EngineInfo:
         info = self._link.negotiate().info()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
@@ -24,26 +25,18 @@ from broker.core.interfaces import (
     EventKind,
 )
 from broker.core.spec import LABEL_DESKTOP, LABEL_INSTANCE, LABEL_SPEC
+from broker.engine.fakehomes import Home, packed, unpacked
 from broker.engine.hostconfig import container_config
 from broker.engine.mailbox import Mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from broker.core.spec import ContainerSpec
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
 _KILLED = 137
 _WAITING_EVENTS = 1000
-
-
-@dataclass(slots=True)
-class Home:
-    """A volume: whose it is, and what a test has put there."""
-
-    desktop_id: str
-    uid: int
-    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +192,33 @@ class FakeEngine:
 
     async def remove_home(self, volume: str) -> None:
         async with self._call("remove_home"):
-            if any(made.spec.home_volume == volume for made in self._made.values()):
-                raise Conflict(f"volume {volume!r} is in use")
+            self._refuse_used(volume)
             self.volumes.pop(volume, None)
 
     async def homes(self) -> Sequence[str]:
         async with self._call("homes"):
             return sorted(self.volumes)
+
+    async def export_home(self, volume: str, *, image: str, sink: Callable[[bytes], None]) -> None:
+        async with self._call("export_home"):
+            self._refuse_stranger(volume)
+            if volume not in self.volumes:
+                raise NotFound(f"the home volume {volume!r} is gone")
+            self._image(image)
+            tar = packed(self.volumes[volume])
+            for start in range(0, len(tar), tarfile.RECORDSIZE):
+                sink(tar[start : start + tarfile.RECORDSIZE])
+
+    async def import_home(
+        self, volume: str, *, desktop_id: str, image: str, source: Iterator[bytes]
+    ) -> None:
+        async with self._call("import_home"):
+            self._refuse_stranger(volume)
+            self._image(image)
+            self._refuse_used(volume)
+            # Like the real one's, a volume that is half full when the source fails.
+            self.volumes[volume] = Home(desktop_id, 0)
+            self.volumes[volume] = unpacked(desktop_id, b"".join(source))
 
     async def create(self, spec: ContainerSpec) -> Container:
         if dict(spec.labels).get(LABEL_INSTANCE) != self.instance:
@@ -319,6 +332,10 @@ class FakeEngine:
     def _refuse_stranger(self, name: str) -> None:
         if name in self.held_names:
             raise Conflict(f"the engine's {name!r} belongs to somebody else")
+
+    def _refuse_used(self, volume: str) -> None:
+        if any(made.spec.home_volume == volume for made in self._made.values()):
+            raise Conflict(f"volume {volume!r} is in use")
 
     def _refuse_overlap(self, network: IPv4Network, bridge: str) -> None:
         for subnet in (*self.held_subnets, *self.networks.values()):

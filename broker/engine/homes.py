@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +16,8 @@ from broker.engine.facts import LABEL_HELPER, is_of, shown_log, whole
 from broker.engine.hostconfig import HOME, LOG_CONFIG, NO_NEW_PRIVILEGES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from broker.engine.facts import Json
     from broker.engine.transport import Link
 
@@ -44,7 +46,7 @@ class Homes:
 
     def ensure(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         # Two helpers at work on one volume would take each other for a crash's leftover.
-        with self._locks.setdefault(volume, threading.Lock()):
+        with self.lock(volume):
             found = self.find(volume)
             if found is not None and self._owned.get(volume) == uid:
                 return
@@ -53,28 +55,35 @@ class Homes:
             # Before the volume is made: an empty one without its helper would stay behind.
             self._link.image(image)
             if found is None:
-                self._make(volume, desktop_id)
+                self.make(volume, desktop_id)
             self._give(volume, desktop_id, image, uid)
             self._owned[volume] = uid
 
     def remove(self, volume: str) -> None:
-        with self._locks.setdefault(volume, threading.Lock()):
-            self._owned.pop(volume, None)
+        with self.lock(volume):
             try:
                 found = self.find(volume)
             except Conflict:
                 return
-            if found is None:
-                return
-            self._remove_helper(_helper(volume))
-            try:
-                self._link.client.remove_volume(volume)
-            except NotFound:
-                return
-            except APIError as error:
-                if status(error) == 409:
-                    raise Conflict(f"volume {volume!r} is in use") from error
-                raise
+            if found is not None:
+                self.discard(volume)
+
+    def lock(self, volume: str) -> threading.Lock:
+        """Held by whoever works on the volume: two helpers on one would be in each other's way."""
+        return self._locks.setdefault(volume, threading.Lock())
+
+    def discard(self, volume: str) -> None:
+        """Remove a volume of ours; the caller holds its lock. Gone already is success."""
+        self._owned.pop(volume, None)
+        self._remove_helper(_helper(volume))
+        try:
+            self._link.client.remove_volume(volume)
+        except NotFound:
+            return
+        except APIError as error:
+            if status(error) == 409:
+                raise Conflict(f"volume {volume!r} is in use") from error
+            raise
 
     def names(self) -> list[str]:
         label = f"{LABEL_INSTANCE}={self._instance}"
@@ -94,7 +103,8 @@ class Homes:
             raise Conflict(f"the engine's volume {reply['Name']!r} belongs to somebody else")
         return reply
 
-    def _make(self, volume: str, desktop_id: str) -> None:
+    def make(self, volume: str, desktop_id: str) -> None:
+        """Make the volume, empty; the caller holds its lock."""
         labels = {LABEL_INSTANCE: self._instance, LABEL_DESKTOP: desktop_id}
         # The engine answers with the one that is there, if another call was quicker.
         self._ours(self._link.client.create_volume(volume, labels=labels))
@@ -103,16 +113,25 @@ class Homes:
         """Run a container once whose mount lets the engine fill the volume, and which then gives
         everything in it to the uid.
         """
-        name, client = _helper(volume), self._link.client
-        labels = {LABEL_INSTANCE: self._instance, LABEL_DESKTOP: desktop_id, LABEL_HELPER: "home"}
+        client = self._link.client
+        labels = {LABEL_DESKTOP: desktop_id}
+        with self.helper(volume, _helper_config(volume, image, uid), labels) as made:
+            client.start(made)
+            code = client.wait(made)["StatusCode"]
+            if code != 0:
+                words = shown_log(client.logs(made, tail=5))
+                raise EngineUnavailable(f"volume {volume!r}: its helper ended with {code}: {words}")
+
+    @contextmanager
+    def helper(self, volume: str, config: Json, labels: dict[str, str]) -> Iterator[str]:
+        """A container of the volume's, made and not started, and removed at the end; yields its id.
+        The caller holds the volume's lock.
+        """
+        name = _helper(volume)
+        labels = {**labels, LABEL_INSTANCE: self._instance, LABEL_HELPER: "home"}
         self._remove_helper(name)
         try:
-            made = self._link.create(_helper_config(volume, image, uid, labels), name)
-            client.start(made["Id"])
-            code = client.wait(made["Id"])["StatusCode"]
-            if code != 0:
-                words = shown_log(client.logs(made["Id"], tail=5))
-                raise EngineUnavailable(f"volume {volume!r}: its helper ended with {code}: {words}")
+            yield str(self._link.create({**config, "Labels": labels}, name)["Id"])
         finally:
             # The error that is under way tells more than one of the removal, which is made up
             # for at the next call.
@@ -131,7 +150,7 @@ def _helper(volume: str) -> str:
     return f"{volume}-helper"
 
 
-def _helper_config(volume: str, image: str, uid: int, labels: dict[str, str]) -> dict[str, Any]:
+def _helper_config(volume: str, image: str, uid: int) -> dict[str, Any]:
     return {
         "Image": image,
         "Entrypoint": ["/bin/sh", "-c"],
@@ -139,7 +158,6 @@ def _helper_config(volume: str, image: str, uid: int, labels: dict[str, str]) ->
         "User": "0:0",
         "WorkingDir": "/",
         "Env": [f"DESK_UID={uid}"],
-        "Labels": labels,
         "HostConfig": {
             "NetworkMode": "none",
             "CapDrop": ["ALL"],

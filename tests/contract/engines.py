@@ -100,6 +100,12 @@ class World(Protocol):
 
     async def home_owner(self, volume: str) -> int: ...
 
+    async def fill_home(self, name: str) -> None:
+        """Put what homes can hold into a running container's."""
+
+    async def home_looks(self, volume: str) -> list[str]:
+        """All that is in it, told well enough to compare it."""
+
     def lose_reply(self, method: str) -> None:
         """The next call of the method has its effect, and its caller gets an error."""
 
@@ -237,6 +243,14 @@ class FakeWorld:
     async def home_owner(self, volume: str) -> int:
         return self.engine.volumes[volume].uid
 
+    async def fill_home(self, name: str) -> None:
+        files = self.engine.volumes[self.engine.spec(name).home_volume].files
+        files |= {"thesis.txt": "draft", "two\nlines ü": "x", "big": "0123456789" * 100_000}
+
+    async def home_looks(self, volume: str) -> list[str]:
+        home = self.engine.volumes[volume]
+        return [str(home.uid), *(f"{name}: {text}" for name, text in sorted(home.files.items()))]
+
     def lose_reply(self, method: str) -> None:
         self.engine.fail_next(method, EngineUnavailable("the reply was lost"), after_effect=True)
 
@@ -365,6 +379,12 @@ class RealWorld:
     async def home_owner(self, volume: str) -> int:
         return int(self._looked(volume, "stat -c %u /home/desk"))
 
+    async def fill_home(self, name: str) -> None:
+        self.run_in(name, "/bin/sh", "-c", _FILL)
+
+    async def home_looks(self, volume: str) -> list[str]:
+        return (await asyncio.to_thread(self._looked, volume, _LOOK)).split("\0")
+
     def lose_reply(self, method: str) -> None:
         self.proxy.cut(
             {
@@ -372,6 +392,7 @@ class RealWorld:
                 "remove_network": rb"DELETE \S+/networks/",
                 "ensure_home": rb"POST \S+/containers/create",
                 "remove_home": rb"DELETE \S+/volumes/",
+                "import_home": rb"PUT \S+/archive",
                 "create": rb"POST \S+/containers/create",
                 "start": rb"POST \S+/start ",
                 "remove": rb"DELETE \S+/containers/",
@@ -399,7 +420,7 @@ class RealWorld:
         config = {"NetworkMode": "none", "Mounts": mounts}
         self._run(name, labels, config, Entrypoint=["/bin/sh", "-c"], Cmd=[script])
         self.raw.wait(name)
-        output = self.raw.logs(name).decode().strip()
+        output = self.raw.logs(name).decode(errors="replace").strip()
         self.raw.remove_container(name)
         return output
 
@@ -550,9 +571,54 @@ def test_image(host: str) -> str:
 test_image.__test__ = False  # type: ignore[attr-defined]
 
 
+#: What a test image can do.
+_TOOLS = (
+    *("sh", "sleep", "stat", "chown", "cat", "id", "ls", "touch"),
+    *("ln", "mkdir", "chmod", "mkfifo", "find", "sort", "sha256sum", "dd"),
+)
+
+_LONG = "n" * 120
+
+#: All that homes can hold: names, modes, times, links that climb and links to nothing.
+_FILL = rf"""
+set -eu
+cd /home/desk
+chmod 0710 .
+mkdir -p empty deep/{_LONG}/{_LONG}
+chmod 1777 empty
+echo one > deep/one
+ln deep/one deep/same
+ln -s one deep/link
+ln -s nowhere dangling
+ln -s ../../../../etc/passwd climbing
+ln -s / root
+mkfifo pipe
+echo x > 'two
+lines'
+echo x > 'ü "quoted" \ and spaced'
+echo x > "$(printf 'rawÿ')"
+echo x > .wh.hidden
+echo x > deep/{_LONG}/{_LONG}/end
+: > nothing
+dd if=/dev/urandom of=random bs=1048576 count=20 2>/dev/null
+dd if=/dev/zero of=holes bs=1 count=1 seek=80000000 2>/dev/null
+chmod 4750 deep/one
+chmod 0 nothing
+touch -d '2001-02-03 04:05:06' deep/one empty
+touch -h -d '2002-02-03 04:05:06' dangling
+"""
+
+#: A record each with a NUL behind it; a directory's size is the file system's own affair.
+_LOOK = r"""
+cd /home/desk
+find . -type d -printf '%p %y %m %U %G %Ts\0' -o -printf '%p %y %m %U %G %Ts %n %s %l\0' | sort -z
+find . -type f -exec sha256sum -z {} + | sort -z
+"""
+
+
 def _archive() -> bytes:
     files = {}
-    for tool in ("sh", "sleep", "stat", "chown", "cat", "id", "ls", "touch"):
+    for tool in _TOOLS:
         path = shutil.which(tool)
         assert path is not None, f"this host has no {tool}"
         files[f"bin/{tool}"] = path

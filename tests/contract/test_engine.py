@@ -260,6 +260,182 @@ async def test_a_home_removed_by_a_lost_call_is_gone(world: World):
     assert await world.engine.homes() == []
 
 
+# -------------------------------------------------------------------------------------- transfers
+
+
+async def filled(world: World):
+    """A spec whose home is full and whose container is gone."""
+    spec = await running(world)
+    await world.fill_home(spec.name)
+    await world.engine.remove(spec.name)
+    return spec
+
+
+async def exported(world: World, spec) -> list[bytes]:
+    pieces: list[bytes] = []
+    await world.engine.export_home(spec.home_volume, image=spec.image, sink=pieces.append)
+    return pieces
+
+
+async def imported(world: World, spec, source) -> None:
+    await world.engine.import_home(
+        spec.home_volume, desktop_id=desktop_of(spec), image=spec.image, source=iter(source)
+    )
+
+
+async def test_a_home_that_went_and_came_back_is_the_same(world: World):
+    spec = await filled(world)
+    before = await world.home_looks(spec.home_volume)
+    pieces = await exported(world, spec)
+    assert len(pieces) > 10
+    assert max(map(len, pieces)) <= 1 << 20
+    await world.engine.remove_home(spec.home_volume)
+    await imported(world, spec, pieces)
+    assert await world.home_looks(spec.home_volume) == before
+    await made_home_of(world, spec)
+    assert await world.home_looks(spec.home_volume) == before
+    assert (await world.engine.create(spec)).state is ContainerState.CREATED
+
+
+async def test_an_imported_home_holds_nothing_of_what_was_there(world: World):
+    spec = await made_home(world)
+    pieces = await exported(world, spec)
+    before = await world.home_looks(spec.home_volume)
+    full = await world.ready(home_volume=spec.home_volume)
+    await world.engine.create(full)
+    await world.engine.start(full.name)
+    await world.fill_home(full.name)
+    await world.engine.remove(full.name)
+    assert await world.home_looks(spec.home_volume) != before
+    await imported(world, spec, pieces)
+    assert await world.home_looks(spec.home_volume) == before
+
+
+async def test_a_home_is_not_exported_that_is_gone_or_a_strangers(world: World):
+    spec = await made_home(world)
+    await world.engine.remove_home(spec.home_volume)
+    with pytest.raises(NotFound):
+        await exported(world, spec)
+    assert await world.engine.homes() == []
+    await world.foreign_volume(spec.home_volume)
+    with pytest.raises(Conflict):
+        await exported(world, spec)
+    with pytest.raises(Conflict):
+        await imported(world, spec, [])
+
+
+async def test_a_home_in_use_is_not_replaced(world: World):
+    spec = await made_home(world)
+    pieces = await exported(world, spec)
+    await world.engine.create(spec)
+    with pytest.raises(Conflict):
+        await imported(world, spec, pieces)
+
+
+async def test_without_its_image_a_home_neither_goes_nor_comes(world: World):
+    spec = await filled(world)
+    before = await world.home_looks(spec.home_volume)
+    nowhere = replace(spec, image="desk-test:nowhere")
+    with pytest.raises(ImageMissing):
+        await exported(world, nowhere)
+    with pytest.raises(ImageMissing):
+        await imported(world, nowhere, [])
+    assert await world.home_looks(spec.home_volume) == before
+
+
+async def test_what_the_sink_raises_ends_an_export_and_is_told(world: World):
+    spec = await filled(world)
+    before = await world.home_looks(spec.home_volume)
+    given: list[bytes] = []
+
+    def full(piece: bytes) -> None:
+        given.append(piece)
+        if len(given) == 3:
+            raise Conflict("the disk is full")
+
+    with pytest.raises(Conflict, match="the disk is full"):
+        await world.engine.export_home(spec.home_volume, image=spec.image, sink=full)
+    assert len(given) == 3
+    assert await world.engine.containers() == []
+    assert await world.home_looks(spec.home_volume) == before
+    await world.engine.remove_home(spec.home_volume)
+
+
+async def test_a_cancelled_export_gives_nothing_more_and_ends(world: World):
+    spec = await filled(world)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    given: list[bytes] = []
+
+    def sink(piece: bytes) -> None:
+        given.append(piece)
+        loop.call_soon_threadsafe(begun.set)
+
+    task = loop.create_task(world.engine.export_home(spec.home_volume, image=spec.image, sink=sink))
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    count = len(given)
+    await world.engine.remove_home(spec.home_volume)  # which waits for its turn at the volume
+    assert len(given) == count
+
+
+async def test_a_cancelled_import_takes_nothing_more_and_can_be_repeated(world: World):
+    spec = await filled(world)
+    before = await world.home_looks(spec.home_volume)
+    pieces = await exported(world, spec)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    taken: list[bytes] = []
+
+    def source():
+        for piece in pieces:
+            taken.append(piece)
+            loop.call_soon_threadsafe(begun.set)
+            yield piece
+
+    task = loop.create_task(imported(world, spec, source()))
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    count = len(taken)
+    await imported(world, spec, pieces)
+    assert len(taken) == count
+    assert await world.home_looks(spec.home_volume) == before
+
+
+async def test_an_import_whose_source_fails_is_repeated_as_a_whole(world: World):
+    spec = await filled(world)
+    before = await world.home_looks(spec.home_volume)
+    pieces = await exported(world, spec)
+
+    def broken():
+        yield from pieces[: len(pieces) // 2]
+        raise Conflict("the file is damaged")
+
+    with pytest.raises(Conflict, match="the file is damaged"):
+        await imported(world, spec, broken())
+    await imported(world, spec, pieces)
+    assert await world.home_looks(spec.home_volume) == before
+
+
+async def test_half_a_tar_is_no_home(world: World):
+    spec = await filled(world)
+    pieces = await exported(world, spec)
+    whole = b"".join(pieces)
+    with pytest.raises(EngineUnavailable):
+        await imported(world, spec, [whole[: len(whole) // 2]])
+
+
+async def test_an_import_whose_reply_is_lost_is_repeated(world: World):
+    spec = await filled(world)
+    before = await world.home_looks(spec.home_volume)
+    pieces = await exported(world, spec)
+    world.lose_reply("import_home")
+    with pytest.raises(EngineUnavailable):
+        await imported(world, spec, pieces)
+    await imported(world, spec, pieces)
+    assert await world.home_looks(spec.home_volume) == before
+
+
 # ------------------------------------------------------------------------------------- containers
 
 
