@@ -277,6 +277,24 @@ async def test_an_engine_that_stops_is_named_though_it_tells_of_each_death(world
     )
 
 
+@pytest.mark.parametrize("noticed", ["by the listener", "by a pass"])
+async def test_an_engine_that_one_alone_found_away_is_named_too(world, broker, session, noticed):
+    """It can be back before the other asks."""
+    if noticed == "by a pass":
+        with outage(world):
+            await broker.refused(EngineUnavailable, broker.reconcile())
+    else:
+        async with listening(broker) as task:
+            world.engine.lose_events()
+            await broker.refused(EngineUnavailable, task)
+    world.engine.die(container_name(session.id), exit_code=0)
+    await broker.settle()
+    assert await reason(broker, session) == (
+        "its container stopped with exit code 0 while the container engine was away"
+    )
+    await broker.check()
+
+
 async def test_an_engine_that_restarted_with_live_restore_ends_nothing(world, broker, session):
     """It was away, and all are there."""
     async with listening(broker) as task:
