@@ -236,6 +236,7 @@ class IdleConfig(_Model):
 
     freeze_after: Period = 3600.0
     stop_after: Period = 86_400.0
+    archive_after: Period = None
     max_age: Period = None
     warn_before: Annotated[Seconds, _at_most(3600.0, "1h")] = 300.0
     keep_up_to: Seconds = 3 * 86_400.0

@@ -15,7 +15,7 @@ from broker.cli.client import Client
 from broker.cli.errors import plain_errors
 from broker.cli.output import Output, span
 from broker.core.errors import BadRequest, NotFound
-from broker.core.words import seconds, spoken
+from broker.core.words import seconds, spoken, spoken_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -301,8 +301,16 @@ def desktop() -> None:
 def desktop_ls(desk: Desk, *, every: bool) -> None:
     """List desktops."""
     found = desk.client.call("GET", "/desktops", query={"all": "1"} if every else None)
-    columns = ("id", "user", "name", "state", "removed", "uid", "created_at")
-    desk.out.table(found, columns if every else tuple(c for c in columns if c != "removed"))
+    columns = ("id", "user", "name", "state", "removed", "uid", "created_at", "archived_at", "size")
+    # Few installations archive: the others need no two columns of dashes.
+    archives = any(item.get("archived_at") for item in found["items"])
+    left_out = {*(() if every else ("removed",)), *(() if archives else ("archived_at", "size"))}
+    desk.out.table(found, tuple(c for c in columns if c not in left_out), {"size": _archive_size})
+
+
+def _archive_size(item: Mapping[str, Any]) -> str | None:
+    size = item.get("archive_size")
+    return None if size is None else spoken_size(size)
 
 
 @desktop.command("rm")

@@ -46,7 +46,7 @@ STATE_FILES = (
     ".up.json.new",
     ".desk.yaml.new",
 )
-STATE_DIRECTORIES = ("sessions",)
+STATE_DIRECTORIES = ("sessions", "archive")
 REACH_FILES = ("id_ed25519", "id_ed25519.pub", "known_hosts")
 
 

@@ -89,15 +89,19 @@ def key_out(key: Key) -> Json:
 
 
 def desktop_out(desktop: Desktop, owner: str, session: Session | None) -> Json:
+    archive = desktop.archive
+    unused = "archived" if archive else "stopped"
     return {
         "id": desktop.id,
         "user": owner,
         "name": desktop.name,
         "template": desktop.template,
         "uid": desktop.uid,
-        "state": session.state.value if session else "stopped",
+        "state": session.state.value if session else unused,
         "removed": desktop.removed_at is not None,
         "created_at": desktop.created_at.isoformat(),
+        "archived_at": archive.at.isoformat() if archive else None,
+        "archive_size": archive.size if archive else None,
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.gateway import Identity
     from broker.core.interfaces import Engine, Store
     from broker.core.model import Desktop, Key, User, UserId
+    from broker.service.archivist import Archivist
     from broker.service.connections import Connections
     from broker.service.host import Host
     from broker.service.sessions import Sessions
@@ -83,6 +84,7 @@ class Accounts:
         sessions: Sessions,
         host: Host,
         connections: Connections,
+        archivist: Archivist,
         desktops_per_user: int,
     ) -> None:
         self._store = store
@@ -90,6 +92,7 @@ class Accounts:
         self._sessions = sessions
         self._host = host
         self._connections = connections
+        self._archivist = archivist
         self._desktops_per_user = desktops_per_user
         self._making = asyncio.Lock()
 
@@ -186,7 +189,7 @@ class Accounts:
 
     async def remove_desktop(self, desktop_id: str, *, with_home: bool, actor: str) -> None:
         """Stop it and take it away. Its home stays for the user's next desktop of that name, but
-        `with_home` deletes it for good. Raises `NotFound`, `EngineUnavailable`.
+        `with_home` deletes it for good, from the archive too. Raises `NotFound`, `EngineUnavailable`.
         """
         desktop = await self._store.desktop(DesktopId(desktop_id))
         if desktop is None:
@@ -196,11 +199,17 @@ class Accounts:
             lambda: self._store.remove_desktop(desktop.id, actor=actor),
         )
         if with_home:
+            await self._archivist.give_way(desktop.id)
             volume = home_volume(desktop.id)
+            detail: dict[str, str | int | bool | None] = {"volume": volume}
+            current = await self._store.desktop(desktop.id)
+            if current is not None and current.archive is not None:
+                detail["archive"] = current.archive.size
             await self._store.note(
-                actor=actor, action="home.delete", subject=desktop.id, detail={"volume": volume}
+                actor=actor, action="home.delete", subject=desktop.id, detail=detail
             )
             await self._engine.remove_home(volume)
+            await self._archivist.forget(desktop.id)
             await self._store.forget_desktop(desktop.id, actor=actor)
 
     async def _stop(self, desktop: Desktop, reason: str, actor: str) -> None:

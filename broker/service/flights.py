@@ -39,6 +39,8 @@ class Flight:
     task: asyncio.Task[Session] | None = None
     since: float | None = None
     """Monotonic time from which it works on its session; None while it waits for a place."""
+    fetching: float = 0.0
+    """Seconds that it may work longer than others, because a home has to come first."""
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is stopped meanwhile: the work gives up at once."""
     sentence: str | None = None

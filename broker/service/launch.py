@@ -24,8 +24,9 @@ from broker.core.spec import SSHD_PORT, container_name, container_spec, home_vol
 
 if TYPE_CHECKING:
     from broker.core.interfaces import Clock, Engine, Store
-    from broker.core.model import Desktop, Session, Template
+    from broker.core.model import Desktop, HomeArchive, Session, Template
     from broker.core.spec import ContainerSpec
+    from broker.service.archivist import Archivist
     from broker.service.files import SessionKeys
     from broker.service.host import Host
     from broker.service.ready import Probe
@@ -59,6 +60,7 @@ class Launcher:
         clock: Clock,
         template: Template,
         resolvers: tuple[str, ...],
+        archivist: Archivist,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -68,6 +70,25 @@ class Launcher:
         self._clock = clock
         self._template = template
         self._resolvers = resolvers
+        self._archivist = archivist
+
+    async def current(self, desktop: Desktop) -> Desktop:
+        """The desktop's record, once nobody packs its home any more: with an `archive`, `fetch` has
+        to come before `launch`. Raises `DeskError`.
+        """
+        await self._archivist.give_way(desktop.id)
+        current = await self._store.desktop(desktop.id)
+        if current is None:
+            raise NotFound(f"desktop {desktop.id} is gone")
+        return current
+
+    def fetching(self, archive: HomeArchive) -> float:
+        """Seconds that `fetch` may take."""
+        return self._archivist.allowance(archive)
+
+    async def fetch(self, desktop: Desktop, session: Session) -> None:
+        """Bring its home back from the archive. Raises `DeskError`."""
+        await self._archivist.fetch(desktop, image=session.image)
 
     async def launch(self, desktop: Desktop, session: Session) -> Session:
         """Return the session, with the leases that it holds now. Raises `DeskError`."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from broker.core.admission import Bounds
 from broker.service.accounts import TEMPLATE, Accounts
+from broker.service.archives import Archives
+from broker.service.archivist import Archivist
 from broker.service.ending import Ending
 from broker.service.flights import Flights
 from broker.service.gateway import LocalGateway
@@ -24,6 +26,7 @@ from broker.service.why import Explainer
 from broker.service.words import Words
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from broker.config import Config
@@ -39,6 +42,18 @@ if TYPE_CHECKING:
 #: Seconds between two comparisons of records and containers, and between two tries to listen to an
 #: engine that went away.
 RECONCILE_EVERY, LISTEN_EVERY = 60.0, 30.0
+
+#: Seconds without a success after which a loop is in trouble, or three of its periods where that is
+#: more: a pass over a thousand desktops that do not answer takes a minute and a half.
+OVERDUE = 120.0
+
+#: Seconds between two looks for homes that nobody used for long, where that is days.
+ARCHIVE_EVERY = 600.0
+
+
+def archive_every(after: float | None) -> float:
+    """Seconds between two such looks: a tenth of a policy that is shorter."""
+    return ARCHIVE_EVERY if after is None else max(1.0, min(ARCHIVE_EVERY, after / 10))
 
 
 class Services:
@@ -75,6 +90,15 @@ class Services:
         self.presence = Presence(clock, self.watches.saw)
         self.flights = Flights(spawn, clock)
         self.holdback = Holdback(clock)
+        self.archives = Archives(config.state / "archive")
+        self.archivist = Archivist(
+            store=store,
+            engine=engine,
+            archives=self.archives,
+            clock=clock,
+            after=config.idle.archive_after,
+            image=template.image,
+        )
         launcher = Launcher(
             store=store,
             engine=engine,
@@ -84,6 +108,7 @@ class Services:
             clock=clock,
             template=template,
             resolvers=resolvers,
+            archivist=self.archivist,
         )
         ending = Ending(store=store, launcher=launcher, keys=keys, clock=clock)
         starting = Starting(
@@ -118,6 +143,7 @@ class Services:
             sessions=self.sessions,
             host=host,
             connections=connections,
+            archivist=self.archivist,
             desktops_per_user=config.limits.desktops_per_user,
         )
         self.reconciler = Reconciler(
@@ -155,14 +181,23 @@ class Services:
             clock=clock,
         )
 
-        def loop(name: str, step: Callable[[], Awaitable[None]], every: float) -> Loop:
-            wake = self.sessions.woke if name == "reap" else None
-            return Loop(name, step, every=every, clock=clock, metrics=metrics, wake=wake)
+        def loop(
+            name: str,
+            step: Callable[[], Awaitable[None]],
+            every: float,
+            wake: asyncio.Event | None = None,
+        ) -> Loop:
+            overdue = max(3 * every, OVERDUE)
+            return Loop(
+                name, step, every=every, overdue=overdue, clock=clock, metrics=metrics, wake=wake
+            )
 
         self.reconciling = loop("reconcile", self.reconciler.pass_once, RECONCILE_EVERY)
-        self.reaping = loop("reap", self.reaper.pass_once, LOOK_EVERY)
+        self.reaping = loop("reap", self.reaper.pass_once, LOOK_EVERY, self.sessions.woke)
         self.listening = loop("events", self._listen, LISTEN_EVERY)
-        self.loops = (self.reconciling, self.reaping, self.listening)
+        every = archive_every(config.idle.archive_after)
+        self.archiving = loop("archive", self._archive, every)
+        self.loops = (self.reconciling, self.reaping, self.listening, self.archiving)
         self.health = Health(
             store=store,
             engine=engine,
@@ -182,6 +217,9 @@ class Services:
             words=self.words,
             health=self.health,
         )
+
+    async def _archive(self) -> None:
+        await self.archivist.pass_once(self.archiving.beat)
 
     async def _listen(self) -> None:
         await self.reconciler.follow_events(self.listening.beat)

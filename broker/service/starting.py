@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -18,6 +18,7 @@ from broker.core.errors import (
     StartFailed,
 )
 from broker.core.model import SessionState
+from broker.core.words import spoken_size
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from broker.service.host import Host
     from broker.service.launch import Launcher
     from broker.telemetry import Metrics
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -75,7 +78,7 @@ class Starting:
 
     def late(self, flight: Flight) -> bool:
         """Whether it has worked for longer than any start may, clean-up included."""
-        most = self._timeout + _CLEANUP
+        most = self._timeout + _CLEANUP + flight.fetching
         return flight.since is not None and self._clock.monotonic() - flight.since > most
 
     async def start(
@@ -140,7 +143,9 @@ class Starting:
 
     async def _carry(self, desktop: Desktop, session: Session, flight: Flight) -> Session:
         try:
-            session = await self._in_time(self._launcher.launch(desktop, session), flight)
+            current = await self._fetch_home(desktop, session, flight)
+            launch = self._launcher.launch(current, session)
+            session = await self._in_time(launch, flight, self._timeout)
             return await self._store.advance(
                 session.id,
                 expected=SessionState.STARTING,
@@ -158,12 +163,34 @@ class Starting:
             self._host.forget()  # its bridge may be what is missing
             raise await self._failed(desktop, session, error, str(error)) from error
 
-    async def _in_time(self, launch: Coroutine[object, object, Session], flight: Flight) -> Session:
+    async def _fetch_home(self, desktop: Desktop, session: Session, flight: Flight) -> Desktop:
+        """The desktop as it is now. A home that is packed away comes back first, which has a time
+        of its own, by its size.
+        """
+        asked = self._launcher.current(desktop)
+        current = await self._in_time(asked, flight, self._timeout)
+        if current.archive is None:
+            return current
+        flight.fetching = self._launcher.fetching(current.archive)
+        size = spoken_size(current.archive.unpacked)
+        flight.tell(f"Fetching your home from the archive, {size} …")
+        fetch = self._launcher.fetch(current, session)
+        try:
+            await self._in_time(fetch, flight, flight.fetching)
+        except TimeoutError:
+            reason = f"its home of {size} was not back within {flight.fetching:.0f} s"
+            raise StartFailed(reason) from None
+        flight.tell(f"Starting your desktop '{desktop.name}' …")
+        return current
+
+    async def _in_time(
+        self, launch: Coroutine[object, object, T], flight: Flight, within: float
+    ) -> T:
         """Raises `SessionEnded` when it is stopped first, `TimeoutError` when it takes too long."""
         async with asyncio.TaskGroup() as group:
             launching = group.create_task(_caught(launch))
             aborting = group.create_task(flight.abort.wait())
-            expiring = group.create_task(self._clock.sleep(self._timeout))
+            expiring = group.create_task(self._clock.sleep(within))
             first = {launching, aborting, expiring}
             done, _ = await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             for task in first:
@@ -208,7 +235,7 @@ class Starting:
             return ""
 
 
-async def _caught(launch: Coroutine[object, object, Session]) -> Session | DeskError:
+async def _caught(launch: Coroutine[object, object, T]) -> T | DeskError:
     """Errors as values: a raising task would turn the group's into an exception group.
 
     What nobody foresaw ends the start like any other failure, so that nothing is left half-made.

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from broker.core.idle import BUSY, Signal, Step
-from broker.core.words import spoken
+from broker.core.words import spoken, spoken_size
 from broker.service.sentences import SIGNALS
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from broker.core.idle import IdlePolicy, Verdict
     from broker.core.interfaces import Clock, Store
-    from broker.core.model import Deadline, Desktop, Session
+    from broker.core.model import Deadline, Desktop, HomeArchive, Session
     from broker.service.presence import Presence, Present
     from broker.service.reaper import Reaper
     from broker.service.watches import Watches
@@ -53,13 +53,15 @@ class Why:
     verdict: Verdict | None
     """None unless it is ready or frozen."""
     policy: IdlePolicy
+    archive: HomeArchive | None
+    """Set while its home is packed away."""
     history: Sequence[Deadline]
     """The last changes of its deadline, newest first."""
 
     @property
     def state(self) -> str:
         if self.session is None or not self.session.live:
-            return "stopped"
+            return "archived" if self.archive is not None else "stopped"
         return self.session.state.value
 
     @property
@@ -112,8 +114,17 @@ class Explainer:
             kept=facts.kept if facts is not None else 0.0,
             verdict=self._reaper.verdict(watch) if watch is not None else None,
             policy=self._policy,
+            archive=desktop.archive,
             history=await self._store.deadlines(session.id, limit=_HISTORY) if session else [],
         )
+
+
+def archived(archive: HomeArchive | None) -> dict[str, str | int | None]:
+    """Since when a home is packed away, and how large it is, for programs."""
+    return {
+        "archived_at": archive.at.isoformat(timespec="seconds") if archive else None,
+        "archive_size": archive.size if archive else None,
+    }
 
 
 def data(why: Why) -> dict[str, object]:
@@ -125,6 +136,7 @@ def data(why: Why) -> dict[str, object]:
         "session": session.id if session else None,
         "reason": session.reason if session and why.state not in {"ready", "starting"} else None,
         "since": session.changed_at.isoformat(timespec="seconds") if session else None,
+        **archived(why.archive),
         "attached": len(why.present),
         "signals": {signal.value: round(age, 1) for signal, age in why.ages.items()},
         "kept_for": round(why.kept),
@@ -154,6 +166,12 @@ def _headline(why: Why) -> str:
     session = why.session
     if session is None:
         return f"{why.desktop} never ran; the next connect starts it."
+    if why.state == "archived" and why.archive is not None:
+        since = spoken((why.now - why.archive.at).total_seconds())
+        return (
+            f"{why.desktop} was put into the archive {since} ago, as nobody used it for long: its"
+            f" home takes {spoken_size(why.archive.size)} there. The next connect fetches it back."
+        )
     ago = spoken((why.now - session.changed_at).total_seconds())
     match why.state:
         case "ready":

@@ -14,7 +14,7 @@ from broker.core import words
 from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
 from broker.core.gateway import WordReply
 from broker.core.model import DEFAULT_DESKTOP, SessionState, desktop_name, shown
-from broker.core.words import spoken
+from broker.core.words import spoken, spoken_size
 from broker.service import why
 
 if TYPE_CHECKING:
@@ -339,18 +339,24 @@ class Facts:
 
 
 def _facts(desktop: Desktop, session: Session | None, attached: int) -> dict[str, str | int | None]:
+    archive = desktop.archive if session is None else None
+    unused = "archived" if archive else "stopped"
     return {
         "name": desktop.name,
         "id": desktop.id,
-        "state": session.state.value if session else "stopped",
+        "state": session.state.value if session else unused,
         "display": f":{session.display}" if session else None,
         "since": session.changed_at.isoformat(timespec="seconds") if session else None,
         "attached": attached,
+        **why.archived(archive),
     }
 
 
 def _in_full(facts: dict[str, str | int | None]) -> Facts:
-    lines = [f"{key:<9} {value}" for key, value in facts.items() if value is not None]
+    told = {key: value for key, value in facts.items() if not key.startswith("archive")}
+    if facts["archived_at"] is not None:
+        told["archived"] = f"{facts['archived_at']}, {spoken_size(int(facts['archive_size'] or 0))}"
+    lines = [f"{key:<9} {value}" for key, value in told.items() if value is not None]
     return Facts(facts, "\n".join(lines))
 
 

@@ -24,6 +24,7 @@ from broker.db.migrate import migrate
 from broker.db.sqlite import open_engine
 from broker.db.store import SqlStore
 from broker.engine.fake import FakeEngine
+from broker.service.archives import Packing
 from broker.service.files import SessionKeys
 from broker.service.host import Host
 from broker.service.inside import Notice
@@ -46,6 +47,7 @@ WRITES = frozenset(
         "kill",
         "pause",
         "unpause",
+        "import_home",
     }
 )
 
@@ -61,6 +63,8 @@ STORE_READS = frozenset(
         "desktop",
         "desktop_of",
         "desktops",
+        "unused_desktops",
+        "archived_desktops",
         "session",
         "live_session",
         "last_session",
@@ -219,6 +223,39 @@ class World:
         self.brokers: list[Broker] = []
 
     @classmethod
+class MortalFiles:
+    """The archives, or one while it is packed, for a caller who may die likewise."""
+
+    def __init__(self, real, fate: Fate) -> None:
+        self._real, self._fate = real, fate
+
+    def __getattr__(self, name):
+        method = getattr(self._real, name)
+
+        def call(*args):
+            answer = None
+            try:
+                self._fate.step(f"before {name}")
+                answer = method(*args)
+                self._fate.step(f"after {name}")
+            except Killed:
+                for packing in (self._real, answer):
+                    if isinstance(packing, Packing):
+                        packing._file.close()  # as the kernel does
+                raise
+            return MortalFiles(answer, self._fate) if name == "begin" else answer
+
+        return call
+
+    def existing(self):
+        return self._real.existing()
+
+    def unpack(self, desktop_id):
+        for piece in self._real.unpack(desktop_id):
+            self._fate.step("before a piece")
+            yield piece
+
+
     async def create(cls, directory: Path) -> World:
         shutil.copy(_migrated(), directory / "desk.db")
         store = SqlStore(open_engine(directory / "desk.db"), ManualClock())
@@ -345,6 +382,7 @@ class Broker:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        self.services.archivist._archives = MortalFiles(self.services.archives, fate)
         return task
 
     async def abandon(self) -> None:
@@ -453,7 +491,8 @@ class Broker:
         for name, volume in engine.volumes.items():
             owner = await store.desktop(volume.desktop_id)
             assert owner is not None, f"the home {name} is nobody's"
-            assert volume.uid == owner.uid
+            # One that is packed away still can have left half a volume behind.
+            assert volume.uid == owner.uid or owner.archive is not None
 
 
 def new_key():

@@ -41,6 +41,7 @@ class Story:
 
     name = ""
     keeps_home = True
+    options: dict = {}
 
     async def prepare(self, world: World) -> Scene:
         """A desktop that ran once and has a file in its home."""
@@ -233,6 +234,64 @@ class StopAsleep(Asleep):
         await broker.sessions.stop(scene.session.id, reason="enough", actor=ACTOR)
 
 
+async def archive(broker: Broker) -> None:
+    """Let it be seen for an hour that the home is due, and then pack it."""
+    await broker.archivist.pass_once()
+    broker.clock.advance(3600)
+    await broker.archivist.pass_once()
+
+
+class Archive(Story):
+    """A home that nobody used for long is packed away."""
+
+    name = "archive"
+    options = {"idle": {"archive_after": "30d"}}
+
+    async def go_on(self, world, broker, scene):
+        world.clock.advance(31 * 86400)
+
+    async def tell(self, broker, scene):
+        await archive(broker)
+
+
+class Fetch(Archive):
+    """A desktop starts whose home is packed away."""
+
+    name = "fetch"
+
+    async def go_on(self, world, broker, scene):
+        await super().go_on(world, broker, scene)
+        other = await world.broker(**self.options)
+        await archive(other)
+        await other.abandon()
+        assert world.engine.volumes == {}
+
+    async def tell(self, broker, scene):
+        await broker.ensure(scene.desktop)
+
+
+class FetchedForGood(Fetch):
+    """The file of a home that is back goes in the end."""
+
+    name = "fetched-for-good"
+
+    async def tell(self, broker, scene):
+        scene.session = await broker.ensure(scene.desktop)
+        await broker.archivist.pass_once()
+        broker.clock.advance(300)
+        await broker.archivist.pass_once()
+
+
+class DeleteArchived(Fetch):
+    """A desktop whose home is packed away is removed together with it."""
+
+    name = "delete-archived"
+    keeps_home = False
+
+    async def tell(self, broker, scene):
+        await broker.accounts.remove_desktop(scene.desktop.id, with_home=True, actor="uid:0")
+
+
 class Reconcile(Story):
     """The healing itself: a dead one, an orphan, a half-started one, a half-stopped one."""
 
@@ -283,6 +342,10 @@ STORIES = (
     Thaw(),
     ThawOfTheDead(),
     StopAsleep(),
+    Archive(),
+    Fetch(),
+    FetchedForGood(),
+    DeleteArchived(),
     Reconcile(),
 )
 
@@ -325,7 +388,9 @@ async def lived(story: Story, at: int | None) -> tuple[World, Scene, Fate]:
     """Tell the story until its end, or until the process dies at the given step."""
     world, scene = await prepared().world(story)
     fate = Fate()
-    broker = await world.broker(fate=fate, reconciled=not isinstance(story, Reconcile))
+    broker = await world.broker(
+        fate=fate, reconciled=not isinstance(story, Reconcile), **story.options
+    )
     fate.at, fate.steps = at, []
     try:
         await story.tell(broker, scene)
@@ -394,10 +459,14 @@ async def homes_are_kept(story: Story, world: World, broker: Broker, scene: Scen
     if scene.desktop is None:
         return
     volume = world.engine.volumes.get(home_volume(scene.desktop.id))
+    desktop = await broker.store.desktop(scene.desktop.id)
     deletions = [e for e in await broker.store.audit(limit=500) if e.action == "home.delete"]
     if story.keeps_home:
         assert deletions == []
-    if volume is None:
+    if desktop is not None and desktop.archive is not None and not deletions:
+        broker.archives.check(desktop.id, desktop.archive)
+        assert b"draft" in b"".join(broker.archives.unpack(desktop.id))
+    elif volume is None or deletions:
         assert deletions
     else:
         assert volume.files == {"thesis.tex": "draft"}
@@ -413,17 +482,32 @@ async def repeat(story: Story, broker: Broker, scene: Scene) -> None:
             await broker.accounts.remove_desktop(scene.desktop.id, with_home=False, actor="uid:0")
             revived = await broker.desktop()
             assert (revived.id, revived.uid) == (scene.desktop.id, scene.desktop.uid)
-        case RemoveWithHome():
+        case RemoveWithHome() | DeleteArchived():
             if await broker.store.desktop(DesktopId(scene.desktop.id)) is not None:
                 await broker.accounts.remove_desktop(
                     scene.desktop.id, with_home=True, actor="uid:0"
                 )
             assert home_volume(scene.desktop.id) not in broker.world.engine.volumes
             assert await broker.store.desktop(scene.desktop.id) is None
+            assert broker.archives.existing() == []
+        case Archive():
+            await tidied(broker)
         case _:
             pass
     session = await broker.ensure(await broker.desktop())
     assert session.state is SessionState.READY
+
+
+async def tidied(broker: Broker) -> None:
+    """However it was cut, a while later a home is in one place: on the engine, or in a file."""
+    for _ in range(2):
+        await broker.archivist.pass_once()
+        broker.clock.advance(300)
+    packed = {desktop.id for desktop in await broker.store.archived_desktops()}
+    assert set(broker.archives.existing()) == packed
+    homes = {home_volume(desktop.id) for desktop in await broker.store.desktops(removed=True)}
+    assert set(broker.world.engine.volumes) == homes - {home_volume(d) for d in packed}
+    assert [path.name for path in (broker.world.directory / "archive").glob("*.part")] == []
 
 
 def test_every_story_has_steps_on_both_sides_of_its_calls():
