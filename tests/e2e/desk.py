@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import docker
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -63,6 +63,23 @@ class Person:
     name: str
     config: Path
     key: Path
+
+
+class Terminal:
+    """A person at a terminal: what they type, and all that they read."""
+
+    def __init__(self, process: subprocess.Popen[bytes], transcript: Path) -> None:
+        self.process = process
+        self._transcript = transcript
+
+    @property
+    def text(self) -> str:
+        return self._transcript.read_text(errors="replace")
+
+    def type(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
 
 @dataclass
@@ -215,6 +232,24 @@ class Instance:
         done = self.ssh(person, command, *options, **more)
         assert done.returncode == 0, (command, done)
         return done.stdout.decode()
+
+    @contextmanager
+    def terminal(self, person: Person) -> Iterator[Terminal]:
+        """An interactive shell in the person's desktop, for as long as it is entered."""
+        transcript = self.home / f"{person.name}.terminal"
+        with transcript.open("wb") as out:
+            process = subprocess.Popen(
+                self.ssh_command(person, "-tt"),
+                env=self.env,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+            )
+        try:
+            yield Terminal(process, transcript)
+        finally:
+            process.kill()
+            process.communicate()
 
     # -- the engine, and the end
     def client(self) -> docker.DockerClient:
