@@ -436,16 +436,18 @@ async def test_what_wakes_while_the_reaper_is_at_others_is_not_stopped(world, st
     hours, broker = story.hours, story.broker
     await hours.until(story.sleeps, within=AFTER + WARNING)
     await hours.go_by(DAY - LOOK_EVERY)
-    read = broker.real_store.session
+    near, woke = broker.reaper._near, []
 
-    async def thawed_first(session_id):
-        broker.real_store.session = read
-        await broker.route(story.ada)
-        return await read(session_id)
+    async def thawed_first(watches):
+        found = await near(watches)
+        if found and not woke:
+            woke.append(await broker.route(story.ada))
+        return found
 
-    broker.real_store.session = thawed_first
+    broker.reaper._near = thawed_first
     await hours.go_by(2 * LOOK_EVERY)
-    assert broker.real_store.session == read
+    assert [route.session_id for route in woke] == [story.session.id]
+    assert await story.state() is READY
     await hours.go_by(HOUR / 2)
     assert await story.state() is READY
 
