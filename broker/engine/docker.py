@@ -39,7 +39,7 @@ _DEED = 60.0
 _SAMPLE = 30.0
 
 #: For a whole home on its way, which no single pause of `transfers.STALL` may hold up.
-_TRANSFER = 6 * 3600.0
+_TRANSFER = 86_400.0
 
 #: Calls at once: looks have threads of their own, or they would time out behind slow deeds, and
 #: behind slow samples.
@@ -47,7 +47,7 @@ _LOOKING = 4
 _DOING = 12
 _SAMPLING = 8
 
-#: One home leaves at a time, in nobody's way; for those that come somebody waits.
+#: One home leaves at a time; for those that come somebody waits.
 _EXPORTING = 1
 _IMPORTING = 4
 

@@ -7,7 +7,6 @@ whatever a tar says, nothing but the volume outlives it.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import closing
@@ -34,9 +33,6 @@ STALL = 60.0
 
 #: Bytes of a piece, at most.
 PIECE = 256 << 10
-
-#: What an export adds to its thread's niceness.
-_NICENESS = 10
 
 #: Where the volume is mounted. The engine refuses links that lead out of the directory into which
 #: it unpacks, which in a home is any that climbs to the root: so it unpacks into the root itself.
@@ -94,9 +90,6 @@ class Transfers:
         self._deadline = deadline
 
     def export(self, volume: str, *, image: str, sink: Callable[[bytes], None]) -> None:
-        # This thread does nothing else, ever; of the rest of the host it takes what is left.
-        if os.getpriority(os.PRIO_PROCESS, 0) < _NICENESS:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         with self._homes.lock(volume):
             self._soon()
             found = self._homes.find(volume)
@@ -122,7 +115,11 @@ class Transfers:
     def _read(self, helper: str, sink: Callable[[bytes], None]) -> None:
         with closing(self._archive("GET", helper, _MOUNT, stream=True)) as reply:
             for piece in reply.iter_content(PIECE):
+                began = time.monotonic()
                 sink(piece)
+                # As long again for others. A low priority would not do: the interpreter's lock is
+                # held at it too, and the event loop would wait for a thread that waits for the CPU.
+                time.sleep(time.monotonic() - began)
 
     def _write(self, helper: str, source: Iterator[bytes]) -> None:
         self._archive("PUT", helper, _ROOT, data=source).close()
