@@ -11,7 +11,7 @@ export STATE SSH_PORT HTTP_PORT YES
 
 # A recipe installs into one environment and drives one engine: never two at once.
 .NOTPARALLEL:
-.PHONY: help up down purge test test-quick test-engine bench check format clean
+.PHONY: help up down purge test test-quick test-engine chaos bench check format clean
 
 help: ## this page
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,11 @@ test-quick: ## the tests that need neither engine nor image
 
 test-engine: ## the tests on a real engine, with the image and stock clients
 	@.ci/test engine
+
+chaos: ## kill brokers and engines, ROUNDS times (100), and look whether anything is lost
+	@docker/bootstrap.sh test
+	@$(PY) -m tests.chaos --rounds $(or $(ROUNDS),100)
+	@$(PY) -m tests.chaos --rounds 10 --no-live-restore
 
 bench: ## what a connect costs beside OpenSSH, measured here and now
 	@docker/bootstrap.sh test

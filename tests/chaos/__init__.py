@@ -1,0 +1,1 @@
+"""Kills brokers and engines, again and again, and looks whether anything of anybody's is lost."""
