@@ -44,6 +44,9 @@ class Signal(StrEnum):
 #: What a person does, each good for `freeze_after`.
 PERSONAL = frozenset({Signal.INPUT, Signal.TYPING, Signal.DATA, Signal.FILES, Signal.WOKE})
 
+#: For how many warnings' time newcomers may put a step off who do nothing but come.
+NEWCOMERS = 2
+
 #: What goes on without anybody: the same, but not for longer than `busy_for` behind the last
 #: personal one.
 BUSY = frozenset({Signal.JOB, Signal.TRANSFER})
@@ -142,10 +145,12 @@ def _held(facts: Facts, policy: IdlePolicy, after: float) -> dict[Signal, float]
             held[signal] = after - age
         elif signal in BUSY:
             held[signal] = min(after - age, policy.busy_for - left_alone)
-        elif signal is Signal.ARRIVED and facts.attached:
-            held[signal] = policy.warn_before - age
     if facts.kept > 0:
         held[Signal.KEEP] = facts.kept
+    if facts.attached and Signal.ARRIVED in facts.ages:
+        # A client that comes again and again by itself is nobody.
+        most = max(held.values()) + NEWCOMERS * policy.warn_before
+        held[Signal.ARRIVED] = min(policy.warn_before - facts.ages[Signal.ARRIVED], most)
     return held
 
 

@@ -51,18 +51,23 @@ class Ending:
                 return False
             if current.state is SessionState.STOPPING:
                 return True
-            try:
-                await self._store.advance(
-                    session.id,
-                    expected=current.state,
-                    to=SessionState.STOPPING,
-                    deadline=self._clock.now() + STOP_DEADLINE,
-                    reason=reason,
-                    actor=actor,
-                )
-            except StaleState:
-                continue
-            return True
+            if await self.mark_from(current, reason, actor):
+                return True
+
+    async def mark_from(self, session: Session, reason: str, actor: str) -> bool:
+        """The same from the one state that it was seen in; False when it has left that."""
+        try:
+            await self._store.advance(
+                session.id,
+                expected=session.state,
+                to=SessionState.STOPPING,
+                deadline=self._clock.now() + STOP_DEADLINE,
+                reason=reason,
+                actor=actor,
+            )
+        except StaleState:
+            return False
+        return True
 
     async def finish(self, session: Session, reason: str, actor: str) -> Session:
         """To STOPPING, the container gone, to ENDED. Raises `EngineUnavailable`: then it is

@@ -1,4 +1,4 @@
-"""One piece of work per desktop: a start, a thaw, a freeze. Whoever wants the desktop waits for it.
+"""One piece of work per desktop: a start, a thaw, a freeze, a stop. Whoever wants the desktop waits for it.
 
 This only saves useless races: the database decides who wins.
 """
@@ -34,7 +34,7 @@ class Flight:
     """Work under way, shared by everybody who waits for that desktop."""
 
     leads_to: SessionState
-    """READY for a start or a thaw, FROZEN for a freeze."""
+    """READY for a start or a thaw, FROZEN for a freeze, ENDED for a stop that nobody asked for."""
     session_id: SessionId | None
     task: asyncio.Task[Session] | None = None
     since: float | None = None

@@ -92,6 +92,14 @@ class Presence:
     def of(self, session_id: str) -> list[Present]:
         return [one for one in self.everybody() if one.attachment.session_id == session_id]
 
+    def anybody(self, session_id: str) -> bool:
+        """Whether somebody is in that session."""
+        doors = self._doors.values()
+        return any(
+            one.attachment.session_id == session_id for door in doors for one in door.present.values()
+        )
+
     def counts(self) -> Counter[str]:
         """Attachments by session id."""
-        return Counter(one.attachment.session_id for one in self.everybody())
+        doors = self._doors.values()
+        return Counter(one.attachment.session_id for door in doors for one in door.present.values())

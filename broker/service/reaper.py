@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import DeskError, EngineUnavailable
-from broker.core.idle import PERSONAL, Signal, Step, judge
+from broker.core.idle import NEWCOMERS, PERSONAL, Signal, Step, judge
 from broker.core.model import SessionState
 from broker.core.spec import container_name
 from broker.service import sentences
@@ -86,8 +86,9 @@ class Reaper:
     async def _pass(self) -> None:
         self._sessions.woke.clear()
         self._presence.expire()
+        asked = self._clock.monotonic()
         sessions = await self._store.live_sessions(self._host.name)
-        watches = self._watches.follow(sessions, await self._stored(sessions))
+        watches = self._watches.follow(sessions, await self._stored(sessions), asked=asked)
         self._notice_gap()
         self._inside.hold([s for s in sessions if s.state is SessionState.READY])
         await self._all(self._attend, await self._near(watches))
@@ -164,7 +165,7 @@ class Reaper:
 
     def verdict(self, watch: Watch) -> Verdict:
         """What happens next, by what is known now."""
-        attached = bool(self._presence.of(watch.session.id))
+        attached = self._presence.anybody(watch.session.id)
         facts = watch.facts(self._clock.monotonic(), attached=attached)
         return judge(facts, self._policy)
 
@@ -196,10 +197,10 @@ class Reaper:
         """Whether everybody inside had the time of a warning; warns them if nobody did. A desktop
         that takes no warning for as long as one lasts has had it.
         """
-        if not self._presence.of(watch.session.id):
+        if not self._presence.anybody(watch.session.id):
             return True
         now = self._clock.monotonic()
-        if self._worn_out(watch, now):
+        if self._worn_out(watch, verdict, now):
             watch.warned = None
         if watch.warned is None:
             notice = sentences.notice(verdict, self._policy, alone=_alone(watch, now))
@@ -210,14 +211,14 @@ class Reaper:
             watch.warned, watch.untold = self._clock.monotonic(), None
         return self._clock.monotonic() - watch.warned >= self._policy.warn_before
 
-    def _worn_out(self, watch: Watch, now: float) -> bool:
+    def _worn_out(self, watch: Watch, verdict: Verdict, now: float) -> bool:
         """Whether somebody came since the warning, or worked on in spite of it for as long as one
         lasts: nobody who goes on working is told more often than that.
         """
         if watch.warned is None:
             return False
         if watch.seen.get(Signal.ARRIVED, 0.0) > watch.warned:
-            return True
+            return verdict.due > -NEWCOMERS * self._policy.warn_before
         since = now - watch.warned
         return since >= self._policy.warn_before and _alone(watch, now) < since
 
@@ -247,15 +248,19 @@ class Reaper:
         )
 
     async def _stop(self, watch: Watch, verdict: Verdict) -> None:
-        record = await self._store.session(watch.session.id)
-        if record is None or record.changed_at != watch.session.changed_at:
-            return  # it thawed since this pass began
-        if self._sessions.flies(record.desktop_id):
-            return  # somebody wants it just now
+        async def still() -> bool:
+            record = await self._store.session(watch.session.id)
+            if record is None or record.changed_at != watch.session.changed_at:
+                return False  # it thawed since this pass began
+            if watch.frozen is None and not await self._told(watch, self.verdict(watch)):
+                return False  # somebody came who was not told
+            now = self.verdict(watch)
+            return now.step is Step.STOP and now.due <= 0
+
         now = self._clock.monotonic()
         reason = sentences.why_stopped(verdict, watch.facts(now, attached=False), self._policy)
-        await self._sessions.stop(
-            watch.session.id, reason=reason, actor=BROKER, sentence=sentences.stopped(reason)
+        await self._sessions.retire(
+            watch.session, reason=reason, sentence=sentences.stopped(reason), still=still
         )
 
     # --------------------------------------------------------------------------------- deadlines

@@ -103,7 +103,7 @@ class Sessions:
                 raise SessionEnded
             if flight.leads_to is SessionState.READY:
                 return await flight.wait(tell)
-            await flight.over()  # it freezes: whatever comes of that, look again
+            await flight.over()  # it freezes or ends: whatever comes of that, look again
 
     def _set_out(
         self, desktop: Desktop, actor: str, *, session_id: SessionId | None = None
@@ -263,6 +263,38 @@ class Sessions:
             return ended
         await self._send_away(session_id, sentence or f"Your desktop was stopped: {reason}.")
         return await self._ending.finish(session, reason, actor)
+
+    async def retire(
+        self,
+        session: Session,
+        *,
+        reason: str,
+        sentence: str,
+        still: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Stop one that is READY or FROZEN because nobody uses it; whoever connects meanwhile
+        waits, and gets a new one. `still` is asked once nobody else can come between. Nothing
+        happens when somebody wants the desktop just now. Raises `EngineUnavailable`, as `stop`.
+        """
+        if self.closing or self._flights.of(session.desktop_id) is not None:
+            return
+
+        async def rest(flight: Flight) -> Session:
+            self._flights.begin(flight)
+            if not await still():
+                return session
+            if not await self._ending.mark_from(session, reason, BROKER):
+                return session
+            await self._send_away(session.id, sentence)
+            return await self._ending.finish(session, reason, BROKER)
+
+        flight = self._flights.take_off(
+            session.desktop_id,
+            rest,
+            leads_to=SessionState.ENDED,
+            session_id=session.id,
+        )
+        await flight.wait(lambda _: None)
 
     async def kill(self, session_id: SessionId, *, reason: str, actor: str, force: bool) -> Session:
         """End it without asking its programs, whatever works on it. Raises `NotFound`, and unless

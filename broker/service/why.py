@@ -159,7 +159,7 @@ def data(why: Why) -> dict[str, object]:
 
 def text(why: Why) -> str:
     """For people."""
-    return "\n".join([_headline(why), *_signals(why), *_next(why)])
+    return "\n".join([_headline(why), *_signals(why), *next_step(why)])
 
 
 def _headline(why: Why) -> str:
@@ -207,7 +207,8 @@ def _signals(why: Why) -> list[str]:
     return lines
 
 
-def _next(why: Why) -> list[str]:
+def next_step(why: Why) -> list[str]:
+    """What happens next, and when: a sentence, or none when it does not run."""
     verdict = why.verdict
     if verdict is None:
         return []

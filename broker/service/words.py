@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core import words
 from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
 from broker.core.gateway import WordReply
 from broker.core.model import DEFAULT_DESKTOP, SessionState, desktop_name, shown
 from broker.core.words import spoken, spoken_size
-from broker.service import why
+from broker.service import keeping, why
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -100,6 +99,9 @@ def parse(argv: Sequence[str], *, inside: bool = False) -> Call:
 
 #: Seconds that `extend` gives when no time is said, as the button of a warning says none.
 _EXTEND = 4 * 3600.0
+
+#: Seconds by which a step has to come before the end of a keep to be worth a word.
+_SOON = 60.0
 
 #: Seconds that an answer has to get out before what it announced ends the connection under it.
 _ANSWER_FIRST = 1.0
@@ -244,18 +246,7 @@ class Words:
     def _seconds(self, text: str | None) -> float:
         if text is None:
             return min(_EXTEND, self._policy.keep_up_to)
-        if text.strip() == "0":
-            return 0.0
-        try:
-            seconds = words.seconds(text)
-        except ValueError:
-            raise BadRequest(
-                public=f"{shown(text)} is no time: allowed is {words.DURATION_RULE}, or 0."
-            ) from None
-        if seconds > self._policy.keep_up_to:
-            most = spoken(self._policy.keep_up_to)
-            raise BadRequest(public=f"{shown(text)} is too long: at most {most} are allowed.")
-        return seconds
+        return keeping.seconds(text, self._policy)
 
     async def _keep(self, caller: Caller, call: Call) -> Facts:
         desktop = await self._named(caller, call)
@@ -266,7 +257,10 @@ class Words:
         found = await self._explainer.why(desktop)
         if not seconds:
             return Facts(why.data(found), f"{desktop.name} is no longer kept awake.")
-        return Facts(why.data(found), f"{desktop.name} is kept awake for {spoken(seconds)}.")
+        told = f"{desktop.name} is kept awake for {spoken(seconds)}."
+        if found.verdict is not None and found.verdict.due < seconds - _SOON:
+            told = "\n".join([told, *why.next_step(found)])  # its age is not put off by that
+        return Facts(why.data(found), told)
 
     async def _sleep(self, caller: Caller, call: Call) -> Facts:
         desktop = await self._named(caller, call)
@@ -299,18 +293,12 @@ class Words:
         self._spawn(do(), name="word")
 
     async def _watch(self, desktop: Desktop) -> Watch:
-        session = await self._store.live_session(desktop.id)
-        if session is None:
-            raise Conflict(public=f"{desktop.name} is not running.")
-        watch = self._watches.current(session)
-        if watch is None:  # it became ready a moment ago
-            await self._reaper.pass_once()
-            watch = self._watches.of(session.id)
-        if watch is None:
-            raise Conflict(
-                public=f"{desktop.name} is {session.state.value}. Try again in a moment."
-            )
-        return watch
+        return await keeping.watched(
+            await self._store.live_session(desktop.id),
+            named=desktop.name,
+            watches=self._watches,
+            reaper=self._reaper,
+        )
 
     async def _named(self, caller: Caller, call: Call) -> Desktop:
         name = desktop_name(call.name or caller.desktop)

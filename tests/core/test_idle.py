@@ -83,7 +83,7 @@ def test_a_job_is_never_worse_than_no_job():
 
 def test_who_arrives_has_the_time_of_a_warning():
     """An open connection alone is no activity, but its owner must be able to read a sentence."""
-    ages = {Signal.INPUT: 2 * HOUR, Signal.ARRIVED: MINUTE}
+    ages = {Signal.INPUT: 62 * MINUTE, Signal.ARRIVED: MINUTE}
     assert verdict(ages, attached=True) == Verdict(Step.FREEZE, 4 * MINUTE, Signal.ARRIVED)
 
 
@@ -95,8 +95,14 @@ def test_who_came_and_left_again_keeps_nothing():
 
 def test_an_arrival_is_worth_no_more_than_a_warning():
     """However long the connection stands."""
-    ages = {Signal.INPUT: 2 * HOUR, Signal.ARRIVED: 20 * MINUTE}
-    assert verdict(ages, attached=True) == Verdict(Step.FREEZE, -15 * MINUTE, Signal.ARRIVED)
+    ages = {Signal.INPUT: 64 * MINUTE, Signal.ARRIVED: 6 * MINUTE}
+    assert verdict(ages, attached=True) == Verdict(Step.FREEZE, -MINUTE, Signal.ARRIVED)
+
+
+def test_arrivals_put_a_step_off_for_two_warnings_and_no_longer():
+    """A client that comes again and again by itself is nobody."""
+    ages = {Signal.INPUT: 71 * MINUTE, Signal.ARRIVED: 0.0}
+    assert verdict(ages, attached=True) == Verdict(Step.FREEZE, -MINUTE, Signal.ARRIVED)
 
 
 def test_a_session_is_kept_until_the_time_that_was_asked_for():
@@ -197,7 +203,7 @@ def test_an_old_session_is_not_stopped_under_somebodys_hands():
     [
         {"kept": 2 * DAY},
         {"ages": {Signal.JOB: 0.0, Signal.TRANSFER: 0.0}},
-        {"ages": {Signal.ARRIVED: 0.0}, "attached": True},
+        {"ages": {Signal.JOB: 0.0, Signal.ARRIVED: 0.0}, "attached": True},
     ],
 )
 def test_neither_a_wish_nor_a_job_makes_a_session_older(changes):

@@ -121,6 +121,26 @@ async def test_a_newcomer_between_warning_and_freeze_is_warned_too_and_has_the_f
     assert WARNING <= took <= WARNING + 2 * LOOK_EVERY
 
 
+async def test_a_client_that_comes_again_and_again_by_itself_keeps_nothing_awake_for_long(story):
+    """Tunnels and editors reconnect for ever with nobody before them."""
+    hours = story.hours
+    number = 0
+
+    async def reconnect():
+        nonlocal number
+        number += 1
+        hours.visits.clear()
+        await hours.visit(story.session, f"tunnel-{number}")
+
+    took = 0.0
+    while not await story.sleeps():
+        await reconnect()
+        await hours.go_by(30)
+        took += 30
+        assert took < AFTER + 6 * WARNING
+    assert AFTER + WARNING <= took
+
+
 async def test_a_newcomer_who_leaves_again_keeps_nothing_awake(story):
     """What was due is due."""
     hours = story.hours

@@ -223,6 +223,16 @@ async def test_extend_without_a_time_gives_four_hours(broker, ada):
     assert await ok(broker, ada, "extend") == "main is kept awake for 1 h."
 
 
+async def test_a_keep_tells_when_the_age_ends_it_before(world):
+    """Else somebody would count on it."""
+    broker = await world.broker(idle={"max_age": "10h"})
+    ada = await broker.person()
+    await broker.route(ada)
+    kept, told = (await ok(broker, ada, "extend", "2d")).splitlines()
+    assert kept == "main is kept awake for 2 d."
+    assert told.startswith("It may run for 10 h, and is stopped in 10 h, at ")
+
+
 @pytest.mark.parametrize("argv", [("extend", "4h"), ("keep",), ("sleep",)])
 async def test_what_does_not_run_is_neither_kept_nor_sent_to_sleep(world, broker, ada, argv):
     """Nor started for that; while it starts one is told to wait."""
