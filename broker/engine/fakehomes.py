@@ -35,7 +35,9 @@ def packed(home: Home) -> bytes:
 def unpacked(desktop_id: str, tar: bytes) -> Home:
     try:
         with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-            root, *files = archive.getmembers()
+            root, *members = archive.getmembers()
+            # What is elsewhere goes with the container that unpacked it.
+            files = [i for i in members if i.isreg() and i.name.startswith("desk/")]
             found = {info.name.removeprefix("desk/"): archive.extractfile(info) for info in files}
             texts = {name: file.read().decode() for name, file in found.items() if file}
     except tarfile.TarError as error:

@@ -381,6 +381,23 @@ def test_leases_are_listed(served, run):
     }
 
 
+def test_desktops_in_the_archive_tell_since_when_and_how_large(served, run):
+    """Columns that are there only where something is archived."""
+    desktop, session = start(served)
+    run("session", "stop", session.id)
+    assert "ARCHIVED" not in run("desktop", "ls")
+    store = served.broker.store
+    packed = {"size": 5 << 20, "unpacked": 9 << 20, "sha256": "0" * 64, "actor": "broker"}
+    served.do(store.note_archived(desktop.id, **packed))
+    header, row = rows(run("desktop", "ls"))
+    assert header[-3:] == ["ARCHIVED", "AT", "SIZE"]
+    at = served.broker.clock.now().strftime("%Y-%m-%d %H:%M:%SZ")
+    assert row[3] == "archived"
+    assert " ".join(row[-4:]) == f"{at} 5.0 MB"
+    (item,) = json.loads(run("desktop", "ls", "--json"))
+    assert item["archive_size"] == 5 << 20
+
+
 def test_a_desktop_is_removed_without_a_question(served, run):
     """Its home is kept; `--all` shows it still."""
     desktop, _ = start(served)

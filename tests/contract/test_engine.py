@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import tarfile
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -415,6 +418,28 @@ async def test_an_import_whose_source_fails_is_repeated_as_a_whole(world: World)
         await imported(world, spec, broken())
     await imported(world, spec, pieces)
     assert await world.home_looks(spec.home_volume) == before
+
+
+@pytest.mark.parametrize(
+    "names", [["etc/desk-evil"], ["../../etc/desk-evil"], ["desk/up/desk-evil"]]
+)
+async def test_a_tar_reaches_nothing_but_the_home(world: World, names):
+    """One that leads elsewhere is refused, or what it has there is gone with the helper."""
+    spec = await made_home(world)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, kind in (("desk", tarfile.DIRTYPE), ("desk/up", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc" if kind == tarfile.SYMTYPE else ""
+            archive.addfile(info)
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    with contextlib.suppress(EngineUnavailable):
+        await imported(world, spec, [buffer.getvalue()])
+    for place in ("desk-evil", "../../etc/desk-evil", "etc/desk-evil", "../desk-evil"):
+        assert not await world.home_has(spec.home_volume, place)
+    assert not Path("/etc/desk-evil").exists()
+    assert await world.engine.containers() == []
 
 
 async def test_half_a_tar_is_no_home(world: World):
