@@ -89,6 +89,7 @@ class Archives:
         try:
             (self._root / f"{desktop_id}{_PART}").rename(path)
             _sync_directory(self._root)
+            _sync_directory(self._root.parent)  # the first one made the directory too
         except OSError as error:
             raise _broken(path, error) from error
 
@@ -174,6 +175,8 @@ class Packing:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
+            # What is read back comes from the disk, and nobody else's pages had to go for it.
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             packed = self._read_back()
         except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             raise StateUnusable(f"{self._path} cannot be read back: {error}") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from broker.core.errors import Conflict, DeskError, NotFound
+from broker.core.errors import Conflict, DeskError, EngineUnavailable, NotFound
 from broker.core.spec import home_volume
 from broker.core.words import spoken_size
 from broker.service.archives import NoRoom
@@ -152,10 +152,12 @@ class Archivist:
 
     async def _pass(self) -> None:
         await self._tidy()
-        for desktop in await self._ripe():
+        ripe = await self._ripe()
+        image = await self._engine.image_id(self._image) if ripe else ""
+        for desktop in ripe:
             if self._clock.monotonic() < self._no_room_until:
                 return
-            await self._archive(desktop)
+            await self._archive(desktop, image)
 
     async def _ripe(self) -> list[Desktop]:
         """What is due by its record, and has been before this process's eyes for long enough."""
@@ -170,11 +172,13 @@ class Archivist:
             d for d in due if now - self._due_since[d.id] >= grace and d.id not in self._not_before
         ]
 
-    async def _archive(self, desktop: Desktop) -> None:
+    async def _archive(self, desktop: Desktop, image: str) -> None:
         with self._at(desktop.id) as work:
             try:
-                await self._pack(desktop, work)
+                await self._pack(desktop, image, work)
             except DeskError as error:
+                if isinstance(error, EngineUnavailable):
+                    await self._engine.ping()  # an outage is nothing that is wrong with this home
                 now = self._clock.monotonic()
                 self._not_before[desktop.id] = now + _AGAIN
                 if isinstance(error, NoRoom):
@@ -183,13 +187,13 @@ class Archivist:
                     "home not archived", desktop=desktop.id, code=error.code, reason=str(error)
                 )
 
-    async def _pack(self, desktop: Desktop, work: _Work) -> None:
+    async def _pack(self, desktop: Desktop, image: str, work: _Work) -> None:
         if await self._store.live_session(desktop.id) is not None:
             return
         began = self._clock.monotonic()
         packing = await asyncio.to_thread(self._archives.begin, desktop.id)
         try:
-            packed = await self._unless_wanted(work, self._written(desktop, packing))
+            packed = await self._unless_wanted(work, self._written(desktop, image, packing))
             if packed is None or work.wanted.is_set():
                 log.info("archiving given up: somebody wants it", desktop=desktop.id)
                 return
@@ -224,8 +228,7 @@ class Archivist:
             await asyncio.to_thread(self._archives.remove, desktop.id)
             raise
 
-    async def _written(self, desktop: Desktop, packing: Packing) -> Packed:
-        image = await self._engine.image_id(self._image)
+    async def _written(self, desktop: Desktop, image: str, packing: Packing) -> Packed:
         await self._engine.export_home(home_volume(desktop.id), image=image, sink=packing.write)
         return await asyncio.to_thread(packing.seal)
 

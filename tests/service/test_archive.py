@@ -14,6 +14,7 @@ from broker.core.errors import (
     DeskError,
     EngineUnavailable,
     HomeMissing,
+    ImageMissing,
     SessionEnded,
     StartFailed,
     StateUnusable,
@@ -301,15 +302,13 @@ async def test_an_engine_that_goes_away_meanwhile_loses_nothing(broker):
 # ------------------------------------------------------------------------------ people come first
 
 
-@pytest.mark.parametrize("method", ["image_id", "export_home"])
-async def test_who_connects_while_their_home_is_packed_does_not_wait(broker, method):
+async def test_who_connects_while_their_home_is_packed_does_not_wait(broker):
     desktop = await unused(broker)
     await look(broker)
     broker.clock.advance(HOUR)
-    gate = broker.world.engine.before = Gate(method)
+    gate = broker.world.engine.before = Gate("export_home")
     packing = asyncio.get_running_loop().create_task(broker.archivist.pass_once())
     await gate.reached.wait()
-    gate.method = "nothing"
     session = await broker.ensure(desktop)
     assert session.state is SessionState.READY
     await packing
@@ -418,6 +417,7 @@ DEVICE = {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 1}
 ODD = {
     "nothing": b"",
     "no tar": b"x" * 2048,
+    "not even a home": bytes(10240),
     "cut off": tar_of(("desk/a", {}), end=False),
     "outside": tar_of(("etc/passwd", {})),
     "absolute": tar_of(("/desk/a", {})),
@@ -474,6 +474,26 @@ async def test_a_home_whose_file_does_not_read_back_stays(broker, monkeypatch):
     assert await kept(broker, desktop)
 
 
+async def test_a_home_that_was_changed_on_its_way_to_the_file_stays(broker, monkeypatch):
+    """As in a memory that loses a bit: the file is whole, and is not what the engine gave."""
+    desktop = await unused(broker)
+    real = broker.services.archives.begin
+
+    def begin(desktop_id):
+        packing = real(desktop_id)
+        inner = packing._gzip
+        packing._gzip = SimpleNamespace(
+            compress=lambda piece: inner.compress(piece.replace(b"draft", b"drift")),
+            flush=inner.flush,
+        )
+        return packing
+
+    monkeypatch.setattr(broker.services.archives, "begin", begin)
+    await look(broker)
+    await look(broker, HOUR)
+    assert await kept(broker, desktop)
+
+
 async def test_a_home_that_failed_is_tried_again_in_six_hours_and_stops_no_other(broker):
     ada, bob = await unused(broker, "ada"), await unused(broker, "bob")
     await look(broker)
@@ -516,6 +536,32 @@ def test_what_is_free_is_looked_at_while_it_is_written(tmp_path):
             packing.write(noise[i % 3] * 16)
     packing.give_up()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_engine_that_goes_away_puts_no_home_off(broker):
+    desktop = await unused(broker)
+    await look(broker)
+
+    async def away(method):
+        broker.world.engine.down = method == "export_home" or broker.world.engine.down
+
+    broker.world.engine.before = away
+    broker.clock.advance(HOUR)
+    await broker.refused(EngineUnavailable, broker.archivist.pass_once())
+    broker.world.engine.before, broker.world.engine.down = None, False
+    await look(broker)
+    assert await is_packed(broker, desktop)
+
+
+async def test_an_image_that_is_missing_is_told_by_the_loop_and_puts_no_home_off(broker):
+    desktop = await unused(broker)
+    await look(broker)
+    images, broker.world.engine.images = broker.world.engine.images, {}
+    broker.clock.advance(HOUR)
+    await broker.refused(ImageMissing, broker.archivist.pass_once())
+    broker.world.engine.images = images
+    await look(broker)
+    assert await is_packed(broker, desktop)
 
 
 async def test_an_engine_that_is_away_is_told_by_the_loop(broker):
