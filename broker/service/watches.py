@@ -37,6 +37,8 @@ class Watch:
     """When whoever is inside was told of the next step."""
     untold: float | None = None
     """Since when nobody there could be told, though it was tried."""
+    known_at: float = float("-inf")
+    """When its record was last told by itself; a list that was asked for before is older."""
     cpu: tuple[float, float] | None = None
     """A moment, and the CPU seconds used up to it."""
 
@@ -82,11 +84,16 @@ class Watches:
         return self._watches.get(session_id)
 
     def follow(
-        self, sessions: Iterable[Session], stored: Mapping[SessionId, Deadline] | None = None
+        self,
+        sessions: Iterable[Session],
+        stored: Mapping[SessionId, Deadline] | None = None,
+        *,
+        asked: float | None = None,
     ) -> list[Watch]:
         """Watch exactly the ready and frozen ones of these; return them. `stored` is what the
         records know of the deadlines after a restart; without it, sessions that are new here began
-        just now, whatever the wall clock says.
+        just now, whatever the wall clock says. `asked` is the monotonic time at which these were
+        asked for: what was told of one since then is newer.
         """
         watched = {}
         for session in sessions:
@@ -95,7 +102,9 @@ class Watches:
             watch = self._watches.get(session.id)
             if watch is None:
                 watch = self._begin(session, stored)
-            watched[session.id] = self._in_step(watch, session)
+            if asked is None or watch.known_at < asked:
+                watch = self._in_step(watch, session)
+            watched[session.id] = watch
         self._watches = watched
         # What came between the read of these records and now is of a session that the next ones have.
         self._earlier_still, self._early = self._early, {}
@@ -107,6 +116,7 @@ class Watches:
         if watch is None or session.state not in _WATCHED:
             return None
         watch = self._watches[session.id] = self._in_step(watch, session)
+        watch.known_at = self.clock.monotonic()
         return watch
 
     def _in_step(self, watch: Watch, session: Session) -> Watch:
