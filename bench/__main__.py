@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import connect
+from bench import connect, wake
 from tests.e2e.desk import Instance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,27 +23,41 @@ ROOT = Path(__file__).resolve().parents[1]
 @click.option("--rounds", default=15, show_default=True, help="Interleaved rounds of each way.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(rounds: int, *, as_json: bool) -> None:
-    """Measure what a connect costs beside OpenSSH to a host's sshd, in the same run."""
+    """Measure what a connect costs beside OpenSSH to a host's sshd, and what waking costs beside a
+    start, in the same run.
+    """
     engine = os.environ.get("DOCKER_HOST") or _say("docker/engine.sh", "up")
     image = os.environ.get("DESK_IMAGE") or _say("docker/build.sh", DOCKER_HOST=engine)
     with tempfile.TemporaryDirectory(prefix="desk-bench-") as name:
         desk = Instance(Path(name) / "state", engine=engine, image=image)
         try:
             desk.start()
-            found = connect.run(desk, Path(name), rounds)
+            connects = connect.run(desk, Path(name), rounds)
+            wakes = wake.run(desk, rounds)
         finally:
             desk.purge()
-    peer = next(iter(found.values()))
     if as_json:
-        click.echo(json.dumps({"ms": found, "ratio": {k: v / peer for k, v in found.items()}}))
+        told = {"ms": connects, "ratio": _ratios(connects)}
+        click.echo(json.dumps(told | {"wake": {"ms": wakes, "ratio": _ratios(wakes)}}))
         return
-    table = Table(
-        title=f"ssh … true · {rounds} rounds · {os.cpu_count()} cores · {platform.machine()}"
-    )
-    for column in ("way", "median ms", "of OpenSSH"):
+    where = f"{rounds} rounds · {os.cpu_count()} cores · {platform.machine()}"
+    _print(f"ssh … true · {where}", "of OpenSSH", connects)
+    bar = f"at most {wake.BAR:.2f} of a start"
+    _print(f"ssh to the first answer of a shell · {where} · {bar}", "of a start", wakes)
+
+
+def _ratios(found: dict[str, float]) -> dict[str, float]:
+    """To the first of them."""
+    peer = next(iter(found.values()))
+    return {way: value / peer for way, value in found.items()}
+
+
+def _print(title: str, peer: str, found: dict[str, float]) -> None:
+    table = Table(title=title)
+    for column in ("way", "median ms", peer):
         table.add_column(column)
-    for way, value in found.items():
-        table.add_row(way, f"{value:.1f}", f"{value / peer:.2f}")
+    for way, ratio in _ratios(found).items():
+        table.add_row(way, f"{found[way]:.1f}", f"{ratio:.2f}")
     Console().print(table)
 
 

@@ -110,6 +110,9 @@ def revive(world: World) -> None:
     world.engine.wait()
     if not world.desk.alive:
         world.desk.start()
+    # What one round broke is no failure of the next.
+    for session in world.sessions():
+        world.call("POST", f"/sessions/{session['id']}/kill", {"force": True})
 
 
 def tell(this: Round) -> None:

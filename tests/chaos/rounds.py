@@ -142,7 +142,7 @@ class Cast:
             self.freezer,
             self.waker,
         ):
-            one.session = None
+            one.session = one.mark = None
             one.detach()
         self.kept.clear()
         self.stopped = self.frozen = False
