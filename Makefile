@@ -37,7 +37,7 @@ test-quick: ## the tests that need neither engine nor image
 test-engine: ## the tests on a real engine, with the image and stock clients
 	@.ci/test engine
 
-chaos: ## kill brokers and engines, ROUNDS times (100), and look whether anything is lost
+chaos: # kill brokers and engines, ROUNDS times (100), and look whether anything is lost
 	@docker/bootstrap.sh test
 	@$(PY) -m tests.chaos --rounds $(or $(ROUNDS),100)
 	@$(PY) -m tests.chaos --rounds 10 --no-live-restore
