@@ -180,6 +180,15 @@ class ShuttingDown(DeskError):
     default = "Desk is restarting. Try again in a few seconds."
 
 
+class LoopDied(DeskError):
+    """One of the broker's loops ended though nobody stopped it: the broker goes with it, and is
+    started afresh by whoever supervises it.
+    """
+
+    code = "loop_died"
+    default = "A part of the broker died, so it stopped; desktops go on. Its log tells more."
+
+
 class StateUnusable(DeskError):
     """The state directory or database cannot be used: another broker, a newer schema, damage."""
 
