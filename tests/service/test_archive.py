@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import json
 import tarfile
 from types import SimpleNamespace
 
@@ -688,7 +689,8 @@ async def test_people_are_told_since_when_and_how_large(broker):
         archive.at.isoformat(),
         archive.size,
     )
-    await broker.ensure(desktop)
+    started = json.loads(await word("start", "--json"))
+    assert (started["state"], started["archived_at"]) == ("ready", None)
     assert "archived" not in await word("status")
     assert "archive" not in await word("why")
 
