@@ -11,7 +11,7 @@ export STATE SSH_PORT HTTP_PORT YES
 
 # A recipe installs into one environment and drives one engine: never two at once.
 .NOTPARALLEL:
-.PHONY: help up down purge test test-quick test-engine chaos bench check format clean
+.PHONY: help up down purge test test-quick test-engine chaos soak bench check format clean
 
 help: ## this page
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,10 @@ chaos: # kill brokers and engines, ROUNDS times (100), and look whether anything
 	@docker/bootstrap.sh test
 	@$(PY) -m tests.chaos --rounds $(or $(ROUNDS),100)
 	@$(PY) -m tests.chaos --rounds 10 --no-live-restore
+
+soak: # live through SEQUENCES (10000) of the model of a session, on all cores
+	@docker/bootstrap.sh dev
+	@$(PY) -m tests.soak --sequences $(or $(SEQUENCES),10000)
 
 bench: ## what a connect costs beside OpenSSH, measured here and now
 	@docker/bootstrap.sh test

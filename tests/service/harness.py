@@ -187,6 +187,12 @@ class Fate:
             self.dead = True
             raise Killed
 
+    async def before(self, method: str, args: tuple) -> None:
+        """Where a call may have to wait for its turn."""
+
+    async def after(self, method: str, args: tuple) -> None:
+        """Where the caller may have to wait for the answer."""
+
 
 class Mortal:
     """A store or an engine before each call of which, and after, the caller may die.
@@ -199,11 +205,15 @@ class Mortal:
 
     def __getattr__(self, name):
         method = getattr(self._real, name)
+        if name == "events":
+            return method
 
         async def call(*args, **kwargs):
             self._step(f"before {name}", name)
+            await self._fate.before(name, args)
             answer = await method(*args, **kwargs)
             self._step(f"after {name}", name)
+            await self._fate.after(name, args)
             return answer
 
         return call
@@ -324,6 +334,8 @@ class Broker:
         image: str = IMAGE,
         limits: dict | None = None,
         idle: dict | None = None,
+        inside: FakeInside | None = None,
+        connections: FakeConnections | None = None,
     ) -> None:
         self.world = world
         self.clock = world.clock
@@ -334,8 +346,8 @@ class Broker:
         self.probe = FakeProbe()
         self.tasks: set[asyncio.Task] = set()
         self.metrics = Metrics()
-        self.connections = FakeConnections()
-        self.inside = FakeInside()
+        self.connections = connections or FakeConnections()
+        self.inside = inside or FakeInside()
         config = Config.model_validate(
             {
                 "state": str(world.directory),
