@@ -131,7 +131,7 @@ class FakeConnections:
         assert sentence.endswith(".")
         self.ended.append(fingerprint)
 
-    def end_session(self, session_id: str, sentence: str) -> None:
+    def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
         assert sentence.endswith(".")
         self.sent_away.append((session_id, sentence))
 
@@ -223,16 +223,6 @@ class Mortal:
             self._fate.step(step)
 
 
-class World:
-    """What outlives a broker: its database, its engine, its files, the time."""
-
-    def __init__(self, directory: Path, instance: str) -> None:
-        self.directory = directory
-        self.clock = ManualClock()
-        self.engine = FakeEngine(instance, images=(IMAGE, "desk:next"))
-        self.brokers: list[Broker] = []
-
-    @classmethod
 class MortalFiles:
     """The archives, or one while it is packed, for a caller who may die likewise."""
 
@@ -266,6 +256,16 @@ class MortalFiles:
             yield piece
 
 
+class World:
+    """What outlives a broker: its database, its engine, its files, the time."""
+
+    def __init__(self, directory: Path, instance: str) -> None:
+        self.directory = directory
+        self.clock = ManualClock()
+        self.engine = FakeEngine(instance, images=(IMAGE, "desk:next"))
+        self.brokers: list[Broker] = []
+
+    @classmethod
     async def create(cls, directory: Path) -> World:
         shutil.copy(_migrated(), directory / "desk.db")
         store = SqlStore(open_engine(directory / "desk.db"), ManualClock())
@@ -382,6 +382,7 @@ class Broker:
             metrics=self.metrics,
             measure=self._measure,
         )
+        self.services.archivist._archives = MortalFiles(self.services.archives, fate)
 
     def __getattr__(self, name):
         """`sessions`, `words`, …: the parts that the services are."""
@@ -394,7 +395,6 @@ class Broker:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-        self.services.archivist._archives = MortalFiles(self.services.archives, fate)
         return task
 
     async def abandon(self) -> None:
