@@ -136,6 +136,8 @@ class Watches:
         deadline = None
         if stored is not None:
             deadline = stored.get(session.id)
+            if deadline is not None and deadline.at < session.changed_at:
+                deadline = None  # of before it froze or thawed
             began = self._earlier(session.created_at, self.policy.max_age)
             changed = self._earlier(session.changed_at, self.policy.stop_after)
         seen = self._earlier_still.get(session.id, {}) | self._early.get(session.id, {})

@@ -121,19 +121,27 @@ class ModelEngine(FakeEngine):
 
 
 class ModelInside(FakeInside):
-    def __init__(self, model: Model) -> None:
+    """Desktops that answer when it is their turn."""
+
+    def __init__(self, model: Model, turns: Turns) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.turns = model, turns
 
     async def input_age(self, session_id):
         last = self.model.inputs.get(session_id)
-        return None if last is None else self.model.now - last
+        age = None if last is None else self.model.now - last
+        await self.turns.after("input_age", (session_id,))
+        return age
 
     async def tell(self, session_id, notice) -> bool:
-        if session_id in self.model.deaf:
-            return False
-        self.model.told.append((session_id, self.model.now))
-        return True
+        heard = session_id not in self.model.deaf
+        if heard:
+            self.model.told.append((session_id, self.model.now))
+        await self.turns.after("tell", (session_id,))
+        return heard
+
+    async def leave(self, session_id) -> None:
+        await self.turns.after("leave", (session_id,))
 
 
 class ModelConnections(FakeConnections):
@@ -341,13 +349,14 @@ class Model:
 
     def start(self) -> Broker:
         """A broker over this world, before its first look."""
+        turns = Turns(self)
         return Broker(
             self.world,
             open_store(self.directory / "desk.db", self.clock),
-            Turns(self),
+            turns,
             timeout=f"{START_TIMEOUT:.0f}s",
             idle={**COMMON, **self.policy},
-            inside=ModelInside(self),
+            inside=ModelInside(self, turns),
             connections=ModelConnections(self),
         )
 

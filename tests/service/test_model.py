@@ -316,7 +316,7 @@ class Life(RuleBasedStateMachine):
     @some
     @act(
         index=which,
-        turns=st.integers(0, 8),
+        turns=st.integers(0, 10),
         does=st.sampled_from((Signal.TYPING, "moves the mouse", "connects", "extend 5m", "stop")),
     )
     def at_the_last_moment(self, index, turns, does):
@@ -558,7 +558,7 @@ def test_a_session_lives_as_the_invariants_say():
 def test_whoever_comes_before_the_step_is_not_put_to_sleep(policy, does):
     """At whichever call of the pass that would do it."""
     with quiet_log():
-        for turns in range(8):
+        for turns in range(11):
             life = Life()
             life.begin(policy=policy, runs=1)
             life.at_the_last_moment(index=0, turns=turns, does=does)
