@@ -120,9 +120,9 @@ class Doors:
         for door in self._doors:
             door.end_key(fingerprint, sentence)
 
-    def end_session(self, session_id: str, sentence: str) -> None:
+    def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
         for door in self._doors:
-            door.end_session(session_id, sentence)
+            door.end_session(session_id, sentence, sleeps=sleeps)
 
 
 class Broker:

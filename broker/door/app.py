@@ -127,14 +127,14 @@ class Door:
             bytes=counters.bytes,
         )
 
-    def end_session(self, session_id: str, sentence: str) -> None:
+    def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
         """Disconnect who is in the session or about to enter it, telling them why, and keep nothing
         of it. Who has no terminal gets a moment to take what was written, and is bound to nothing
-        meanwhile.
+        meanwhile. When it `sleeps`, who is only about to enter asks for it anew, and wakes it.
         """
         for bridge in list(self._authenticated):
             if bridge.session_id == session_id:
-                bridge.end_session(sentence)
+                bridge.end_session(sentence, sleeps=sleeps)
         self._binder.forget(session_id)
 
     def end_user(self, user_id: str, sentence: str) -> None:

@@ -63,6 +63,8 @@ class Bridge:
         self._bound: Bound | None = None
         self._visit: Visit | None = None
         self._binding: asyncio.Task[None] | None = None
+        self._display: int | None = None
+        """The display that it asked for."""
         self._wanted: str | None = None
         """The session that is being dialled."""
         self._optimistic: asyncio.TimerHandle | None = None
@@ -86,12 +88,15 @@ class Bridge:
         """The session that the client is in, or about to enter."""
         return self._bound.route.session_id if self._bound is not None else self._wanted
 
-    def end_session(self, sentence: str) -> None:
+    def end_session(self, sentence: str, *, sleeps: bool) -> None:
         """The session that it is in is over: whatever waits for it or was served by it ends, and
-        this client gets no other.
+        this client gets no other; but one that is only about to enter what `sleeps` asks anew.
         """
         if self._binding is not None:
             self._binding.cancel()
+        if sleeps and self._bound is None:
+            self._start_binding(self._display)
+            return
         self._leave("the session is over")
         self._perform(self._splice.session_ended(sentence), self.outer)
 
@@ -189,7 +194,7 @@ class Bridge:
     def _act(self, action: Action) -> None:
         match action:
             case actions.Bind(display):
-                self._binding = self._work.start(self._bind(display), name="bind")
+                self._start_binding(display)
             case actions.Unbind():
                 self._leave("another desktop is wanted")
             case actions.ResolveDisplay(channel, display):
@@ -224,6 +229,10 @@ class Bridge:
 
     # --------------------------------------------------------------------------- what takes time
 
+    def _start_binding(self, display: int | None) -> None:
+        self._display = display
+        self._binding = self._work.start(self._bind(display), name="bind")
+
     async def _bind(self, display: int | None) -> None:
         assert self.identity is not None
         try:
@@ -235,7 +244,8 @@ class Bridge:
             self._perform(self._splice.inner_unbindable(error.told), self.outer)
             return
         finally:
-            self._wanted = None
+            if self._binding is asyncio.current_task():  # else another one has begun
+                self._wanted = None
         self._attach(bound)
 
     def _routed(self, session_id: str | None) -> None:

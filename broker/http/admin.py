@@ -192,9 +192,7 @@ class AdminApi:
         body = await _body(request, models.Extend)
         seconds = keeping.seconds(body.time, self._watches.policy)
         session = await self._known(request)
-        watch = await keeping.watched(
-            session, named="The session", watches=self._watches, reaper=self._reaper
-        )
+        watch = keeping.watched(session, named="The session", watches=self._watches)
         try:
             await self._reaper.keep(watch, seconds, actor=request[_ACTOR])
         except errors.StaleState:

@@ -14,5 +14,7 @@ class Connections(Protocol):
     def end_key(self, fingerprint: str, sentence: str) -> None:
         """All that came by that key."""
 
-    def end_session(self, session_id: str, sentence: str) -> None:
-        """All that are in that session, and what is kept for the next one."""
+    def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
+        """All that are in that session, and what is kept for the next one. When it `sleeps`, who
+        is only about to enter asks for it anew, and wakes it.
+        """

@@ -91,7 +91,7 @@ class Ending:
         return await self._end(session, reason, actor, remove)
 
     async def _end(self, session: Session, reason: str, actor: str, remove: Remove) -> Session:
-        self._under_way[session.id] = self._clock.monotonic()
+        began = self._under_way[session.id] = self._clock.monotonic()
         try:
             if await self.mark(session, reason, actor):
                 await remove(session)
@@ -109,7 +109,8 @@ class Ending:
                 self._keys.remove(session.id)
                 log.info("session ended", session=session.id, reason=reason)
         finally:
-            self._under_way.pop(session.id, None)
+            if self._under_way.get(session.id) == began:  # else another one has begun since
+                del self._under_way[session.id]
         ended = await self._store.session(session.id)
         if ended is None:
             raise NotFound(f"session {session.id} vanished")

@@ -54,7 +54,7 @@ class Flight:
             listener(sentence)
 
     async def wait(self, listener: Callable[[str], None]) -> Session:
-        """What comes of it. A caller who is cancelled stops waiting, and the work goes on."""
+        """What comes of it. The listener must not raise: it runs in the midst of the work. A caller who is cancelled stops waiting, and the work goes on."""
         assert self.task is not None
         self._listeners.append(listener)
         try:

@@ -13,7 +13,6 @@ from broker.core.model import shown
 if TYPE_CHECKING:
     from broker.core.idle import IdlePolicy
     from broker.core.model import Session
-    from broker.service.reaper import Reaper
     from broker.service.watches import Watch, Watches
 
 
@@ -33,18 +32,13 @@ def seconds(text: str, policy: IdlePolicy) -> float:
     return asked
 
 
-async def watched(
-    session: Session | None, *, named: str, watches: Watches, reaper: Reaper
-) -> Watch:
+def watched(session: Session | None, *, named: str, watches: Watches) -> Watch:
     """The watch of a session that is ready or frozen. Raises `Conflict` for any other; `named` is
     what its sentence begins with.
     """
     if session is None or not session.live:
         raise Conflict(public=f"{named} is not running.")
     watch = watches.current(session)
-    if watch is None:  # it became ready a moment ago
-        await reaper.pass_once()
-        watch = watches.current(session)
     if watch is None:
         raise Conflict(public=f"{named} is {session.state.value}. Try again in a moment.")
     return watch

@@ -96,7 +96,9 @@ class Presence:
         """Whether somebody is in that session."""
         doors = self._doors.values()
         return any(
-            one.attachment.session_id == session_id for door in doors for one in door.present.values()
+            one.attachment.session_id == session_id
+            for door in doors
+            for one in door.present.values()
         )
 
     def counts(self) -> Counter[str]:

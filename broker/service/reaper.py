@@ -41,8 +41,15 @@ _SAMPLE_EVERY = 60.0
 #: Sessions that are judged before the event loop gets its turn.
 _SLICE = 200
 
-#: A deadline that moved by less than so many seconds has not moved.
-_SAME = 5.0
+#: Seconds within which a door tells what was done: what is due waits for as long.
+REPORTED_WITHIN = 6.0
+
+#: A deadline that moved by less than so many seconds has not moved; one that moves on with whoever
+#: works in a session that is too old has not within a minute.
+_SAME, _SAME_AGE = 5.0, 60.0
+
+#: Who wants it kept until the same minute wants nothing new.
+_SAME_WISH = timedelta(minutes=1)
 
 #: Seconds between two passes, and of the wall clock's own way meanwhile, beyond which nobody can
 #: have watched as one should.
@@ -77,6 +84,8 @@ class Reaper:
         self._last_pass: tuple[float, datetime] | None = None
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._passing = asyncio.Lock()
+        self._silent = False
+        """The engine did not answer in this pass."""
 
     async def pass_once(self) -> None:
         """One look at everything. Raises `DeskError` when the state cannot be read."""
@@ -85,6 +94,7 @@ class Reaper:
 
     async def _pass(self) -> None:
         self._sessions.woke.clear()
+        self._silent = False
         self._presence.expire()
         asked = self._clock.monotonic()
         sessions = await self._store.live_sessions(self._host.name)
@@ -93,6 +103,8 @@ class Reaper:
         self._inside.hold([s for s in sessions if s.state is SessionState.READY])
         await self._all(self._attend, await self._near(watches))
         await self._all(self._sample, [w for w in watches if self._wants_sample(w)])
+        # However long this pass took, somebody watched.
+        self._last_pass = (self._clock.monotonic(), self._clock.now())
 
     async def _stored(self, sessions: Sequence[Session]) -> dict[SessionId, Deadline] | None:
         """What is stored of sessions that are not watched yet: read once, after a restart."""
@@ -129,6 +141,8 @@ class Reaper:
         near = []
         for start in range(0, len(watches), _SLICE):
             for watch in watches[start : start + _SLICE]:
+                if attached[watch.session.id]:
+                    watch.attended = now
                 if now < watch.quiet_until and not (watch.stale or watch.warning):
                     continue
                 facts = watch.facts(now, attached=attached[watch.session.id] > 0)
@@ -174,11 +188,10 @@ class Reaper:
         session_id = watch.session.id
         age = await self._inside.input_age(session_id)
         if age is not None:
-            self._watches.saw(session_id, Signal.INPUT, age)
-        try:
-            await self._sample(watch)
-        except EngineUnavailable as error:
-            log.debug("cpu not known", session=session_id, reason=str(error))
+            # Where nobody was, a program moved the pointer: that is a job, and bounded like one.
+            hands = self._clock.monotonic() - age <= watch.attended + LOOK_EVERY
+            self._watches.saw(session_id, Signal.INPUT if hands else Signal.JOB, age)
+        await self._sample(watch)
 
     async def _attend(self, watch: Watch) -> None:
         if watch.frozen is None:
@@ -190,7 +203,9 @@ class Reaper:
         elif watch.frozen is not None:
             if verdict.due <= 0:
                 await self._stop(watch, verdict)
-        elif await self._told(watch, verdict) and verdict.due <= 0:
+        elif self._silent and verdict.signal is Signal.JOB:
+            return  # nobody knows whether it computes still
+        elif await self._told(watch, verdict) and verdict.due <= -REPORTED_WITHIN:
             await self._put_to_sleep(watch, verdict)
 
     async def _told(self, watch: Watch, verdict: Verdict) -> bool:
@@ -228,6 +243,8 @@ class Reaper:
             return
 
         async def still() -> bool:
+            if not await self._unmoved(watch):
+                return False
             now = self.verdict(watch)
             return now.step is Step.FREEZE and now.due <= 0
 
@@ -247,11 +264,15 @@ class Reaper:
             still=still,
         )
 
+    async def _unmoved(self, watch: Watch) -> bool:
+        """Whether it neither froze nor thawed since this pass began."""
+        record = await self._store.session(watch.session.id)
+        return record is not None and record.changed_at == watch.session.changed_at
+
     async def _stop(self, watch: Watch, verdict: Verdict) -> None:
         async def still() -> bool:
-            record = await self._store.session(watch.session.id)
-            if record is None or record.changed_at != watch.session.changed_at:
-                return False  # it thawed since this pass began
+            if not await self._unmoved(watch):
+                return False
             if watch.frozen is None and not await self._told(watch, self.verdict(watch)):
                 return False  # somebody came who was not told
             now = self.verdict(watch)
@@ -268,6 +289,9 @@ class Reaper:
     async def keep(self, watch: Watch, seconds: float, *, actor: str) -> None:
         """Keep it for so long from now, 0 for no longer; within what the policy allows."""
         until = self._clock.now() + timedelta(seconds=seconds) if seconds > 0 else None
+        known = watch.session.kept_until
+        if until is not None and known is not None and abs(until - known) < _SAME_WISH:
+            return  # a program that asks again and again must not fill the records
         session = await self._store.keep_session(watch.session.id, until=until, actor=actor)
         watch = self._watches.current(session) or watch  # it can have frozen meanwhile
         verdict = self.verdict(watch)
@@ -302,13 +326,21 @@ class Reaper:
         return watch.cpu is None or now - watch.cpu[0] >= _SAMPLE_EVERY
 
     async def _sample(self, watch: Watch) -> None:
-        used = await self._engine.cpu_seconds(container_name(watch.session.id))
+        if self._silent:
+            return
+        try:
+            used = await self._engine.cpu_seconds(container_name(watch.session.id))
+        except EngineUnavailable as error:
+            if not self._silent:
+                log.warning("cpu not known", reason=str(error))
+            self._silent = True
+            return
         now = self._clock.monotonic()
         if used is None:
             return
         if watch.cpu is not None:
             since, before = watch.cpu
-            if now - since < LOOK_EVERY:
+            if now - since < _SAMPLE_EVERY:
                 return  # a moment's load is no job
             if (used - before) / (now - since) >= self._policy.busy_cpu:
                 self._watches.saw(watch.session.id, Signal.JOB)
@@ -325,4 +357,5 @@ def _same(stored: Deadline | None, verdict: Verdict, due_at: datetime | None) ->
         return False
     if stored.due_at is None or due_at is None:
         return stored.due_at is due_at
-    return abs((stored.due_at - due_at).total_seconds()) < _SAME
+    moved = abs((stored.due_at - due_at).total_seconds())
+    return moved < (_SAME_AGE if verdict.signal is Signal.AGE else _SAME)

@@ -59,6 +59,7 @@ class Reconciler:
         self._clock = clock
         self._unseen: str | None = "the broker"
         self._passing = asyncio.Lock()
+        self._awaited: set[str] = set()
 
     async def pass_once(self) -> None:
         """One look at everything. Raises `EngineUnavailable` when the engine does not answer; what
@@ -197,7 +198,9 @@ class Reconciler:
                 beating = looks.create_task(self._beat(beat))
                 try:
                     async for event in events:
-                        looks.create_task(self._happened(event, places))
+                        if event.session_id not in self._awaited:
+                            self._awaited.add(event.session_id)
+                            looks.create_task(self._happened(event, places))
                 except EngineUnavailable as error:
                     lost = error
                 beating.cancel()
@@ -212,10 +215,11 @@ class Reconciler:
             await self._clock.sleep(BEAT_EVERY)
 
     async def _happened(self, event: EngineEvent, places: asyncio.Semaphore) -> None:
-        if event.kind is EventKind.OOM:
-            log.warning("a desktop ran out of memory", session=event.session_id)
         try:
             async with places:
+                self._awaited.discard(event.session_id)
+                if event.kind is EventKind.OOM:
+                    log.warning("a desktop ran out of memory", session=event.session_id)
                 await self.look_at(SessionId(event.session_id))
         except DeskError as error:
             log.warning(

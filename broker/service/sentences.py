@@ -28,15 +28,16 @@ SIGNALS = {
 
 def notice(verdict: Verdict, policy: IdlePolicy, *, alone: float) -> Notice:
     """The warning before a step."""
-    unit = 60 if verdict.due > 100 else 10
-    left = spoken(max(unit, round(verdict.due / unit) * unit))
+    due = max(verdict.due, policy.warn_before)  # whoever is told late gets the time all the same
+    unit = 60 if due > 100 else 10
+    left = spoken(max(unit, round(due / unit) * unit))
     if verdict.signal is Signal.AGE:
         assert policy.max_age is not None
         text = (
             f"This desktop has run for {spoken(policy.max_age)}, the longest that is allowed, and is"
             f" stopped in {left}. Save your work: programs end, and your home is kept."
         )
-        return Notice("This desktop is about to stop", text, extend=False, lasts=verdict.due)
+        return Notice("This desktop is about to stop", text, extend=False, lasts=due)
     rest = (
         "Programs go on where they are when you come back."
         if verdict.step is Step.FREEZE
@@ -44,7 +45,7 @@ def notice(verdict: Verdict, policy: IdlePolicy, *, alone: float) -> Notice:
     )
     verb = "sleeps" if verdict.step is Step.FREEZE else "is stopped"
     text = f"Nobody used this desktop for {spoken(alone)}: it {verb} in {left} unless somebody does. {rest}"
-    return Notice("This desktop is about to sleep", text, extend=True, lasts=verdict.due)
+    return Notice("This desktop is about to sleep", text, extend=True, lasts=due)
 
 
 def unused(alone: float) -> str:

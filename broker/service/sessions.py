@@ -217,7 +217,7 @@ class Sessions:
             )
         except StaleState:
             return session
-        self._connections.end_session(session.id, sentence)
+        self._connections.end_session(session.id, sentence, sleeps=True)
         await self._inside.leave(session.id)
         return await self._pause(frozen)
 
@@ -303,6 +303,7 @@ class Sessions:
         session = await self._known(session_id)
         flight = self._flights.of(session.desktop_id)
         if flight is not None and flight.session_id == session_id:
+            await self._ending.mark(session, reason, actor)
             flight.abort.set()
         await self._send_away(session_id, f"Your desktop was ended: {reason}.")
         return await self._ending.kill(session, reason, actor, force=force)

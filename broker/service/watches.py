@@ -39,6 +39,8 @@ class Watch:
     """Since when nobody there could be told, though it was tried."""
     known_at: float = float("-inf")
     """When its record was last told by itself; a list that was asked for before is older."""
+    attended: float = 0.0
+    """When somebody was last attached."""
     cpu: tuple[float, float] | None = None
     """A moment, and the CPU seconds used up to it."""
 
@@ -112,9 +114,11 @@ class Watches:
 
     def current(self, session: Session) -> Watch | None:
         """The watch as the record is now: since the last look it can have frozen or thawed."""
-        watch = self._watches.get(session.id)
-        if watch is None or session.state not in _WATCHED:
+        if session.state not in _WATCHED:
             return None
+        watch = self._watches.get(session.id) or self._begin(session, None)
+        if session.changed_at < watch.session.changed_at:
+            return watch
         watch = self._watches[session.id] = self._in_step(watch, session)
         watch.known_at = self.clock.monotonic()
         return watch
@@ -123,7 +127,8 @@ class Watches:
         if watch.session.kept_until != session.kept_until:
             watch.kept_until = self._later(session.kept_until)
             watch.quiet_until = 0.0
-        if watch.session.changed_at != session.changed_at:
+        known = watch.session
+        if (known.state, known.changed_at) != (session.state, session.changed_at):
             watch = self._renew(watch, session)
         watch.session = session
         return watch
@@ -150,6 +155,7 @@ class Watches:
             seen=seen,
             deadline=deadline,
             stale=deadline is None,
+            attended=now,
         )
 
     def _renew(self, watch: Watch, session: Session) -> Watch:
@@ -166,6 +172,7 @@ class Watches:
             kept_until=watch.kept_until,
             seen=seen,
             deadline=watch.deadline,
+            attended=now,
         )
 
     def renew_all(self) -> None:

@@ -293,12 +293,8 @@ class Words:
         self._spawn(do(), name="word")
 
     async def _watch(self, desktop: Desktop) -> Watch:
-        return await keeping.watched(
-            await self._store.live_session(desktop.id),
-            named=desktop.name,
-            watches=self._watches,
-            reaper=self._reaper,
-        )
+        session = await self._store.live_session(desktop.id)
+        return keeping.watched(session, named=desktop.name, watches=self._watches)
 
     async def _named(self, caller: Caller, call: Call) -> Desktop:
         name = desktop_name(call.name or caller.desktop)

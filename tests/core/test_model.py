@@ -97,6 +97,7 @@ def test_a_session_lives_until_it_ended(state):
         display=None,
         address=None,
         deadline=None,
+        kept_until=None,
         reason=None,
         created_at=NOW,
         changed_at=NOW,

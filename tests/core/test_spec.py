@@ -46,6 +46,7 @@ sessions = st.builds(
     display=st.integers(1000, 65535),
     address=st.ip_addresses(v=4).map(str),
     deadline=st.none(),
+    kept_until=st.none(),
     reason=st.none() | anything,
     created_at=st.just(NOW),
     changed_at=st.just(NOW),

@@ -64,7 +64,7 @@ async def test_who_is_attached_and_does_nothing_is_warned_once_and_then_sent_awa
     world.engine.before = watch
     await hours.visit(session)
     took = await hours.until(story.sleeps, within=AFTER + WARNING)
-    assert AFTER <= took <= AFTER + LOOK_EVERY
+    assert AFTER <= took <= AFTER + 2 * LOOK_EVERY
     ((warned, notice),) = broker.inside.told
     assert warned == session.id
     assert notice.extend
@@ -94,7 +94,7 @@ async def test_the_warning_names_what_stops_where_nothing_freezes(world):
     story = await begin(world, freeze_after="never", stop_after="2h")
     await story.hours.visit(story.session)
     took = await story.hours.until(story.sleeps, within=2 * HOUR + WARNING)
-    assert 2 * HOUR <= took <= 2 * HOUR + LOOK_EVERY
+    assert 2 * HOUR <= took <= 2 * HOUR + 2 * LOOK_EVERY
     assert await story.state() is ENDED
     (told,) = story.told
     assert "it is stopped in 5 min" in told
@@ -138,7 +138,7 @@ async def test_a_client_that_comes_again_and_again_by_itself_keeps_nothing_awake
         await hours.go_by(30)
         took += 30
         assert took < AFTER + 6 * WARNING
-    assert AFTER + WARNING <= took
+    assert took >= AFTER + WARNING
 
 
 async def test_a_newcomer_who_leaves_again_keeps_nothing_awake(story):
@@ -151,7 +151,7 @@ async def test_a_newcomer_who_leaves_again_keeps_nothing_awake(story):
     await hours.leave("phone")
     await hours.leave("laptop")
     took = await hours.until(story.sleeps, within=WARNING)
-    assert took <= MINUTE / 2 + LOOK_EVERY
+    assert took <= MINUTE / 2 + 2 * LOOK_EVERY
 
 
 @pytest.mark.parametrize("by", ["input", "typing", "data", "files", "transfer"])
@@ -170,7 +170,7 @@ async def test_activity_after_the_warning_withdraws_it(story, by):
     assert await hours.counts(story.ada) == by
     took = await hours.until(story.sleeps, within=AFTER + WARNING)
     assert len(story.told) == 2
-    assert AFTER - LOOK_EVERY <= took <= AFTER + LOOK_EVERY
+    assert AFTER - LOOK_EVERY <= took <= AFTER + 2 * LOOK_EVERY
     assert "it sleeps in 5 min" in story.told[1]
 
 
@@ -193,7 +193,7 @@ async def test_what_is_touched_while_the_reaper_makes_up_its_mind_stays_awake(wo
 async def test_nobody_is_warned_where_nobody_is(story):
     """It just sleeps."""
     took = await story.hours.until(story.sleeps, within=AFTER + WARNING)
-    assert AFTER <= took <= AFTER + LOOK_EVERY
+    assert AFTER <= took <= AFTER + 2 * LOOK_EVERY
     assert story.told == []
 
 
@@ -205,8 +205,8 @@ async def test_a_desktop_that_takes_no_notice_is_tried_for_a_whole_warning_and_s
     inside.tell = _counted(inside.tell, tries)
     await hours.visit(story.session)
     took = await hours.until(story.sleeps, within=AFTER + WARNING)
-    assert AFTER <= took <= AFTER + LOOK_EVERY
-    assert WARNING / LOOK_EVERY <= len(tries) <= WARNING / LOOK_EVERY + 2
+    assert AFTER <= took <= AFTER + 2 * LOOK_EVERY
+    assert WARNING / LOOK_EVERY <= len(tries) <= WARNING / LOOK_EVERY + 3
 
 
 async def test_many_looks_in_a_row_are_no_whole_warning(story):
@@ -257,7 +257,7 @@ async def test_a_job_keeps_a_desktop_with_nobody_there_and_for_no_longer_than_it
     assert data["signals"]["job"] <= 2 * MINUTE
     assert "(a job keeps it for at most 6 h with nobody there)" in text
     took = await hours.until(story.sleeps, within=2 * HOUR)
-    assert HOUR <= took <= HOUR + LOOK_EVERY
+    assert HOUR <= took <= HOUR + 2 * LOOK_EVERY
     assert (Step.FREEZE, Signal.JOB) in {row[:2] for row in await hours.rows(story.session)}
 
 
@@ -277,7 +277,7 @@ async def test_top_in_a_forgotten_shell_keeps_nothing_awake(story):
     await hours.visit(story.session, "shell", kinds=("shell",))
     hours.compute(story.session, 0.05)
     took = await hours.until(story.sleeps, within=AFTER + WARNING)
-    assert AFTER <= took <= AFTER + LOOK_EVERY
+    assert AFTER <= took <= AFTER + 2 * LOOK_EVERY
     assert len(story.told) == 1
 
 
@@ -292,6 +292,65 @@ async def test_a_moments_load_is_no_job(story):
     assert "job" not in data["signals"]
 
 
+async def test_what_a_program_does_with_the_pointer_while_nobody_is_there_is_a_job(world):
+    """Bounded like one: else any program could keep its desktop for ever."""
+    story = await begin(world, busy_for="3h")
+    hours = story.hours
+
+    async def wiggle() -> None:
+        hours.touch(story.session)
+
+    took = 0.0
+    while not await story.sleeps():
+        await hours.go_by(MINUTE, each=wiggle)
+        took += MINUTE
+        assert took < 5 * HOUR
+    assert took >= 3 * HOUR
+
+
+async def test_a_moment_of_computing_is_no_job(world, story):
+    """Not even in the last minute before a step."""
+    hours = story.hours
+    took = 0.0
+    while not await story.sleeps():
+        world.engine.burn(container_name(story.session.id), 1.1)
+        await hours.go_by(200)
+        took += 200
+        assert took <= AFTER + 300
+
+
+async def test_a_job_goes_on_while_the_engine_does_not_tell_of_it(world):
+    """What nobody knows does not put it to sleep, and one warning tells of the engine."""
+    story = await begin(world, busy_for="1d")
+    hours = story.hours
+    hours.compute(story.session, 1.5)
+    await hours.go_by(2 * HOUR)
+
+    async def deny(method: str) -> None:
+        if method == "cpu_seconds":
+            world.engine.fail_next("cpu_seconds", EngineUnavailable("busy"))
+
+    world.engine.before = deny
+    await hours.go_by(2 * HOUR)
+    assert await story.state() is READY
+    world.engine.before = None
+    hours.compute(story.session, 0.0)
+    await hours.until(story.sleeps, within=AFTER + WARNING)
+
+
+async def test_a_pass_that_takes_long_is_no_gap(world, story):
+    """However many desktops do not answer: what is due sleeps."""
+    hours, inside = story.hours, story.broker.inside
+    ask = inside.input_age
+
+    async def slowly(session_id):
+        story.broker.clock.advance(61)
+        return await ask(session_id)
+
+    inside.input_age = slowly
+    await hours.until(story.sleeps, within=AFTER + 10 * MINUTE)
+
+
 async def test_an_engine_that_tells_no_cpu_time_is_no_sign_of_a_job(world, story):
     """Nor does it stop the looks."""
     hours = story.hours
@@ -304,7 +363,7 @@ async def test_an_engine_that_tells_no_cpu_time_is_no_sign_of_a_job(world, story
     world.engine.before = deny
     hours.compute(story.session, 1.0)
     took = await hours.until(story.sleeps, within=AFTER + WARNING)
-    assert took <= AFTER + LOOK_EVERY
+    assert took <= AFTER + 2 * LOOK_EVERY
 
 
 async def test_a_transfer_keeps_it_while_it_goes_on_and_no_longer_than_it_may(world):
@@ -365,7 +424,7 @@ async def test_what_is_kept_is_awake_until_then(story):
     assert (row.signal, row.actor, row.step) == (Signal.KEEP, "user:ada", Step.FREEZE)
     assert (row.due_at - row.at).total_seconds() == 4 * HOUR
     took = await hours.until(story.sleeps, within=5 * HOUR)
-    assert 4 * HOUR <= took <= 4 * HOUR + LOOK_EVERY
+    assert 4 * HOUR <= took <= 4 * HOUR + 2 * LOOK_EVERY
 
 
 async def test_a_wish_after_the_warning_withdraws_it(story):
@@ -391,7 +450,7 @@ async def test_keep_reaches_as_far_as_one_may(world):
     reply = await gateway.word(story.ada, ["keep"])
     assert reply.stdout == "main is kept awake for 8 h.\n"
     took = await hours.until(story.sleeps, within=9 * HOUR)
-    assert 8 * HOUR <= took <= 8 * HOUR + LOOK_EVERY
+    assert 8 * HOUR <= took <= 8 * HOUR + 2 * LOOK_EVERY
 
 
 # --------------------------------------------------------------------------------------- frozen
@@ -500,7 +559,7 @@ async def test_a_session_too_old_is_stopped_after_a_warning(world):
     assert (data["counts"], data["next"]) == ("age", "stop")
     assert "It may run for 12 h, and is stopped in 6 h, at " in text
     took = await hours.until(story.sleeps, within=7 * HOUR)
-    assert 6 * HOUR <= took <= 6 * HOUR + LOOK_EVERY
+    assert 6 * HOUR <= took <= 6 * HOUR + 2 * LOOK_EVERY
     (told,) = story.told
     assert told == (
         "This desktop has run for 12 h, the longest that is allowed, and is stopped in 5 min. Save"

@@ -149,7 +149,11 @@ def test_between_two_looks_the_record_counts(records):
     assert records.watches.current(frozen).frozen is not None
     assert records.watches.current(frozen) is records.watches.of(SessionId("s"))
     assert records.watches.current(records.session(ENDED)) is None
-    assert records.watches.current(replace(frozen, id=SessionId("t"))) is None
+    new = replace(frozen, id=SessionId("t"))
+    assert records.watches.current(new) is records.watches.of(SessionId("t"))
+    assert records.watches.current(records.session(changed=HOUR)).frozen is not None, (
+        "a list of before it froze"
+    )
 
 
 def test_a_wish_of_another_process_is_seen(records):
@@ -274,7 +278,7 @@ async def test_a_restart_gives_nobody_more_time_than_they_had(world):
     await story.hours.go_by(HOUR / 2)
     later = await restarted(world, story, down=5 * MINUTE)
     took = await later.hours.until(later.sleeps, within=AFTER)
-    assert 24 * MINUTE <= took <= 25 * MINUTE + LOOK_EVERY
+    assert 24 * MINUTE <= took <= 25 * MINUTE + 2 * LOOK_EVERY
 
 
 async def test_a_wish_and_a_sleep_go_on_over_a_restart(world):
@@ -355,7 +359,7 @@ async def test_after_an_hour_in_which_nobody_watched_all_deadlines_start_anew(wo
     assert await story.state() is READY
     assert await hours.rows(story.session) == [*rows, (Step.FREEZE, Signal.WOKE, AFTER)]
     took = await hours.until(story.sleeps, within=2 * HOUR)
-    assert AFTER <= took <= AFTER + LOOK_EVERY
+    assert AFTER <= took <= AFTER + 2 * LOOK_EVERY
     assert len(story.told) == 2
 
 
@@ -401,4 +405,4 @@ async def test_a_pass_that_comes_late_is_no_gap(world):
     for _ in range(4):
         await story.hours.tick(MINUTE)
     took = await story.hours.until(story.sleeps, within=AFTER)
-    assert took <= 2 * MINUTE + LOOK_EVERY
+    assert took <= 2 * MINUTE + 2 * LOOK_EVERY

@@ -112,6 +112,7 @@ async def test_each_thing_that_a_client_does_is_named(story, signal):
 async def test_the_desktop_itself_is_asked(story):
     """The answer is of now, not of the last look; a desktop that does not say is no answer."""
     hours, idle = story.hours, story.broker.inside.idle
+    await hours.visit(story.session)
     await hours.go_by(30 * MINUTE)
     assert "input" not in (await hours.why(story.ada))[1]["signals"]
     idle[story.session.id] = 12.0
@@ -155,7 +156,7 @@ async def test_a_desktop_that_sleeps_tells_why_and_when_it_is_stopped(story):
     ]
     assert (data["state"], data["reason"]) == ("frozen", "nobody used it for 1 h")
     assert (data["next"], data["next_in"]) == ("stop", 22 * HOUR + LOOK_EVERY)
-    assert data["since"] == "2030-01-01T10:00:11+00:00"
+    assert data["since"] == "2030-01-01T10:00:21+00:00"
     assert [(c["next"], c["signal"]) for c in data["changes"]] == [
         ("stop", "woke"),
         ("freeze", "woke"),

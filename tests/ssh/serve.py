@@ -55,7 +55,7 @@ def _do(door: Door, gateway: StaticGateway, order: dict[str, Any]) -> Any:
         case "activity":
             return {"reports": gateway.reported, "now": gateway.present, "seen": gateway.seen}
         case "end_session":
-            door.end_session(order["session"], order["sentence"])
+            door.end_session(order["session"], order["sentence"], sleeps=order.get("sleeps", False))
         case "settle":
             gc.collect()
     return None

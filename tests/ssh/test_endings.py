@@ -147,6 +147,20 @@ def test_who_is_about_to_enter_reads_why(desk: Person, options: tuple[str, ...])
     _wakes(desk)
 
 
+def test_who_is_about_to_enter_wakes_what_falls_asleep(desk: Person) -> None:
+    """It asks for the desktop anew, and is let in."""
+    with Sink() as sink:
+        desk.plan(endpoints=[[HOST, sink.port]])
+        process = desk.start("echo inside")
+        until(lambda: sink.accepted, 10, "the door dials")
+        desk.plan(endpoints=None)
+        session = f"session-{desk.name}-main"
+        desk.door.do("end_session", session=session, sentence=SENTENCE, sleeps=True)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out, err) == (0, b"inside\n", b"")
+    assert len(desk.calls("route")) == 2
+
+
 def test_spare_is_dropped_with_its_session(desk: Person) -> None:
     """Whether it is ready or in the making."""
     log = desk.inner.log
