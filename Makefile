@@ -37,12 +37,12 @@ test-quick: ## the tests that need neither engine nor image
 test-engine: ## the tests on a real engine, with the image and stock clients
 	@.ci/test engine
 
-chaos: # kill brokers and engines, ROUNDS times (100), and look whether anything is lost
+chaos: ## kill brokers and engines, ROUNDS times (100), and look whether anything is lost
 	@docker/bootstrap.sh test
 	@$(PY) -m tests.chaos --rounds $(or $(ROUNDS),100)
 	@$(PY) -m tests.chaos --rounds 10 --no-live-restore
 
-soak: # live through SEQUENCES (10000) of the model of a session, on all cores
+soak: ## live through SEQUENCES (10000) of the model of a session, on all cores
 	@docker/bootstrap.sh dev
 	@$(PY) -m tests.soak --sequences $(or $(SEQUENCES),10000)
 

@@ -49,6 +49,11 @@ _TRIES = 20
 _ALIVE = frozenset({"running", "paused"})
 
 
+#: What the runtime says of a container that it froze though the engine, killed between the two,
+#: never wrote that down.
+_FROZEN = "cannot pause a paused container"
+
+
 class Containers:
     """Blocking; each method is one call of the engine's Protocol."""
 
@@ -171,8 +176,10 @@ class Containers:
                 return
             try:
                 act(found["Id"])
-            except APIError:
+            except APIError as error:
                 # It is ending, or another call was first: its state says which.
+                if wanted == "paused" and _FROZEN in text_of(error):
+                    return
                 if tried == _TRIES:
                     raise
                 self._wait(name)

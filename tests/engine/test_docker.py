@@ -282,6 +282,16 @@ async def test_one_that_another_call_put_to_sleep_sleeps(script, engine):
     await engine.pause(NAME)
 
 
+async def test_one_that_an_engine_froze_and_forgot_sleeps(script, engine):
+    """It was killed between the runtime's freeze and its own record, and says "running" since."""
+    script.on(
+        "POST .*/pause", refusal(500, "OCI runtime pause failed: cannot pause a paused container")
+    )
+    script.on("GET .*/json", reply(200, inspected("running")))
+    await engine.pause(NAME)
+    assert sum("/pause" in line for line in script.requests) == 1
+
+
 async def test_one_that_cannot_be_frozen_is_told(script, engine, monkeypatch):
     monkeypatch.setattr(containers, "_TRIES", 2)
     script.on("POST .*/pause", refusal(500, "unable to freeze"))
