@@ -183,6 +183,8 @@ class Containers:
                 if tried == _TRIES:
                     raise
                 self._wait(name)
+            else:
+                return
 
     def _counted(self, container: str) -> float | None:
         try:

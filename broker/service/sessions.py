@@ -98,29 +98,27 @@ class Sessions:
             if flight is None:
                 if session is not None and session.state is SessionState.READY:
                     return session
-                flight = self._set_out(desktop, actor)
+                flight = self._set_out(desktop, session, actor)
             if flight.abort.is_set():
                 raise SessionEnded
             if flight.leads_to is SessionState.READY:
                 return await flight.wait(tell)
             await flight.over()  # it freezes or ends: whatever comes of that, look again
 
-    def _set_out(
-        self, desktop: Desktop, actor: str, *, session_id: SessionId | None = None
-    ) -> Flight:
+    def _set_out(self, desktop: Desktop, session: Session | None, actor: str) -> Flight:
         if self.closing:
             raise ShuttingDown
-        if not self.reconciled and session_id is None:
+        if not self.reconciled:
             raise EngineUnavailable("no reconcile has succeeded since the broker started")
         return self._flights.take_off(
             desktop.id,
-            lambda flight: self._fly(desktop, flight, actor),
+            lambda flight: self._fly(desktop, session, flight, actor),
             leads_to=SessionState.READY,
-            session_id=session_id,
         )
 
-    async def _fly(self, desktop: Desktop, flight: Flight, actor: str) -> Session:
-        session = await self._store.live_session(desktop.id)
+    async def _fly(
+        self, desktop: Desktop, session: Session | None, flight: Flight, actor: str
+    ) -> Session:
         if session is not None and session.state is SessionState.FROZEN:
             thawed = await self._thaw(session, flight, actor)
             if thawed is not None:
@@ -170,7 +168,12 @@ class Sessions:
     async def resume(self, desktop: Desktop, session: Session) -> None:
         """Carry on a start that a crash left behind; somebody's flight is as good."""
         if self._flights.of(desktop.id) is None and not self.closing:
-            self._set_out(desktop, BROKER, session_id=session.id)
+            self._flights.take_off(
+                desktop.id,
+                lambda flight: self._fly(desktop, session, flight, BROKER),
+                leads_to=SessionState.READY,
+                session_id=session.id,
+            )
             log.info("start taken up again", session=session.id)
 
     # --------------------------------------------------------------------------------- to FROZEN

@@ -23,7 +23,7 @@ from pathlib import Path
 from broker.core import lifecycle
 from broker.core.errors import DeskError
 from broker.core.gateway import Activity, Attachment, Identity
-from broker.core.idle import PERSONAL, Signal
+from broker.core.idle import Signal
 from broker.core.interfaces import ContainerState
 from broker.core.model import SessionState
 from broker.core.spec import container_name
@@ -54,6 +54,9 @@ POLICIES = {
     "ages": {"freeze_after": "3m", "stop_after": "4m", "max_age": "10m"},
 }
 COMMON = {"warn_before": "1m", "keep_up_to": "10m", "busy_for": "5m", "busy_cpu": 0.1}
+
+#: What a client does that counts as a person's doing.
+PERSONAL = {Signal.TYPING, Signal.DATA, Signal.FILES}
 
 #: How long a door may be silent before it is taken for dead, less a pass of the reaper.
 DOOR_HEARD = 50.0
@@ -203,8 +206,8 @@ class Model:
         self.main: Broker | None = None
         self.rival: Broker | None = None
         self.rivalled = False
-        """Whether two brokers ever acted at a time: then one may undo what the other does, until
-        the next pass."""
+        """Whether two brokers act at a time: then one may undo what the other does, until all came
+        to rest."""
         self.main_since = 0.0
         self.last_pass: float | None = None
         """When the reaper of the broker last passed, if no time went by meanwhile."""
@@ -237,6 +240,8 @@ class Model:
         self.forced: set[str] = set()
         self.deleted: set[str] = set()
         """Volumes of homes that somebody asked to delete."""
+        self.may_delete: set[str] = set()
+        """Desktops that somebody asked to remove with their homes."""
         self.homes: dict[str, object] = {}
         self.late: list[tuple[str, tuple]] = []
         self.defects: list[str] = []
@@ -556,7 +561,7 @@ class Model:
         if method == "pause":
             if session.state in {_S.READY, _S.STARTING} and not self.rivalled:
                 self.defects.append(f"{session_id} was paused while {session.state}")
-        elif session.state in {_S.READY, _S.FROZEN}:
+        elif session.state in {_S.READY, _S.FROZEN} and not self.rivalled:
             self.defects.append(f"the container of {session_id} was removed while {session.state}")
 
     @property
@@ -624,6 +629,7 @@ class Model:
             case "session.keep":
                 self.kept.pop(subject, None)  # until somebody is told of it
             case "home.delete":
+                assert subject in self.may_delete, f"nobody asked to delete the home of {subject}"
                 self.deleted.add(detail["volume"])
             case _:
                 pass
@@ -752,7 +758,8 @@ class Model:
                 # Age is no matter of what people do: the warning stands whatever they did then.
                 self.was_told(session_id, session.began, self.max_age)
         elif reason.startswith("its container"):
-            assert session_id in self.harmed, f"nothing happened to {session_id}: {reason}"
+            harmed = session_id in self.harmed or self.rivalled
+            assert harmed, f"nothing happened to {session_id}: {reason}"
         elif reason.startswith("the broker stopped while"):
             alone = session.owner is self.main and not self.rivalled
             overdue = self.now - session.began > START_TIMEOUT + 120.0
@@ -785,6 +792,7 @@ class Model:
         self.finish()
         assert self.world.written == before, "the second look found something to do"
         assert self.records() == live
+        self.rivalled = self.rival is not None
 
     def records(self) -> list[tuple]:
         return self.database.execute("SELECT id, state, changed_at FROM session").fetchall()

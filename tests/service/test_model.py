@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from contextlib import contextmanager
 from functools import wraps
+from itertools import product
 
 import pytest
 import structlog
@@ -253,6 +254,8 @@ class Life(RuleBasedStateMachine):
                 keys = [_keys()[who][1]]
                 work = main.accounts.add_user(who, admin=False, keys=keys, actor="uid:0")
             case "remove" | "remove with home" if desktop_id is not None:
+                if does != "remove":
+                    m.may_delete.add(desktop_id)
                 work = main.accounts.remove_desktop(
                     desktop_id, with_home=does != "remove", actor="uid:0"
                 )
@@ -318,13 +321,26 @@ class Life(RuleBasedStateMachine):
         index=which,
         turns=st.integers(0, 10),
         does=st.sampled_from((Signal.TYPING, "moves the mouse", "connects", "extend 5m", "stop")),
+        alone=st.booleans(),
+        clock_is_set=st.booleans(),
+        then=st.sampled_from((0, 20, 80)),
     )
-    def at_the_last_moment(self, index, turns, does):
-        """Somebody does something while the broker is about to put their desktop to sleep."""
+    def at_the_last_moment(self, index, turns, does, alone, clock_is_set, then):
+        """Somebody does something while the broker is about to put their desktop to sleep, after so
+        many calls of the pass that does. `alone`: nobody is in it. A clock that was set makes the
+        pass write more. `then`: so many seconds go by.
+        """
         m = self.m
         session = m.alive[index % len(m.alive)]
-        self.time_until_a_step(index=index, before=0, turns=turns)
-        who, to = m.owner(session)
+        for client in [client for client in m.clients if alone and client.session == session]:
+            m.leave(client)
+        self.time_until_a_step(index=index, before=5, turns=None)
+        if session not in m.alive:
+            return
+        if clock_is_set:
+            m.jump(600)
+        self.time_until_a_step(index=m.alive.index(session), before=0, turns=turns)
+        who, to = m.owner(session) if session in m.alive else (None, "")
         if who is None or m.sessions[session].state not in {_S.READY, _S.FROZEN}:
             return
         match does:
@@ -341,6 +357,23 @@ class Life(RuleBasedStateMachine):
                 m.report()
         while waiting := m.waiting():
             m.step(waiting[0])
+        for _ in range(then // 10):
+            m.pass_time(10)
+            m.report()
+            m.go(m.reap())
+
+    @serving
+    @act(who=person, to=desktop, turns=st.integers(0, 12), of=st.sampled_from(("main", "events")))
+    def a_look_amid_a_start(self, who, to, turns, of):
+        """Of the reconcile, or of a door that lost the session."""
+        m = self.m
+        self.say(who=who, to=to, word="start", turns=turns)
+        m.pass_time(1)
+        session = m.live(m.desktop_id(who, to))
+        if of == "main":
+            m.go(m.reconcile())
+        elif session is not None:
+            m.go(m.begin("lost", m.main, m.main.gateway.lost(session)))
 
     @some
     @act(of=st.sampled_from(("reaper", "reconcile")), turns=turns)
@@ -558,8 +591,10 @@ def test_a_session_lives_as_the_invariants_say():
 def test_whoever_comes_before_the_step_is_not_put_to_sleep(policy, does):
     """At whichever call of the pass that would do it."""
     with quiet_log():
-        for turns in range(11):
+        for turns, unusual in product(range(8), (False, True)):
             life = Life()
             life.begin(policy=policy, runs=1)
-            life.at_the_last_moment(index=0, turns=turns, does=does)
+            life.at_the_last_moment(
+                index=0, turns=turns, does=does, alone=unusual, clock_is_set=unusual, then=0
+            )
             life.teardown()

@@ -16,6 +16,11 @@ fi
 alias ll='ls -l' la='ls -A'
 
 if [ -f ~/.bash_aliases ]; then . ~/.bash_aliases; fi
+# Completion is loaded at the first TAB: whoever opens a shell waits for nothing that they may not use.
 if ! shopt -oq posix && [ -f /usr/share/bash-completion/bash_completion ]; then
-  . /usr/share/bash-completion/bash_completion
+  _load_completion() {
+    complete -r -D
+    . /usr/share/bash-completion/bash_completion && return 124
+  }
+  complete -D -F _load_completion
 fi
