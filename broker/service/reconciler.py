@@ -168,6 +168,8 @@ class Reconciler:
         session = await self._store.session(session_id)
         if session is None or not session.live or session.id in self._sessions.busy:
             return
+        if self._sessions.flies(session.desktop_id):
+            return  # a start does not know its session yet in the moment in which it is recorded
         container = await self._engine.inspect(container_name(session_id))
         found = [] if container is None else [container]
         now = self._clock.now()
