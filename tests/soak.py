@@ -54,7 +54,7 @@ def main() -> int:
                 _, counts = future.result()
             except BaseException:
                 print(f"seed {seeds[future]} fails", file=sys.stderr)
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
                 raise
             followed += counts
             done += chunks[future]

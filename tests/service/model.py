@@ -152,8 +152,8 @@ class ModelConnections(FakeConnections):
         super().__init__()
         self.model = model
 
-    def end_session(self, session_id, sentence):
-        super().end_session(session_id, sentence)
+    def end_session(self, session_id, sentence, **how):
+        super().end_session(session_id, sentence, **how)
         self.model.lose(session_id)
 
 
