@@ -189,7 +189,8 @@ class Reaper:
         age = await self._inside.input_age(session_id)
         if age is not None:
             # Where nobody was, a program moved the pointer: that is a job, and bounded like one.
-            hands = self._clock.monotonic() - age <= watch.attended + LOOK_EVERY
+            there = max(watch.attended, watch.seen.get(Signal.ARRIVED, watch.attended))
+            hands = self._clock.monotonic() - age <= there + LOOK_EVERY
             self._watches.saw(session_id, Signal.INPUT if hands else Signal.JOB, age)
         await self._sample(watch)
 

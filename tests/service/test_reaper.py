@@ -308,6 +308,19 @@ async def test_what_a_program_does_with_the_pointer_while_nobody_is_there_is_a_j
     assert took >= 3 * HOUR
 
 
+async def test_hands_of_a_visit_between_two_looks_are_hands(story):
+    """Nobody was attached at any look."""
+    hours = story.hours
+    await hours.go_by(AFTER - WARNING)
+    hours.clock.advance(2)
+    await hours.visit(story.session)
+    hours.touch(story.session)
+    hours.clock.advance(2)
+    await hours.leave()
+    await hours.go_by(WARNING)
+    assert await hours.counts(story.ada) == "input"
+
+
 async def test_a_moment_of_computing_is_no_job(world, story):
     """Not even in the last minute before a step."""
     hours = story.hours
