@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -52,10 +53,11 @@ def main() -> int:
         for future in as_completed(chunks):
             try:
                 _, counts = future.result()
-            except BaseException:
+            except BaseException as error:
+                traceback.print_exception(error)
                 print(f"seed {seeds[future]} fails", file=sys.stderr)
                 pool.shutdown(cancel_futures=True)
-                raise
+                return 1
             followed += counts
             done += chunks[future]
             if done - told >= 1000 or done == asked.sequences:

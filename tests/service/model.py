@@ -131,7 +131,7 @@ class ModelInside(FakeInside):
         self.model, self.turns = model, turns
 
     async def input_age(self, session_id):
-        last = self.model.inputs.get(session_id)
+        last = self.model.pointer.get(session_id)
         age = None if last is None else self.model.now - last
         await self.turns.after("input_age", (session_id,))
         return age
@@ -224,7 +224,10 @@ class Model:
         self._version = None
         self.clients: list[Client] = []
         self.count = 0
+        self.pointer: dict[str, float] = {}
+        """When keyboard or mouse of a desktop were last used, by whomever."""
         self.inputs: dict[str, float] = {}
+        """The same by a person."""
         self.unasked: set[str] = set()
         """Where somebody moved the mouse since the last pass began."""
         self.signs: dict[str, float] = {}
@@ -449,9 +452,13 @@ class Model:
         return row[0] if row else None
 
     def moved(self, session: str) -> None:
-        """Keyboard or mouse were used, in a way that only the desktop itself knows of."""
-        self.inputs[session] = self.now
-        self.unasked.add(session)
+        """Keyboard or mouse were used, in a way that only the desktop itself knows of: by a person
+        where one is known to be there, else by a program.
+        """
+        if self.present(session):
+            self.inputs[session] = self.now
+            self.unasked.add(session)
+        self.pointer[session] = self.now
 
     def owner(self, session: str) -> tuple[str | None, str]:
         """Whose it is, and which of theirs; None when the account was taken away."""
@@ -650,6 +657,7 @@ class Model:
         if after is _S.READY:
             session.ready, session.ready_under = self.now, self.main
             self.inputs.pop(session_id, None)
+            self.pointer.pop(session_id, None)
             self.signs.pop(session_id, None)
             self.busy.pop(session_id, None)
         if after is _S.FROZEN:
@@ -698,7 +706,7 @@ class Model:
             since = max(since, session.ready)
         since = max(since, self.gap_at, self.signs.get(session_id, since))
         seen = self.inputs.get(session_id)
-        if seen is not None and session_id not in self.unasked:
+        if seen is not None and session_id not in self.unasked and self.present(session_id):
             since = max(since, seen)
         return since
 
@@ -719,13 +727,20 @@ class Model:
             assert self.now - begun < 3 * GAP, f"{session_id} computes"
         self.was_told(session_id, since, after)
 
+    def present(self, session_id: str) -> list[Client]:
+        """Who is in it, as the broker must know."""
+        return [
+            client
+            for client in self.clients
+            if client.session == session_id
+            and client.told is self.main
+            and self.now - self.heard.get(client.door, float("-inf")) <= DOOR_HEARD
+        ]
+
     def was_told(self, session_id: str, since: float, after: float) -> None:
         if session_id in self.deafened:
             return
-        for client in self.clients:
-            heard = self.now - self.heard.get(client.door, float("-inf"))
-            if client.session != session_id or client.told is not self.main or heard > DOOR_HEARD:
-                continue
+        for client in self.present(session_id):
             first, last = max(since, client.since), self.now - self.warn_before
             if self.now - since - after >= 2 * self.warn_before:
                 first = since  # clients that come again and again put nothing off

@@ -31,6 +31,7 @@ from broker.core.idle import Signal
 from broker.core.interfaces import ContainerState
 from broker.core.model import SessionState
 from broker.core.spec import container_name
+from broker.service.reaper import REPORTED_WITHIN
 from tests.service.harness import WRITES
 from tests.service.model import ALIVE, PEOPLE, POLICIES, Model, _keys
 
@@ -301,7 +302,7 @@ class Life(RuleBasedStateMachine):
             m.go(m.reconcile())
 
     @some
-    @act(index=which, before=st.sampled_from((75, 65, 40, 5, 0)), turns=turns)
+    @act(index=which, before=st.sampled_from((75, 65, 40, 5, 0, -REPORTED_WITHIN)), turns=turns)
     def time_until_a_step(self, index, before, turns):
         """Until so many seconds before the broker would put a session to sleep, or stop it."""
         m = self.m
@@ -334,12 +335,13 @@ class Life(RuleBasedStateMachine):
         session = m.alive[index % len(m.alive)]
         for client in [client for client in m.clients if alone and client.session == session]:
             m.leave(client)
-        self.time_until_a_step(index=index, before=5, turns=None)
+        lag = 0 if m.sessions[session].state is _S.FROZEN else REPORTED_WITHIN
+        self.time_until_a_step(index=index, before=5 - lag, turns=None)
         if session not in m.alive:
             return
         if clock_is_set:
             m.jump(600)
-        self.time_until_a_step(index=m.alive.index(session), before=0, turns=turns)
+        self.time_until_a_step(index=m.alive.index(session), before=-lag, turns=turns)
         who, to = m.owner(session) if session in m.alive else (None, "")
         if who is None or m.sessions[session].state not in {_S.READY, _S.FROZEN}:
             return
