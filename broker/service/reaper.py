@@ -238,13 +238,6 @@ class Reaper:
         since = now - watch.warned
         return since >= self._policy.warn_before and _alone(watch, now) < since
 
-    def _stalled(self) -> bool:
-        """Whether this pass was held up for so long that nobody can have watched meanwhile: the next
-        one finds that, and all counts anew.
-        """
-        last = self._last_pass
-        return last is not None and self._clock.monotonic() - last[0] > _GAP
-
     async def _put_to_sleep(self, watch: Watch, verdict: Verdict) -> None:
         if verdict.step is Step.STOP:
             await self._stop(watch, verdict)
@@ -254,7 +247,7 @@ class Reaper:
             if not await self._unmoved(watch):
                 return False
             now = self.verdict(watch)
-            return not self._stalled() and now.step is Step.FREEZE and now.due <= 0
+            return now.step is Step.FREEZE and now.due <= 0
 
         await self.freeze(watch, still=still)
 
@@ -284,7 +277,7 @@ class Reaper:
             if watch.frozen is None and not await self._told(watch, self.verdict(watch)):
                 return False  # somebody came who was not told
             now = self.verdict(watch)
-            return not self._stalled() and now.step is Step.STOP and now.due <= 0
+            return now.step is Step.STOP and now.due <= 0
 
         now = self._clock.monotonic()
         reason = sentences.why_stopped(verdict, watch.facts(now, attached=False), self._policy)
