@@ -430,6 +430,13 @@ class Model:
         self.passes["reap"] = op
         return op
 
+    def due(self, session: str) -> float:
+        """Seconds until the reaper means to do something with it; infinite where it knows of
+        nothing. It says where time is interesting, and judges nothing.
+        """
+        watch = self.main.watches.of(session)
+        return float("inf") if watch is None else self.main.reaper.verdict(watch).due
+
     # ------------------------------------------------------------------------------------ people
 
     def identity(self, person: str, desktop: str) -> Identity:
