@@ -277,6 +277,8 @@ class Reaper:
             if watch.frozen is None and not await self._told(watch, self.verdict(watch)):
                 return False  # somebody came who was not told
             now = self.verdict(watch)
+            if (now.signal is Signal.AGE) is not (verdict.signal is Signal.AGE):
+                return False  # the next pass tells why it stops
             return now.step is Step.STOP and now.due <= 0
 
         now = self._clock.monotonic()
