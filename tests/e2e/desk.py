@@ -196,10 +196,11 @@ class Instance:
         return person
 
     def _known_hosts(self) -> Path:
+        """Written whole: another person's client may be reading it."""
         public = (self.state / "ssh_host_key.pub").read_text().split()
-        path = self.home / "known_hosts"
-        path.write_text(f"[{HOST}]:{self.ssh_port} {public[0]} {public[1]}\n")
-        return path
+        path, fresh = self.home / "known_hosts", self.home / "known_hosts.new"
+        fresh.write_text(f"[{HOST}]:{self.ssh_port} {public[0]} {public[1]}\n")
+        return fresh.replace(path)
 
     # -- stock clients
     @property
