@@ -61,9 +61,6 @@ PERSONAL = {Signal.TYPING, Signal.DATA, Signal.FILES}
 #: How long a door may be silent before it is taken for dead, less a pass of the reaper.
 DOOR_HEARD = 50.0
 
-#: What the two clocks may differ by, in seconds.
-SAME = 0.5
-
 #: Seconds between two passes beyond which nobody can have watched.
 GAP = 60.0
 
@@ -108,9 +105,19 @@ def _peopled() -> tuple[Path, str]:
 class Clock(ManualClock):
     """One whose wall clock goes on a little at each look, as every real one does."""
 
+    apart = 0.0
+    """Seconds by which it can have gone on more than the monotonic one, or less: whoever takes an
+    age from one cannot know the other's any better.
+    """
+
     def now(self):
         self._now += timedelta(microseconds=1)
+        self.apart += 1e-6
         return self._now
+
+    def advance(self, seconds):
+        super().advance(seconds)
+        self.apart += 1e-6  # it has whole microseconds only
 
 
 class ModelEngine(FakeEngine):
@@ -726,13 +733,14 @@ class Model:
         """
         assert after is not None, "this policy never freezes"
         assert session.state is _S.READY
+        apart = self.clock.apart
         since = self.alone_since(session_id, session, after)
         alone = self.now - since
-        assert alone > after - SAME, f"{session_id} was used {alone:.0f} s ago"
-        assert self.now > self.kept.get(session_id, 0.0) - SAME, f"{session_id} is kept"
+        assert alone >= after - apart, f"{session_id} was used {alone:.0f} s ago"
+        assert self.now >= self.kept.get(session_id, 0.0) - apart, f"{session_id} is kept"
         if alone < self.busy_for:
             busy = self.now - self.busy.get(session_id, float("-inf"))
-            assert busy > after - SAME, f"{session_id} sent something {busy:.0f} s ago"
+            assert busy >= after - apart, f"{session_id} sent something {busy:.0f} s ago"
             begun = max(self.computing.get(session_id, self.now), self.disturbed, since)
             assert self.now - begun < 3 * GAP, f"{session_id} computes"
         self.was_told(session_id, since, after)
@@ -762,6 +770,7 @@ class Model:
 
     def may_stop(self, session_id: str, session: Shadow, reason: str) -> None:
         """The broker stops it by itself: for a reason that is so."""
+        apart = self.clock.apart
         if reason.startswith("it slept for"):
             if session.state is not _S.FROZEN and self.rivalled:
                 return  # the other broker woke it in the very moment
@@ -770,17 +779,17 @@ class Model:
             if session.frozen_under is self.main:
                 since = max(since, session.frozen)
             slept = self.now - max(since, self.gap_at)
-            assert slept > self.stop_after - SAME, f"{session_id} slept for {slept:.0f} s alone"
-            assert self.now > self.kept.get(session_id, 0.0) - SAME, f"{session_id} is kept"
+            assert slept >= self.stop_after - apart, f"{session_id} slept for {slept:.0f} s alone"
+            assert self.now >= self.kept.get(session_id, 0.0) - apart, f"{session_id} is kept"
         elif reason.startswith("nobody used it"):
             self.may_sleep(session_id, session, self.stop_after)
         elif reason.startswith("it ran for"):
             age = self.now - session.began
             if session.owner is self.main and not session.jumped:
-                assert age > self.max_age - SAME, f"{session_id} ran for {age:.0f} s"
+                assert age >= self.max_age - apart, f"{session_id} ran for {age:.0f} s"
             if session.state is _S.READY:
                 since = self.alone_since(session_id, session, self.warn_before)
-                assert self.now - since > self.warn_before - SAME, f"{session_id} is in use"
+                assert self.now - since >= self.warn_before - apart, f"{session_id} is in use"
                 # Age is no matter of what people do: the warning stands whatever they did then.
                 self.was_told(session_id, session.began, self.max_age)
         elif reason.startswith("its container"):
