@@ -632,6 +632,28 @@ async def test_a_frozen_session_too_old_is_stopped(world):
     assert await story.state() is ENDED
 
 
+async def test_who_keeps_what_slept_long_enough_reads_that_it_is_stopped_for_its_age(world):
+    """An extend in the very moment in which it is stopped for its sleep, and is too old as well."""
+    story = await begin(world, stop_after="7170s", max_age="3h")
+    hours, broker, said = story.hours, story.broker, []
+    await hours.until(story.sleeps, within=AFTER + WARNING)
+    await hours.go_by(7160)
+
+    async def extend_meanwhile(method, _args) -> None:
+        if method == "session" and not said:
+            said.append(None)
+            said.append(await broker.gateway.word(story.ada, ["extend", "1h"]))
+
+    broker.fate.after = extend_meanwhile
+    await hours.tick(40)
+    assert said[1].stdout.startswith("main is kept awake for 1 h.\n")
+    assert await story.state() is FROZEN
+    await hours.tick()
+    assert await story.state() is ENDED
+    record = await broker.real_store.session(story.session.id)
+    assert record.reason.startswith("it ran for 3 h")
+
+
 @pytest.mark.parametrize(
     ("idle", "ends"),
     [
