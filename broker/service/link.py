@@ -40,6 +40,9 @@ _MOST_AUTHORITY = 4096
 #: Seconds that one dial takes at most, that asking for the socket does, and that a goodbye does.
 _DIAL_WITHIN, _LISTEN_WITHIN, _GOODBYE = 5.0, 5.0, 1.0
 
+#: Seconds before the first dial: whoever started or woke the desktop has its processor first.
+MANNERS = 0.5
+
 #: Seconds between two dials: doubled after each, and back to the first after a connection that
 #: lived for as long as the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -83,7 +86,7 @@ class Link:
         self._dials = dials
         self._connection: asyncssh.SSHClientConnection | None = None
         self._dialled = asyncio.Event()
-        """Set while no dial is under way."""
+        """Set while no dial is under way or about to begin."""
         self._cookie: bytes | None = None
         self._probe: asyncio.Task[float | None] | None = None
         self._notices = 0
@@ -104,6 +107,7 @@ class Link:
 
     async def _run(self) -> None:
         pause, told = _FIRST_PAUSE, False
+        await self._clock.sleep(MANNERS)
         while True:
             began = self._clock.monotonic()
             connection = await self._connect()

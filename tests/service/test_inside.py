@@ -158,9 +158,18 @@ async def world(directory, monkeypatch):
     await server.wait_closed()
 
 
+async def hold(world, *sessions):
+    """To hold, so long that whoever woke them had their time."""
+    asleep = world.clock.sleepers
+    world.inside.hold(sessions)
+    await until(lambda: world.clock.sleepers == asleep + len(sessions))
+    world.clock.advance(link.MANNERS)
+    await asyncio.sleep(0)
+
+
 async def held(world):
     """Connected, and the desktop's sshd listens."""
-    world.inside.hold([ONE])
+    await hold(world, ONE)
     await until(world.socket.exists)
 
 
@@ -175,6 +184,19 @@ async def test_what_is_held_has_one_connection(world):
     assert len(world.connections) == 1
 
 
+async def test_whoever_woke_it_comes_first(world):
+    """A desktop that has just started or woken has work enough for its processor."""
+    world.inside.hold([ONE])
+    await until(lambda: world.clock.sleepers == 1)
+    world.clock.advance(link.MANNERS - 0.01)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.reached == 0
+    asked = asyncio.create_task(world.inside.input_age(ONE.id))
+    world.clock.advance(0.01)
+    assert await asked == 61.5
+
+
 async def test_what_is_held_no_more_is_left(world):
     """And held again, it is dialled again."""
     await held(world)
@@ -182,7 +204,7 @@ async def test_what_is_held_no_more_is_left(world):
     await until(lambda: world.open == 0)
     assert await world.inside.input_age(ONE.id) is None
     assert not await world.inside.tell(ONE.id, NOTICE)
-    world.inside.hold([ONE])
+    await hold(world, ONE)
     assert await world.inside.input_age(ONE.id) == 61.5
 
 
@@ -210,7 +232,7 @@ async def test_a_connection_that_broke_is_made_again(world):
 async def test_a_desktop_that_cannot_be_reached_is_dialled_ever_less_often(world):
     """Up to once a minute; one that stood a minute begins anew."""
     reachable, world.endpoints = world.endpoints, [Endpoint("127.0.0.1", 1)]
-    world.inside.hold([ONE])
+    await hold(world, ONE)
     for dials, pause in enumerate((1, 2, 4, 8, 16, 32, 60, 60), start=1):
         await until(lambda: world.clock.sleepers == 1)
         assert world.reached == dials
@@ -236,7 +258,7 @@ async def test_a_session_without_keys_is_tried_again(world, monkeypatch):
         raise StateUnusable("gone")
 
     monkeypatch.setattr(world.inside, "_reach", gone)
-    world.inside.hold([ONE])
+    await hold(world, ONE)
     assert await world.inside.input_age(ONE.id) is None
     await until(lambda: world.clock.sleepers == 1)
 
@@ -244,7 +266,7 @@ async def test_a_session_without_keys_is_tried_again(world, monkeypatch):
 async def test_another_hosts_key_is_no_desktop(world):
     """Whoever listens there is asked nothing."""
     world.host = asyncssh.generate_private_key("ssh-ed25519")
-    world.inside.hold([ONE])
+    await hold(world, ONE)
     assert await world.inside.input_age(ONE.id) is None
     assert world.opened == []
 
@@ -258,7 +280,7 @@ async def test_only_so_many_are_dialled_at_once(world):
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     world.endpoints = [Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])]
-    world.inside.hold([session(number) for number in range(40)])
+    await hold(world, *(session(number) for number in range(40)))
     await until(lambda: len(silent) == 16)
     for _ in range(50):
         await asyncio.sleep(0)
@@ -306,7 +328,7 @@ async def test_a_desktop_without_an_x_server_has_no_idle_time(world, broken):
         world.authority.unlink()
     else:
         wanted = replace(ONE, display=None)
-    world.inside.hold([wanted])
+    await hold(world, wanted)
     await until(world.socket.exists)
     assert await world.inside.input_age(ONE.id) is None
     assert world.open == 1
@@ -470,7 +492,7 @@ async def test_an_sshd_that_keeps_its_channels_is_cut_off():
 async def test_where_the_sshd_does_not_listen_the_rest_works(world):
     """A tenant can put a directory in the socket's place."""
     world.listens = False
-    world.inside.hold([ONE])
+    await hold(world, ONE)
     assert await world.inside.input_age(ONE.id) == 61.5
     assert not world.socket.exists()
 
