@@ -192,9 +192,10 @@ async def test_whoever_woke_it_comes_first(world):
     for _ in range(50):
         await asyncio.sleep(0)
     assert world.reached == 0
-    asked = asyncio.create_task(world.inside.input_age(ONE.id))
-    world.clock.advance(0.01)
-    assert await asked == 61.5
+    async with asyncio.TaskGroup() as group:
+        asked = group.create_task(world.inside.input_age(ONE.id))
+        world.clock.advance(0.01)
+    assert asked.result() == 61.5
 
 
 async def test_what_is_held_no_more_is_left(world):
