@@ -30,6 +30,7 @@ from broker.system import net, sockets
 from broker.system.clock import SystemClock
 from broker.system.hostkey import load_or_make
 from broker.system.lock import StateLock
+from broker.system.nft import Nftables
 from broker.system.peer import admin_gid
 from broker.system.state import prepare
 from broker.telemetry import Metrics
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from broker.config import Config
-    from broker.core.gateway import WordReply
+    from broker.core.gateway import Penalty, WordReply
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import InstanceId, SessionId
     from broker.service.loops import Loop
@@ -124,6 +125,9 @@ class Doors:
         for door in self._doors:
             door.end_session(session_id, sentence, sleeps=sleeps)
 
+    def penalise(self, penalty: Penalty, *, by: str) -> None:
+        """One door has nobody to tell."""
+
 
 class Broker:
     """All parts of one broker, built and ready to run."""
@@ -153,7 +157,9 @@ class Broker:
             keys=keys,
             probe=SshProbe(clock),
             inside=self._inside,
+            packets=Nftables(),
             resolvers=config.network.resolvers or net.resolvers(),
+            neighbours=net.neighbours,
             connections=doors,
             spawn=self._work.spawn,
             metrics=self._metrics,

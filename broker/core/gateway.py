@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Route:
     """In the order in which to try them; the first that connects is used."""
     host_key: str
     """The pinned public host key: `ssh-ed25519 BASE64`."""
-    client_key: str
+    client_key: str = field(repr=False)
     """The session's private key in OpenSSH's format. Never logged, never leaves the door."""
 
 
@@ -111,6 +111,46 @@ class HttpReply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Penalty:
+    """A source of connections that doors should meet with refusal for a while."""
+
+    source: str
+    """An address, or a network as `ADDRESS/BITS`."""
+    offence: str
+    """One short word for what it did."""
+    seconds: float
+    """For how long, from now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What a door holds open: what it would have been told to end, had it been there to hear."""
+
+    identities: tuple[Identity, ...]
+    """Whose connections it has, each person by each key once."""
+    sessions: tuple[str, ...]
+    """Sessions that somebody is in or about to enter, or that it keeps a connection to."""
+
+
+class DoorControl(Protocol):
+    """What the broker tells a front door. None of it waits, and none of it fails."""
+
+    def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
+        """Disconnect who is in the session, telling them why, and keep nothing of it. When it
+        `sleeps`, who is only about to enter asks for it anew, and wakes it.
+        """
+
+    def end_user(self, user_id: str, sentence: str) -> None:
+        """Disconnect all that proved to be that user."""
+
+    def end_key(self, fingerprint: str, sentence: str) -> None:
+        """Disconnect all that came in by that key."""
+
+    def penalise(self, penalty: Penalty) -> None:
+        """Another door met that source."""
+
+
 class Gateway(Protocol):
     """All that a front door knows of the rest. Its methods raise `DeskError` with a sentence for
     the user; a cancelled caller stops waiting, and what was begun for it goes on.
@@ -149,5 +189,22 @@ class Gateway(Protocol):
         happened to a message or to the broker.
         """
 
+    async def penalise(self, door: str, penalty: Penalty) -> None:
+        """That door met a source that earned it: all other doors are told. Raises `BadRequest` for
+        what is no such source, word or time.
+        """
+
     async def http(self, method: str, path: str) -> HttpReply:
         """Answer what the HTTP port passes on: `/healthz`, `/readyz`, `/metrics`."""
+
+
+class GatewayService(Gateway, Protocol):
+    """The Gateway as whoever serves it to doors in other processes needs it."""
+
+    async def catch_up(self, holdings: Holdings, door: DoorControl) -> None:
+        """Tell a door that was away what of its holdings is over meanwhile. Raises `DeskError`:
+        then some of it may be told, and asking again is right.
+        """
+
+    def gone(self, door: str) -> None:
+        """The door is no more, and all that were attached by it left with it. Idempotent."""

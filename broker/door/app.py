@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 from asyncssh.connection import SSHServerConnectionOptions
 
-from broker.door import descriptors, library
-from broker.door.admission import Admission
+from broker.core.gateway import Holdings
+from broker.door import library
 from broker.door.attendance import Attendance
 from broker.door.binding import Binder
 from broker.door.bridge import Bridge
+from broker.door.entrance import Entrance
 from broker.door.lane import Buffers, Common
 from broker.door.limits import Limits
 from broker.door.outer import OuterWire, Owner
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
-    import socket
-
     from asyncssh import SSHKey
 
-    from broker.core.gateway import Gateway
+    from broker.core.gateway import Gateway, Penalty
+    from broker.door.admission import Place
 
 log = structlog.get_logger()
 
 _CLOSING = "desk: the front door is restarting. Connect again in a few seconds."
 _TOO_MANY = "desk: You have too many connections open; close one of them and try again."
-_BACKLOG = 1000
 
 _KEX = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
 _CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes128-ctr"]
@@ -79,15 +79,19 @@ class Door:
         self._host_key = host_key
         self._limits = limits or Limits()
         self._common = Common(self._limits, fast, Buffers(self._limits.packet))
-        self._admission = Admission(self._limits)
         self._binder = Binder(gateway, self._common)
         self._background = Tasks()
+        self._entrance = Entrance(
+            self._limits,
+            welcome=self._welcome,
+            tell=self._tell_penalty,
+            background=self._background,
+        )
         self._attendance = Attendance(gateway, self._limits, self._background)
         self._bridges: set[Bridge] = set()
         self._authenticated: set[Bridge] = set()
         self._accepted = 0
         self._options: SSHServerConnectionOptions | None = None
-        self._server: asyncio.Server | None = None
 
     async def start(
         self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None
@@ -96,15 +100,10 @@ class Door:
         asyncssh is not the one that the door was written for, `OSError` when it cannot listen.
         """
         library.check()
-        self._admission.places = descriptors.places(
-            descriptors.raise_limit(), self._limits.connections
-        )
         self._options = await self._server_options()
-        loop = asyncio.get_running_loop()
-        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
-        self._server = await loop.create_server(self._accept, backlog=_BACKLOG, **where)
+        self._entrance.open(sock or socket.create_server((host, port)))
         self._attendance.start()
-        log.info("front door open", port=self.port, places=self._admission.places)
+        log.info("front door open", port=self.port, places=self._entrance.admission.places)
 
     @property
     def id(self) -> str:
@@ -114,8 +113,7 @@ class Door:
     @property
     def port(self) -> int:
         """The port of the listener."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._entrance.port
 
     def stats(self) -> DoorStats:
         counters = self._common.counters
@@ -149,12 +147,26 @@ class Door:
             if bridge.identity is not None and bridge.identity.fingerprint == fingerprint:
                 bridge.say_goodbye(f"desk: {sentence}")
 
+    def holdings(self) -> Holdings:
+        """What a broker that comes back must know, to tell what of it is over."""
+        identities = {}
+        sessions = set(self._binder.sessions)
+        for bridge in self._authenticated:
+            assert bridge.identity is not None
+            identities[bridge.identity.user_id, bridge.identity.fingerprint] = bridge.identity
+            if bridge.session_id is not None:
+                sessions.add(bridge.session_id)
+        return Holdings(identities=tuple(identities.values()), sessions=tuple(sessions))
+
+    def report_now(self) -> None:
+        """Tell the broker at once who is attached: it may know nothing of it."""
+        self._attendance.report_now()
+
     async def close(self, grace: float = 5.0) -> None:
         """Stop accepting, tell every client a sentence, give them `grace` seconds to take what was
         written, then end what is left.
         """
-        if self._server is not None:
-            self._server.close()
+        self._entrance.close()
         await self._attendance.close()
         bridges = list(self._bridges)
         for bridge in bridges:
@@ -168,7 +180,14 @@ class Door:
         await self._binder.close()
         await self._background.close(grace=grace)
 
-    def _accept(self) -> OuterWire:
+    def penalise(self, penalty: Penalty) -> None:
+        """Turn that source away: another door met it."""
+        self._entrance.penalise(penalty)
+
+    async def _tell_penalty(self, penalty: Penalty) -> None:
+        await self._gateway.penalise(self.id, penalty)
+
+    def _welcome(self, place: Place) -> OuterWire:
         assert self._options is not None
         bridge = Bridge(
             gateway=self._gateway,
@@ -183,7 +202,8 @@ class Door:
             asyncio.get_running_loop(),
             self._options,
             common=self._common,
-            admission=self._admission,
+            place=place,
+            offended=self._entrance.offended,
             authenticator=bridge,
         )
         bridge.adopt(wire)
@@ -193,7 +213,8 @@ class Door:
 
     def _proven(self, bridge: Bridge) -> None:
         assert bridge.identity is not None
-        if self._admission.prove(bridge.identity.user_id):
+        self._entrance.proven(bridge.outer.source)
+        if self._entrance.admission.prove(bridge.identity.user_id):
             self._authenticated.add(bridge)
         else:
             log.warning("too many connections", user=bridge.identity.user)
@@ -204,7 +225,7 @@ class Door:
         if bridge in self._authenticated:
             assert bridge.identity is not None
             self._authenticated.discard(bridge)
-            self._admission.part(bridge.identity.user_id)
+            self._entrance.admission.part(bridge.identity.user_id)
 
     async def _server_options(self) -> SSHServerConnectionOptions:
         limits = self._limits

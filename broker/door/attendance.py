@@ -5,6 +5,7 @@ few seconds.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -91,6 +92,8 @@ class Attendance:
         self._failing = False
         self._hurry = asyncio.Event()
         """Somebody left who did something."""
+        self._afresh = asyncio.Event()
+        """The broker knows nothing."""
         self._quiet = asyncio.Event()
         """No report is under way."""
         self._quiet.set()
@@ -124,6 +127,11 @@ class Attendance:
             self._settle(visit)
         self._background.start(self._tell_detached(visit), name="detached")
 
+    def report_now(self) -> None:
+        """Tell all at once: the broker that is there now may know nothing of it."""
+        self._afresh.set()
+        self._hurry.set()
+
     def _settle(self, visit: Visit) -> None:
         self._here.discard(visit)
         visit.settled.set()
@@ -155,12 +163,9 @@ class Attendance:
     async def _next(self) -> None:
         """The moment of the next report: soon when somebody waits to have left."""
         gap = self._limits.report_gap
-        await asyncio.sleep(gap)
-        try:
-            async with asyncio.timeout(self._limits.report_every - gap):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
+        await _either(self._afresh, gap)
+        await _either(self._hurry, self._limits.report_every - gap)
+        self._afresh.clear()
         self._hurry.clear()
 
     async def _report(self) -> None:
@@ -200,6 +205,13 @@ def _unavailable(attachment: Attachment, error: DeskError) -> None:
         code=error.code,
         problem=str(error),
     )
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Until one of the two."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _now() -> float:

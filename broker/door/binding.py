@@ -17,7 +17,7 @@ from broker.door.text import shown
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from broker.core.gateway import Endpoint, Gateway, Identity, Route
     from broker.door.lane import Common
@@ -70,6 +70,11 @@ class Binder:
         self._limits = common.limits
         self._tasks = Tasks()
         self._sessions: dict[str, _Session] = {}
+
+    @property
+    def sessions(self) -> Collection[str]:
+        """Those that something is kept of."""
+        return self._sessions.keys()
 
     async def take(
         self,

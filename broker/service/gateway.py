@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import TYPE_CHECKING
 
-from broker.core.errors import NotFound
+from broker.core.errors import AccessDenied, BadRequest, NotFound
 from broker.core.gateway import Identity, Route
-from broker.core.model import DEFAULT_DESKTOP, SessionId, desktop_name, shown
+from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
+from broker.service import sentences
 from broker.service.files import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.gateway import Activity, Attachment, HttpReply, Login, OfferedKey, WordReply
+    from broker.core.gateway import (
+        Activity,
+        Attachment,
+        DoorControl,
+        Holdings,
+        HttpReply,
+        Login,
+        OfferedKey,
+        Penalty,
+        WordReply,
+    )
     from broker.core.interfaces import Store
-    from broker.core.model import Desktop, User
+    from broker.core.model import Desktop, Session, User
     from broker.service.accounts import Accounts
+    from broker.service.connections import Connections
     from broker.service.files import SessionKeys
     from broker.service.health import Health
     from broker.service.host import Host
@@ -25,8 +39,16 @@ if TYPE_CHECKING:
     from broker.service.words import Words
 
 
+#: What a door may say of a source: for how long, how wide a network, and a word for the log.
+_LONGEST_PENALTY = 86400.0
+_WIDEST = {4: 16, 6: 32}
+_OFFENCE = re.compile(r"[a-z][a-z _-]{0,31}")
+
+
 class LocalGateway:
-    """Implements `core.gateway.Gateway` for doors in the broker's own process."""
+    """Implements `core.gateway.GatewayService`: for doors in the broker's own process, and for
+    whoever serves it to others.
+    """
 
     def __init__(
         self,
@@ -40,6 +62,7 @@ class LocalGateway:
         host: Host,
         words: Words,
         health: Health,
+        connections: Connections,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -50,6 +73,7 @@ class LocalGateway:
         self._host = host
         self._words = words
         self._health = health
+        self._connections = connections
 
     async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
         user = await self._store.user_of_key(key.fingerprint)
@@ -109,5 +133,48 @@ class LocalGateway:
     async def report(self, door: str, activities: Sequence[Activity]) -> None:
         self._presence.report(door, activities)
 
+    async def penalise(self, door: str, penalty: Penalty) -> None:
+        _check(penalty)
+        self._connections.penalise(penalty, by=door)
+
     async def http(self, method: str, path: str) -> HttpReply:
         return await self._health.answer(method, path)
+
+    # ------------------------------------------------------------------- for whoever serves it
+
+    def gone(self, door: str) -> None:
+        self._presence.gone(door)
+
+    async def catch_up(self, holdings: Holdings, door: DoorControl) -> None:
+        for identity in holdings.identities:
+            try:
+                await self._accounts.proven(identity)
+            except AccessDenied as refusal:
+                door.end_key(identity.fingerprint, refusal.public)
+        for session_id in holdings.sessions:
+            session = await self._store.session(SessionId(session_id))
+            if session is None or session.state is not SessionState.READY:
+                sleeps = session is not None and session.state is SessionState.FROZEN
+                door.end_session(session_id, _over(session), sleeps=sleeps)
+
+
+def _over(session: Session | None) -> str:
+    """What whoever is in a session reads that is not ready any more."""
+    reason = (session.reason if session is not None else None) or "it ended"
+    if session is not None and session.state is SessionState.FROZEN:
+        return sentences.asleep(reason)
+    return sentences.stopped(reason)
+
+
+def _check(penalty: Penalty) -> None:
+    """A door is what the internet reaches: it shall shut out neither everybody nor for ever."""
+    try:
+        source = ipaddress.ip_network(penalty.source)
+    except ValueError:
+        raise BadRequest("a penalty for no address") from None
+    if source.prefixlen < _WIDEST[source.version]:
+        raise BadRequest(f"a penalty for all of {source}")
+    if not 0 < penalty.seconds <= _LONGEST_PENALTY:
+        raise BadRequest(f"a penalty of {penalty.seconds} s")
+    if not _OFFENCE.fullmatch(penalty.offence):
+        raise BadRequest("a penalty without a word for it")

@@ -72,6 +72,10 @@ class Presence:
             for signal, age in activity.ages.items():
                 self._saw(activity.attachment.session_id, signal, age)
 
+    def gone(self, door: str) -> None:
+        """The door is no more, and all of its clients with it."""
+        self._doors.pop(door, None)
+
     def _door(self, door: str) -> _Door:
         now = self._clock.monotonic()
         found = self._doors.setdefault(door, _Door(now))

@@ -9,6 +9,7 @@ from broker.service.accounts import TEMPLATE, Accounts
 from broker.service.archives import Archives
 from broker.service.archivist import Archivist
 from broker.service.ending import Ending
+from broker.service.firewall import Firewall
 from broker.service.flights import Flights
 from broker.service.gateway import LocalGateway
 from broker.service.health import Health
@@ -27,10 +28,11 @@ from broker.service.words import Words
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
+    from ipaddress import IPv4Network
 
     from broker.config import Config
-    from broker.core.interfaces import Clock, Engine, Store
+    from broker.core.interfaces import Clock, Engine, PacketFilter, Store
     from broker.service.connections import Connections
     from broker.service.files import SessionKeys
     from broker.service.flights import Spawn
@@ -70,7 +72,9 @@ class Services:
         keys: SessionKeys,
         probe: Probe,
         inside: Inside,
+        packets: PacketFilter,
         resolvers: tuple[str, ...],
+        neighbours: Callable[[str], Iterable[IPv4Network]],
         connections: Connections,
         spawn: Spawn,
         metrics: Metrics,
@@ -99,11 +103,21 @@ class Services:
             after=config.idle.archive_after,
             image=template.image,
         )
+        self.firewall = Firewall(
+            store=store,
+            host=host,
+            packets=packets,
+            policy=template.network,
+            pool=config.network.pool,
+            resolvers=resolvers,
+            neighbours=neighbours,
+        )
         launcher = Launcher(
             store=store,
             engine=engine,
             keys=keys,
             host=host,
+            firewall=self.firewall,
             probe=probe,
             clock=clock,
             template=template,
@@ -147,7 +161,13 @@ class Services:
             desktops_per_user=config.limits.desktops_per_user,
         )
         self.reconciler = Reconciler(
-            store=store, engine=engine, sessions=self.sessions, keys=keys, host=host, clock=clock
+            store=store,
+            engine=engine,
+            sessions=self.sessions,
+            keys=keys,
+            host=host,
+            firewall=self.firewall,
+            clock=clock,
         )
         self.reaper = Reaper(
             store=store,
@@ -202,6 +222,7 @@ class Services:
             store=store,
             engine=engine,
             sessions=self.sessions,
+            firewall=self.firewall,
             loops=self.loops,
             image=template.image,
             metrics=measure,
@@ -216,6 +237,7 @@ class Services:
             host=host,
             words=self.words,
             health=self.health,
+            connections=connections,
         )
 
     async def _archive(self) -> None:

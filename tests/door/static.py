@@ -61,5 +61,8 @@ class StaticGateway:
     async def report(self, door, activities):
         self.reports.append((door, list(activities)))
 
+    async def penalise(self, door, penalty):
+        self.events.append(("penalise", penalty.source))
+
     async def http(self, method, path):
         return HttpReply(status=404, content_type="text/plain", body=b"")

@@ -30,6 +30,7 @@ from broker.service.host import Host
 from broker.service.inside import Notice
 from broker.service.reconciler import SECOND_LOOK
 from broker.service.services import Services
+from broker.system.fakenft import FakeFilter
 from broker.telemetry import Metrics
 from tests.clocks import ManualClock
 
@@ -122,6 +123,8 @@ class FakeConnections:
         self.ended: list[str] = []
         self.sent_away: list[tuple[str, str]] = []
         """Session and sentence."""
+        self.penalties: list[tuple] = []
+        """Each with the door that said so."""
 
     def end_user(self, user_id: str, sentence: str) -> None:
         assert sentence.endswith(".")
@@ -134,6 +137,9 @@ class FakeConnections:
     def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
         assert sentence.endswith(".")
         self.sent_away.append((session_id, sentence))
+
+    def penalise(self, penalty, *, by: str) -> None:
+        self.penalties.append((penalty, by))
 
 
 class FakeInside:
@@ -263,6 +269,7 @@ class World:
         self.directory = directory
         self.clock = ManualClock()
         self.engine = FakeEngine(instance, images=(IMAGE, "desk:next"))
+        self.packets = FakeFilter()
         self.brokers: list[Broker] = []
 
     @classmethod
@@ -330,6 +337,8 @@ class Broker:
         displays: str = "1000-1099",
         uids: str = "200000-200099",
         routed=lambda _own: [],
+        neighbours=lambda _own: [],
+        network: str = "internet",
         pool: str = "10.213.0.0/16",
         image: str = IMAGE,
         limits: dict | None = None,
@@ -351,7 +360,7 @@ class Broker:
         config = Config.model_validate(
             {
                 "state": str(world.directory),
-                "template": {"image": image},
+                "template": {"image": image, "network": network},
                 "starts": {
                     "at_once": at_once,
                     "per_user": min(at_once, 2),
@@ -376,7 +385,9 @@ class Broker:
             keys=SessionKeys(world.directory / "sessions"),
             probe=self.probe,
             inside=self.inside,
+            packets=Mortal(world.packets, fate, reads=frozenset({"standing"})),
             resolvers=("9.9.9.9",),
+            neighbours=neighbours,
             connections=self.connections,
             spawn=self.spawn,
             metrics=self.metrics,
@@ -496,6 +507,7 @@ class Broker:
             assert (session.state, container.state) in AT_REST
         assert world.containers == {container_name(session.id) for session in live}
         assert set(world.running) == {session.id for session in live}
+        assert world.packets.granted(world.engine.instance) == {s.address for s in live}
         assert set(self.keys.existing()) == {session.id for session in live}
         uids = {lease.number: lease.desktop_id for lease in await store.leases(LeaseKind.UID)}
         desktops = await store.desktops(removed=True)

@@ -14,6 +14,7 @@ from broker.core.gateway import (
     Identity,
     Login,
     OfferedKey,
+    Penalty,
     Route,
     WordReply,
 )
@@ -139,6 +140,9 @@ class StaticGateway:
                 "kinds": list(activity.kinds),
                 "ages": {str(signal): age for signal, age in activity.ages.items()},
             }
+
+    async def penalise(self, door: str, penalty: Penalty) -> None:
+        self._note("penalise", "", door=door, source=penalty.source, offence=penalty.offence)
 
     async def http(self, method: str, path: str) -> HttpReply:
         return HttpReply(status=404, content_type="text/plain", body=b"")
