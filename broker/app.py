@@ -18,6 +18,7 @@ from broker.core.model import SessionState
 from broker.db.connect import connect
 from broker.db.store import SqlStore
 from broker.door.app import Door
+from broker.door.limits import Limits
 from broker.door.web import application as web_application
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
@@ -168,6 +169,7 @@ class Broker:
         self._door = Door(
             self._services.gateway,
             host_key=load_or_make(config.state / "ssh_host_key"),
+            limits=Limits.of(config.ssh),
             fast=config.ssh.fast,
         )
         doors.add(self._door)

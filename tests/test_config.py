@@ -59,7 +59,23 @@ def test_every_key_can_be_set():
     config = parse(
         """
         state: /srv/desk
-        ssh: {listen: "[::1]:22", fast: false}
+        ssh:
+          listen: "[::1]:22"
+          fast: false
+          limits:
+            {unauthenticated: 100, unauthenticated_start: 50, unauthenticated_per_address: 20,
+             unauthenticated_per_address_start: 10, early_drop: 50, ipv4_prefix: 24, ipv6_prefix: 48,
+             connections: 500, connections_per_user: 5, descriptors_reserved: 100,
+             login_timeout: 1m, attempts: 3, early_packet: 36k, early_bytes: 128k,
+             early_packets: 100, packet: 128k, packets_per_second: 5000, channels: 10,
+             refused_opens: 100, undecided_requests: 100, undecided_bytes: 128k,
+             waiting_packets: 100, waiting_bytes: 128k, global_replies: 100,
+             environment_count: 5, environment_bytes: 1k, write_high: 512k, own_replies: 1m,
+             deferred: 2m, rekeys_per_minute: 5, rekey_stall: 10s}
+          penalties:
+            {enabled: false, crash: 1h, violation: 1m, grace_exceeded: 30s, authfail: 5s,
+             noauth: 0.5s, min: 30s, max: 1h, sources: 1000, overflow: deny,
+             exempt: [192.0.2.7, 2001:db8::/32]}
         http: {listen: "[::1]:8081"}
         engine: {socket: unix:///run/other.sock}
         network: {pool: 172.20.0.0/16, resolvers: [9.9.9.9, 1.1.1.1]}
@@ -76,6 +92,10 @@ def test_every_key_can_be_set():
         "desk.yaml",
     )
     assert str(config.ssh.listen) == "[::1]:22"
+    assert config.ssh.limits.early_packet == 36 << 10
+    assert config.ssh.limits.rekey_stall == 10
+    assert config.ssh.penalties.noauth == 0.5
+    assert config.ssh.penalties.exempt == ("192.0.2.7/32", "2001:db8::/32")
     assert config.http.listen.loopback
     assert config.network.resolvers == ("9.9.9.9", "1.1.1.1")
     assert config.pools.uids == Pool(500_000, 500_999)
@@ -168,13 +188,13 @@ def test_a_file_that_refers_to_itself_is_only_wrong():
 
 def test_an_unknown_key_is_told_with_those_that_are_known():
     """At the top, and deeper; each on its line."""
-    top, deep = complaints("colour: red\nssh:\n  port: 22\n" + GOOD)
+    top, deep = complaints("colour: red\nhttp:\n  port: 80\n" + GOOD)
     assert {top, deep} == {
         (
             "desk.yaml:1: colour: this key is unknown; allowed are engine, http, idle, limits, log,"
             " network, pools, ssh, starts, state, template."
         ),
-        "desk.yaml:3: ssh.port: this key is unknown; allowed are fast, listen.",
+        "desk.yaml:3: http.port: this key is unknown; allowed are listen.",
     }
 
 
@@ -205,7 +225,7 @@ def test_every_mistake_is_told_at_once():
 MISTAKES = {
     "state: var/lib": "state: found 'var/lib'; allowed is an absolute path without '..': /var/lib/desk.",
     "state: [a]": "state: found '['a']'; allowed is a path.",
-    "ssh: ~": "ssh: found '~'; allowed are the keys fast, listen.",
+    "ssh: ~": "ssh: found '~'; allowed are the keys ",
     "pools: 3": "pools: found '3'; allowed are the keys displays, ports, uids.",
     "ssh: {listen: 2222}": "ssh.listen: found '2222'; allowed is ADDRESS:PORT: 0.0.0.0:2222.",
     "ssh: {listen: 0.0.0.0}": "ssh.listen: found '0.0.0.0'; allowed is ADDRESS:PORT",
@@ -213,6 +233,30 @@ MISTAKES = {
     "ssh: {listen: 0.0.0.0:²}": "ssh.listen: found '0.0.0.0:²'; allowed is ADDRESS:PORT",
     "ssh: {listen: host:22}": "ssh.listen: found 'host:22'; allowed is an IP address and a port",
     "ssh: {listen: 0.0.0.0:70000}": "ssh.listen: found '0.0.0.0:70000'; input should be less than",
+    "ssh: {limits: {channel: 9}}": "ssh.limits.channel: this key is unknown; allowed are attempts, channels,",
+    "ssh: {limits: {channels: 0}}": "ssh.limits.channels: found '0'; input should be greater than",
+    "ssh: {limits: {channels: 1001}}": "ssh.limits.channels: found '1001'; input should be less than",
+    "ssh: {limits: {login_timeout: 20}}": "ssh.limits.login_timeout: found '20'; allowed is a number and a unit",
+    "ssh: {limits: {login_timeout: 1s}}": "ssh.limits.login_timeout: found '1s'; allowed is 2s to 10m.",
+    "ssh: {limits: {login_timeout: never}}": "ssh.limits.login_timeout: found 'never'; allowed is a number",
+    "ssh: {limits: {early_packet: 35000}}": "ssh.limits.early_packet: found '35000'; allowed is a number and",
+    "ssh: {limits: {early_packet: 300k}}": "ssh.limits.early_packet: found '300k'; allowed is 35k to 256k.",
+    "ssh: {limits: {packet: 0k}}": "ssh.limits.packet: found '0k'; 0 is not allowed",
+    "ssh: {limits: {unauthenticated: 300}}": "ssh.limits.unauthenticated: found '300'; allowed is at least four times unauthenticated_per_address (96).",
+    "ssh: {limits: {unauthenticated_per_address: 97}}": "ssh.limits.unauthenticated_per_address: found '97'; allowed is at most a quarter of unauthenticated (384).",
+    "ssh: {limits: {unauthenticated_start: 385}}": "ssh.limits.unauthenticated_start: found '385'; allowed is at most unauthenticated (384).",
+    "ssh: {limits: {own_replies: 1m}}": "ssh.limits.own_replies: found '1m'; allowed is at least twice write_high (1024k).",
+    "ssh: {limits: {early_drop: 101}}": "ssh.limits.early_drop: found '101'; input should be less than",
+    "ssh: {limits: {ipv4_prefix: 33}}": "ssh.limits.ipv4_prefix: found '33'; input should be less than",
+    "ssh: {penalties: {authfail: 0s}}": "ssh.penalties.authfail: found '0s'; 0 is not allowed",
+    "ssh: {penalties: {authfail: 2d}}": "ssh.penalties.authfail: found '2d'; allowed is at most 1d.",
+    "ssh: {penalties: {min: 1m, max: 30s}}": "ssh.penalties.max: found '30s'; allowed is no less than min (1 min).",
+    "ssh: {penalties: {min: 11m}}": "ssh.penalties.min: found '11m'; allowed is at most max (10 min).",
+    "ssh: {penalties: {overflow: drop}}": "ssh.penalties.overflow: found 'drop'; allowed is what matches ^(permissive|deny)$.",
+    "ssh: {penalties: {exempt: 10.0.0.1}}": "ssh.penalties.exempt: found '10.0.0.1'; allowed is a list.",
+    "ssh: {penalties: {exempt: [campus]}}": "ssh.penalties.exempt.0: found 'campus'; allowed are addresses and networks",
+    "ssh: {penalties: {exempt: [10.0.0.1/8]}}": "ssh.penalties.exempt.0: found '10.0.0.1/8'; allowed are addresses",
+    "ssh: {penalties: {exempt: [7]}}": "ssh.penalties.exempt.0: found '7'; allowed are addresses and",
     "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",
     "http: {listen: 0.0.0.0:80}": "http.listen: found '0.0.0.0:80'; allowed is a loopback address",
     "engine: {socket: tcp://h:1}": "engine.socket: found 'tcp://h:1'; allowed is the engine's Unix",
@@ -356,3 +400,14 @@ def test_every_key_has_a_mistake_in_this_table():
     """A new key comes with a test of how it is refused."""
     tested = {line.split(":")[0] for line in MISTAKES} | {"template"}
     assert set(Config.model_fields) <= tested
+
+
+@pytest.mark.parametrize("section", ["limits", "penalties"])
+def test_no_bound_of_the_front_door_can_be_left_out(section):
+    """Neither by a nought, nor by less, nor by a word, nor by a number without an end."""
+    for key, field in getattr(parse(GOOD, "x").ssh, section):
+        if isinstance(field, (bool, str, tuple)):
+            continue
+        for text in ("0", "-1", "never", ".inf", "1e99", "99999999999", "0s", "0k", "9999d", "9t"):
+            said = complaint(GOOD + f"ssh: {{{section}: {{{key}: {text}}}}}\n")
+            assert said.startswith(f"desk.yaml:3: ssh.{section}.{key}: found "), said

@@ -48,7 +48,7 @@ KEYS = list(keys_of(Config))
 ROWS = {
     match[1]: match[2].strip()
     for match in re.finditer(
-        r"^\| `([a-z_.]+)` \| ([^|]+) \|", text_of("config.md").split("\n## ")[0], re.MULTILINE
+        r"^\| `([a-z0-9_.]+)` \| ([^|]+) \|", text_of("config.md").split("\n## ")[0], re.MULTILINE
     )
 }
 

@@ -115,6 +115,7 @@ class Bridge:
             return await self._gateway.identify(login, key)
         except DeskError as error:
             self._log.warning("identity unavailable", code=error.code, problem=str(error))
+            self.outer.excuse()
             return None
 
     def authenticated(self, identity: Identity) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 
-#: For everything of the process that is no client's: database, engine, listeners, logs.
-_RESERVE = 256
-
 #: A client's own, its desktop's, and a spare.
 _EACH = 3
 
@@ -21,8 +18,10 @@ def raise_limit() -> int:
     return soft
 
 
-def places(descriptors: int, most: int) -> int:
-    """How many clients there is room for, `most` at the most, and one at least."""
+def places(descriptors: int, most: int, *, reserved: int) -> int:
+    """How many clients there is room for, `most` at the most, and one at least; `reserved` are for
+    everything of the process that is no client's: listeners, the gateway, logs.
+    """
     if descriptors == resource.RLIM_INFINITY:
         return most
-    return max(1, min(most, (descriptors - _RESERVE) // _EACH))
+    return max(1, min(most, (descriptors - reserved) // _EACH))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broker.config import SshConfig
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -13,26 +17,68 @@ _GIB = 1024 * _MIB
 class Limits:
     """The bounds of one front door. Sizes are bytes, times are seconds."""
 
-    # -- before authentication
-    unauthenticated: int = 256
-    """Connections that have not proven anybody, in all: well above what one address may have, so
-    that one alone cannot shut the door. OpenSSH's MaxStartups is 100, and fewer from 10 on."""
-    unauthenticated_per_address: int = 64
-    """The same from one IPv4 address or one IPv6 /64: a class behind one address comes at once."""
+    # -- connections
+    unauthenticated: int = 384
+    """Connections that have not proven anybody, in all: a multiple of what one address may have,
+    so that one alone cannot shut the door. OpenSSH's MaxStartups is 100."""
+    unauthenticated_start: int = 192
+    """From so many on some are dropped at random: who tries again gets in, a flood mostly not."""
+    unauthenticated_per_address: int = 96
+    """The same from one address: see `ipv4_prefix`."""
+    unauthenticated_per_address_start: int = 64
+    """A class of sixty behind one address comes within a second, and none of it is dropped."""
+    early_drop: int = 30
+    """Percent that are dropped at the start of random early drop, rising to all at its end."""
+    silence: float = 0.25
+    """Who said nothing for so long gives their place to who comes when places are short: every
+    client begins with its version line."""
     connections: int = 4096
     """Connections in all: fewer where the process may not have three descriptors for each."""
+    descriptors_reserved: int = 256
+    """Descriptors of the process that no client gets: listeners, the gateway, logs."""
     connections_per_user: int = 64
     """Connections of one person, by any of their keys."""
+    ipv4_prefix: int = 32
+    """Bits of an IPv4 address that tell one source from another."""
+    ipv6_prefix: int = 64
+    """The same of IPv6: a host chooses its address within a /64."""
+
+    # -- before authentication
     login_timeout: float = 20.0
     """From accept to a proven identity; OpenSSH's LoginGraceTime is 120."""
     attempts: int = 6
     """Failed requests to authenticate, as OpenSSH's MaxAuthTries counts them."""
-    early_packet: int = 35_256
-    """Length of a packet before authentication: 35000 of RFC 4253 and what OpenSSH allows on top."""
+    early_packet: int = 35 * _KIB
+    """Length of a packet before authentication: 35000 of RFC 4253 and some."""
     early_bytes: int = 256 * _KIB
     """Bytes received before authentication: a login with many agent keys needs 20 KiB."""
     early_packets: int = 200
     """Packets received before authentication: a login needs about 10."""
+
+    # -- penalties of a source, in seconds for which it is turned away; see `penalties`
+    penalties: bool = True
+    """False turns nobody away."""
+    penalty_crash: float = 90.0
+    """For a fault of the door's own that a stranger brought about."""
+    penalty_violation: float = 10.0
+    """For breaking the protocol or a bound before authentication."""
+    penalty_grace_exceeded: float = 10.0
+    """For not having authenticated within the login time."""
+    penalty_authfail: float = 3.0
+    """For leaving after failed attempts: one failure every 3 s is never too many."""
+    penalty_noauth: float = 1.0
+    """For leaving without an attempt: scans, monitors."""
+    penalty_min: float = 15.0
+    """Nobody is turned away before so much has come together."""
+    penalty_max: float = 600.0
+    """However much comes together, it is no more than this."""
+    penalty_sources: int = 16_384
+    """Sources of IPv4 that are remembered, and as many of IPv6: 200 bytes each."""
+    penalty_overflow: str = "permissive"
+    """When there are more: `permissive` forgets those that are free soonest, `deny` turns away
+    all who are not remembered, until there is room."""
+    penalty_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks that never get a penalty."""
 
     # -- packets
     packet: int = 256 * _KIB
@@ -130,3 +176,15 @@ class Limits:
     dialled as well."""
     spare_idle: float = 60.0
     """Time that a spare stays after the session's last client left."""
+
+    @classmethod
+    def of(cls, config: SshConfig) -> Limits:
+        """The numbers that the configuration has a say in, and for all others what is here."""
+        numbers = config.limits.model_dump()
+        numbers["write_low"] = config.limits.write_high // 4
+        penalties = config.penalties.model_dump()
+        numbers["penalties"] = penalties.pop("enabled")
+        numbers |= {f"penalty_{name}": value for name, value in penalties.items()}
+        known = {field.name for field in fields(cls)}
+        assert numbers.keys() <= known
+        return cls(**numbers)

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asyncssh import KeyImportError, ProtocolError, SSHServer
+from asyncssh import DisconnectError, KeyImportError, MACError, ProtocolError, SSHServer
 from asyncssh.connection import SSHServerConnection
 from asyncssh.packet import String
 from asyncssh.public_key import decode_ssh_public_key
 
 from broker.core.gateway import OfferedKey
 from broker.door.login import parse_login
+from broker.door.penalties import Offence
 from broker.door.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from asyncssh.auth import Auth
     from asyncssh.packet import SSHPacket
 
     from broker.core.gateway import Identity, Login
-    from broker.door.admission import Admission
+    from broker.door.admission import Place
+    from broker.door.source import Source
 
 _SERVICE_REQUEST = 5
 _USERAUTH_REQUEST = 50
 _USERAUTH = b"ssh-userauth"
 _TOO_MANY_ATTEMPTS = 14
+
+#: What ends a connection whose peer broke the protocol, or one of the door's bounds.
+_VIOLATIONS = (ProtocolError, MACError, ValueError)
 
 
 class Owner(SSHServer):
@@ -54,12 +60,20 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
     """The connection of a user. `BufferedProtocol` is last, as in `InnerWire`."""
 
     def __init__(
-        self, *args: Any, admission: Admission, authenticator: Authenticator, **kwargs: Any
+        self,
+        *args: Any,
+        place: Place,
+        offended: Callable[[Source, Offence], None],
+        authenticator: Authenticator,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._admission = admission
+        self._place = place
+        self._offended = offended
         self._authenticator = authenticator
-        self._admitted = self._counted = False
+        self._proven = self._excused = False
+        self._asking = 0
+        self._offence: Offence | None = None
         self._early_packets = self._early_bytes = 0
         self._requests = self._failures = 0
         self._free_failure = False
@@ -72,43 +86,59 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         """The client's version line, as it was received."""
         return self._client_version.decode("ascii", "replace")
 
+    @property
+    def source(self) -> Source:
+        """Where it comes from."""
+        return self._place.source
+
     # -- before authentication
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        peer = transport.get_extra_info("peername")
-        address = peer[0] if isinstance(peer, tuple) else "local"
-        if not self._admission.enter(address):
-            self._turn_away(transport)
-            return
-        self._admitted = self._counted = True
-        self._address = address
-        super().connection_made(transport)
-
-    def _turn_away(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-        self._cancel_login_timer()
-        self.gone = True
-        receiver, self.receiver = self.receiver, None
-        if receiver is not None:
-            receiver.wire_lost(self, None)
-
-    def _leave_admission(self) -> None:
-        if self._admitted:
-            self._admitted = False
-            self._admission.leave(self._address)
-
     def connection_lost(self, exc: Exception | None = None) -> None:
-        if self._counted:
-            self._counted = False
-            self._admission.closed()
+        self._place.close()
         super().connection_lost(exc)
 
     def _cleanup(self, exc: Exception | None) -> None:
-        self._leave_admission()
+        self._place.leave()
+        if not self.gone and not self._proven:
+            offence = self._judged(exc)
+            if offence is not None:
+                self._offended(self.source, offence)
         super()._cleanup(exc)
+
+    def _judged(self, exc: Exception | None) -> Offence | None:
+        """What it did that is worth a penalty, when it ends with nobody proven."""
+        if self._offence is Offence.CRASH:
+            return self._offence
+        if self._offence is None and self._client_version and isinstance(exc, _VIOLATIONS):
+            return Offence.VIOLATION
+        if self._excused:
+            return None
+        return self._offence or (Offence.AUTHFAIL if self._failures else Offence.NOAUTH)
+
+    def excuse(self) -> None:
+        """Whatever its keys were, nobody could tell."""
+        self._excused = True
+
+    def say_goodbye(self, text: str) -> None:
+        self._excused = True
+        super().say_goodbye(text)
+
+    def _login_timer_callback(self) -> None:
+        """Out at once: nothing that was written is worth waiting for."""
+        self._login_timer = None
+        self._offence = Offence.GRACE_EXCEEDED
+        if self._asking:
+            self.excuse()
+        self.drop()
+
+    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
+        error = (exc_info or sys.exc_info())[1]
+        if not isinstance(error, (ValueError, DisconnectError)):
+            self._offence = Offence.CRASH
+        super().internal_error(exc_info, error_logger)
 
     def _stock(self, data: bytes) -> None:
         if not self._auth_complete:
+            self._place.spoke()
             self._early_bytes += len(data)
             if self._early_bytes > self.common.limits.early_bytes:
                 self.fail("too much data before authentication")
@@ -178,7 +208,11 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
             if login is not None:
                 algorithm = _algorithm(key_data)
                 offered = OfferedKey(algorithm=algorithm, fingerprint=fingerprint)
-                identity = await self._authenticator.identify(login, offered)
+                self._asking += 1
+                try:
+                    identity = await self._authenticator.identify(login, offered)
+                finally:
+                    self._asking -= 1
             known[username, key_data] = identity
         return known[username, key_data]
 
@@ -186,6 +220,7 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         if not self._free_failure:
             self._failures += 1
         if self._failures >= self.common.limits.attempts:
+            self._offence = Offence.AUTHFAIL
             self.fail("Too many authentication failures", _TOO_MANY_ATTEMPTS)
         else:
             super().send_userauth_failure(partial_success)
@@ -197,7 +232,8 @@ class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
         if proof is None or proof[0] is not self._auth:
             self.fail("authentication failed", _TOO_MANY_ATTEMPTS)
             return
-        self._leave_admission()
+        self._proven = True
+        self._place.leave()
         self._max_recv_pktlen = self.common.limits.packet
         await super().send_userauth_success()
         self._authenticator.authenticated(proof[1])

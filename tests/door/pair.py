@@ -14,6 +14,7 @@ from broker.door.lane import Buffers, Common
 from broker.door.limits import Limits
 from broker.door.messages import Message, pack
 from broker.door.outer import OuterWire, Owner
+from broker.door.source import Source
 
 KEY, OTHER = bytes(16), bytes(range(16))
 NONCE = b"salt" + bytes(8)
@@ -105,7 +106,11 @@ class Relay:
 def joined(nonce: bytes = NONCE):
     """Two wires past authentication, each the other's peer."""
     loop = Clock()
-    outer = OuterWire(loop, SERVER, common=COMMON, admission=Admission(LIMITS), authenticator=None)
+    place = Admission(LIMITS).enter(Source(4, 0x7F000001, 32), 0.0)
+    outer = OuterWire(
+        loop, SERVER, common=COMMON, place=place, offended=lambda *_: None, authenticator=None
+    )
+    outer._proven = True
     inner = InnerWire(loop, CLIENT, common=COMMON)
     for wire, receive, send in ((outer, KEY, OTHER), (inner, OTHER, KEY)):
         wire._transport = wire._stream = Transport()

@@ -13,7 +13,7 @@ import structlog
 from asyncssh.connection import SSHClientConnection
 
 from broker.core.errors import CapacityExhausted
-from broker.core.gateway import Endpoint, Route
+from broker.core.gateway import Endpoint, Penalty, Route
 from broker.core.idle import Signal
 from broker.door import descriptors
 from broker.door.app import Door
@@ -688,20 +688,207 @@ async def test_strangers_get_so_many_bytes_and_packets(world):
 
 
 async def test_one_address_has_so_many_places_before_authentication():
-    """The next is turned away; who leaves makes room."""
-    world = await World().start(limits=replace(SHORT, unauthenticated_per_address=10))
+    """The next is turned away with a line for people; who leaves makes room."""
+    limits = replace(SHORT, unauthenticated_per_address=10, silence=60.0)
+    world = await World().start(limits=limits)
     pairs = [await asyncio.open_connection("127.0.0.1", world.door.port) for _ in range(10)]
     for reader, _ in pairs:
         await reader.readline()
     reader, writer = await asyncio.open_connection("127.0.0.1", world.door.port)
-    with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 2) == b""
+    said = await asyncio.wait_for(reader.readline(), 2)
+    assert said == b"desk: too many people are logging in; try again in a few seconds.\r\n"
+    assert world.door.stats().accepted == 10
     for _, other in (*pairs, (reader, writer)):
         other.close()
     await until(lambda: world.door.stats().connections == 0)
     async with world.connect() as client:
         await client.run("desk list")
     await world.close()
+
+
+async def test_a_stranger_who_only_sits_there_gives_way():
+    """A thousand of them keep nobody out, and each that went is a connection that ended."""
+    world = await World().start(limits=replace(SHORT, unauthenticated_per_address=10, silence=0.0))
+    pairs = [await asyncio.open_connection("127.0.0.1", world.door.port) for _ in range(50)]
+    await until(lambda: world.door.stats().accepted == 50)
+    await until(lambda: world.door.stats().connections == 10)
+    async with world.connect() as client:
+        await client.run("desk list")
+    for _, other in pairs:
+        other.close()
+    await world.close()
+
+
+STRICT = replace(SHORT, penalty_exempt=())
+
+
+async def fail(world, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(asyncssh.PermissionDenied):
+            await world.connect(STRANGER)
+        await until(lambda: world.door.stats().connections == 0)
+
+
+async def test_a_source_that_fails_too_often_is_turned_away():
+    """With a line for people; the log and the broker are told, and nothing is made for it."""
+    world = await World().start(limits=replace(STRICT, penalty_authfail=10.0, penalty_min=19.0))
+    with structlog.testing.capture_logs() as lines:
+        await fail(world, 2)
+        accepted = world.door.stats().accepted
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", world.door.port)
+            said = await asyncio.wait_for(reader.readline(), 2)
+            assert said == b"desk: your address failed too often; try again in a few minutes.\r\n"
+            writer.close()
+    assert world.door.stats().accepted == accepted
+    said = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in said] == ["source penalised", "turned away"]
+    assert said[0]["source"] == "127.0.0.1"
+    assert said[0]["offence"] == "authfail"
+    assert 19 <= said[0]["seconds"] <= 20
+    await until(lambda: ("penalise", "127.0.0.1") in world.gateway.events)
+    await world.close()
+
+
+async def test_what_another_door_found_counts_here():
+    """And nonsense does not."""
+    world = await World().start(limits=STRICT)
+    world.door.penalise(Penalty(source="nowhere", offence="authfail", seconds=60.0))
+    async with world.connect() as client:
+        await client.run("desk list")
+    world.door.penalise(Penalty(source="127.0.0.0/32", offence="authfail", seconds=60.0))
+    world.door.penalise(Penalty(source="127.0.0.1", offence="authfail", seconds=60.0))
+    with pytest.raises((asyncssh.Error, OSError)):
+        await world.connect()
+    await world.close()
+
+
+async def offences(script, *, world=None, **numbers) -> list[str]:
+    """What a connection that does that is found guilty of."""
+    found = []
+    made = world or await World().start(limits=replace(STRICT, **numbers))
+    made.door._entrance._penalties.offend = lambda _source, offence, _now: found.append(offence)
+    reader, writer = await asyncio.open_connection("127.0.0.1", made.door.port)
+    await reader.readline()
+    await script(made, reader, writer)
+    writer.close()
+    await until(lambda: made.door.stats().connections == 0)
+    await made.close()
+    return [str(offence) for offence in found]
+
+
+async def cut(reader) -> None:
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(reader.read(), 3)
+
+
+async def leave(world, reader, writer) -> None:
+    """Say nothing at all."""
+
+
+async def speak_http(world, reader, writer) -> None:
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await cut(reader)
+
+
+async def announce_much(world, reader, writer) -> None:
+    writer.write(b"SSH-2.0-x\r\n" + b"\x7f\xff\xff\xff" + bytes(60))
+    await cut(reader)
+
+
+async def flood(world, reader, writer) -> None:
+    writer.write(b"SSH-2.0-x\r\n" + b"\0\0\0\x0c\x06\x02\0\0\0\0" * 400 + bytes(2400))
+    await cut(reader)
+
+
+async def agree_on_nothing(world, reader, writer) -> None:
+    with contextlib.suppress(asyncssh.Error):
+        await world.connect(encryption_algs=["chacha20-poly1305@openssh.com"])
+
+
+async def sit(world, reader, writer) -> None:
+    await cut(reader)
+
+
+@pytest.mark.parametrize(
+    ("script", "guilty"),
+    [
+        (leave, ["noauth"]),
+        (speak_http, ["noauth"]),
+        (announce_much, ["violation"]),
+        (flood, ["violation"]),
+        (agree_on_nothing, ["noauth", "noauth"]),
+    ],
+)
+async def test_each_end_before_authentication_has_its_offence(script, guilty):
+    assert await offences(script) == guilty
+
+
+async def test_who_is_late_is_guilty_of_that_alone():
+    """Though it is the door that hangs up."""
+    assert await offences(sit, login_timeout=0.1) == ["grace_exceeded"]
+
+
+@pytest.mark.parametrize("keys", [1, 7])
+async def test_failed_keys_are_one_offence_however_many(keys):
+    """An agent with ten keys is cut at the sixth."""
+    strangers = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(keys)]
+
+    async def script(world, reader, writer) -> None:
+        with pytest.raises(asyncssh.Error):
+            await world.connect(*strangers)
+
+    assert sorted(await offences(script)) == ["authfail", "noauth"]
+
+
+async def test_who_proves_themselves_is_guilty_of_nothing():
+    """By whichever of their keys; and others behind the address weigh less from then on."""
+
+    async def script(world, reader, writer) -> None:
+        async with world.connect(STRANGER, ALICE) as client:
+            await client.run("desk list")
+        assert world.door._entrance._penalties._trusted
+
+    assert await offences(script) == ["noauth"]
+
+
+async def test_a_broker_that_is_away_makes_nobody_guilty():
+    """Neither by its answer nor by its silence."""
+    for silent in (False, True):
+
+        async def down(login, key, silent=silent):
+            if silent:
+                await asyncio.sleep(30)
+            raise CapacityExhausted
+
+        async def script(world, reader, writer, down=down) -> None:
+            world.gateway.identify = down
+            with pytest.raises((asyncssh.Error, OSError)):
+                await world.connect()
+
+        # The other one, which says nothing, is late as well when the broker is.
+        late = ["grace_exceeded" if silent else "noauth"]
+        assert await offences(script, login_timeout=0.5) == late
+
+
+async def test_a_door_that_closes_makes_nobody_guilty():
+    async def script(world, reader, writer) -> None:
+        await world.door.close(0.1)
+
+    assert await offences(script) == []
+
+
+async def test_a_fault_of_the_door_s_own_is_the_worst_offence():
+    async def broken(login, key):
+        raise RuntimeError("fault")
+
+    async def script(world, reader, writer) -> None:
+        world.gateway.identify = broken
+        with pytest.raises(asyncssh.Error):
+            await world.connect()
+
+    with structlog.testing.capture_logs():
+        assert sorted(await offences(script)) == ["crash", "noauth"]
 
 
 async def test_one_person_s_connections_are_bounded():

@@ -4,9 +4,12 @@ import dataclasses
 import inspect
 import resource
 
+from broker.config import parse
 from broker.door import descriptors, limits
 from broker.door.admission import Admission
 from broker.door.limits import Limits
+
+GOOD = "template: {image: desk:latest}\n"
 
 
 def test_every_number_says_what_it_is():
@@ -23,40 +26,25 @@ def test_marks_of_the_write_buffer_are_in_order():
     assert numbers.write_low < numbers.write_high < numbers.own_replies < numbers.deferred
 
 
+def test_the_configuration_says_the_numbers_that_are_here():
+    """Unset, its defaults are the door's; set, each is taken; two are in nobody's file twice."""
+    assert Limits.of(parse(GOOD, "desk.yaml").ssh) == Limits()
+    text = """
+        ssh:
+          limits: {channels: 10, write_high: 512k, login_timeout: 1m, ipv6_prefix: 56}
+          penalties: {enabled: false, authfail: 7s, overflow: deny, exempt: [192.0.2.0/24]}
+    """
+    limits = Limits.of(parse(GOOD + text.replace("\n        ", "\n"), "desk.yaml").ssh)
+    assert (limits.channels, limits.login_timeout, limits.ipv6_prefix) == (10, 60.0, 56)
+    assert (limits.write_high, limits.write_low) == (512 << 10, 128 << 10)
+    assert (limits.penalties, limits.penalty_authfail) == (False, 7.0)
+    assert (limits.penalty_overflow, limits.penalty_exempt) == ("deny", ("192.0.2.0/24",))
+
+
 def test_times_are_in_order():
     numbers = Limits()
     assert numbers.report_gap < numbers.report_every
     assert numbers.connect_timeout < numbers.first_dial < numbers.handshake_timeout
-
-
-def test_strangers_are_bounded_in_all_and_by_address():
-    """One address fills its own places alone; who leaves makes room."""
-    door = Admission(Limits(unauthenticated=5, unauthenticated_per_address=3))
-    assert [door.enter("192.0.2.1") for _ in range(4)] == [True] * 3 + [False]
-    assert [door.enter("192.0.2.2") for _ in range(3)] == [True, True, False]
-    door.leave("192.0.2.1")
-    assert door.enter("192.0.2.2")
-
-
-def test_an_ipv6_host_is_its_network():
-    """A /64 is what one host has; an IPv4 address in IPv6 clothes is that address."""
-    door = Admission(Limits(unauthenticated_per_address=1))
-    assert door.enter("2001:db8::1")
-    assert not door.enter("2001:db8::ffff:1")
-    assert door.enter("2001:db8:0:1::1")
-    assert door.enter("::ffff:192.0.2.1")
-    assert not door.enter("192.0.2.1")
-    assert door.enter("fe80::1%eth0")
-
-
-def test_places_in_all_are_given_back_when_the_connection_is_closed():
-    """To prove somebody makes room for strangers, not in all."""
-    door = Admission(Limits(connections=2))
-    assert [door.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
-    door.leave("192.0.2.1")
-    assert not door.enter("192.0.2.1")
-    door.closed()
-    assert door.enter("192.0.2.1")
 
 
 def test_one_person_has_so_many_places():
@@ -70,10 +58,11 @@ def test_one_person_has_so_many_places():
 
 def test_places_follow_from_descriptors():
     """Three for each, and some for the rest of the process."""
-    assert descriptors.places(1024, 4096) == 256
-    assert descriptors.places(1 << 20, 4096) == 4096
-    assert descriptors.places(100, 4096) == 1
-    assert descriptors.places(resource.RLIM_INFINITY, 4096) == 4096
+    assert descriptors.places(1024, 4096, reserved=256) == 256
+    assert descriptors.places(1024, 4096, reserved=724) == 100
+    assert descriptors.places(1 << 20, 4096, reserved=256) == 4096
+    assert descriptors.places(100, 4096, reserved=256) == 1
+    assert descriptors.places(resource.RLIM_INFINITY, 4096, reserved=256) == 4096
 
 
 def test_the_process_takes_the_descriptors_that_it_may_have(monkeypatch):

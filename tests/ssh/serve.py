@@ -13,6 +13,7 @@ import asyncssh
 from gateway import StaticGateway
 
 from broker import telemetry
+from broker.core.gateway import Penalty
 from broker.door.app import Door
 from broker.door.limits import Limits
 
@@ -56,6 +57,8 @@ def _do(door: Door, gateway: StaticGateway, order: dict[str, Any]) -> Any:
             return {"reports": gateway.reported, "now": gateway.present, "seen": gateway.seen}
         case "end_session":
             door.end_session(order["session"], order["sentence"], sleeps=order.get("sleeps", False))
+        case "penalise":
+            door.penalise(Penalty(**order))
         case "settle":
             gc.collect()
     return None
