@@ -85,14 +85,14 @@ class Binder:
         routed: Callable[[str | None], None],
     ) -> Bound:
         """An inner connection to the desktop; `routed` hears which session is being dialled, and
-        None when it is no longer. Raises `DeskError`. When the caller is cancelled, the connection that was being made
-        for it becomes the session's spare.
+        None when it is no longer. Raises `DeskError`. When the caller is cancelled, the connection
+        that was being made for it becomes the session's spare.
 
         The first try is a short one: a desktop that froze since its route was known would let it
         wait, and asking for the route again thaws it.
         """
         unreachable = Unreachable("not tried")
-        for within in (self._limits.first_dial, None):
+        for within in (self._limits.first_dial, self._limits.handshake_timeout):
             route = await self._gateway.route(identity, display=display, progress=progress)
             routed(route.session_id)
             try:
@@ -143,7 +143,7 @@ class Binder:
 
     # ------------------------------------------------------------------------------- connections
 
-    async def _connection(self, route: Route, within: float | None) -> InnerWire:
+    async def _connection(self, route: Route, within: float) -> InnerWire:
         session = await self._session(route)
         spare, session.spare = session.spare, None
         wire = None
@@ -161,7 +161,7 @@ class Binder:
         return wire
 
     def _start_dial(
-        self, session: _Session, within: float | None
+        self, session: _Session, within: float
     ) -> asyncio.Task[InnerWire | Unreachable]:
         return self._tasks.start(self._dial(session, within), name="dial")
 
@@ -224,8 +224,8 @@ class Binder:
         )
         return options
 
-    async def _dial(self, session: _Session, within: float | None) -> InnerWire | Unreachable:
-        """Reach it, in so many seconds where they are named."""
+    async def _dial(self, session: _Session, within: float) -> InnerWire | Unreachable:
+        """Reach it within so many seconds."""
         try:
             async with asyncio.timeout(within):
                 return await self._dial_each(session)

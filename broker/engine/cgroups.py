@@ -1,34 +1,69 @@
-"""What the kernel counts for a container, read from its cgroup."""
+"""What the kernel knows of a container, read from its cgroup; and the one thing that is written there."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+
 
 def cpu_seconds(
-    container: str,
-    pid: int,
-    *,
-    proc: Path = Path("/proc"),
-    cgroups: Path = Path("/sys/fs/cgroup"),
+    container: str, pid: int, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
 ) -> float | None:
     """The CPU time of the container with that id, whose first process has that pid.
 
     None where it is not to be seen: the container is gone, or the engine runs on another machine.
     """
     try:
-        lines = (proc / str(pid) / "cgroup").read_text("utf-8").splitlines()
-        return _read(dict(_paths(lines)), container, cgroups)
+        return _read(_paths(proc, pid), container, cgroups)
     except (OSError, LookupError, ValueError):
         return None
 
 
-def _paths(lines: list[str]) -> list[tuple[str, str]]:
+def is_frozen(
+    container: str, pid: int, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
+) -> bool | None:
+    """Whether the container's processes are frozen, or are just being so. None as above."""
+    try:
+        file, frozen, _thawed = _freezer(_paths(proc, pid), container, cgroups)
+        return file.read_text("ascii").strip() in frozen
+    except (OSError, LookupError, ValueError):
+        return None
+
+
+def set_frozen(
+    container: str,
+    pid: int,
+    *,
+    frozen: bool,
+    proc: Path = _PROC,
+    cgroups: Path = _CGROUPS,
+) -> bool:
+    """Freeze the container's processes or let them go on; whether that could be said."""
+    try:
+        file, stop, go = _freezer(_paths(proc, pid), container, cgroups)
+        file.write_text(stop[0] if frozen else go, "ascii")
+    except (OSError, LookupError, ValueError):
+        return False
+    return True
+
+
+def _freezer(
+    paths: dict[str, str], container: str, cgroups: Path
+) -> tuple[Path, tuple[str, ...], str]:
+    """The file of its freezer, the words there for frozen, and the one for not."""
+    if "freezer" in paths:
+        group = cgroups / "freezer" / _of(container, paths["freezer"])
+        return group / "freezer.state", ("FROZEN", "FREEZING"), "THAWED"
+    return cgroups / _of(container, paths[""]) / "cgroup.freeze", ("1",), "0"
+
+
+def _paths(proc: Path, pid: int) -> dict[str, str]:
     """Controller to path; the second version has one path, under the empty name."""
-    found = []
-    for line in lines:
+    found: dict[str, str] = {}
+    for line in (proc / str(pid) / "cgroup").read_text("utf-8").splitlines():
         _hierarchy, controllers, path = line.split(":", 2)
-        found += [(controller, path) for controller in controllers.split(",")]
+        found |= dict.fromkeys(controllers.split(","), path)
     return found
 
 

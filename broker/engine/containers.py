@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from docker.errors import NotFound as Absent
 
 from broker.core.errors import Conflict, EngineUnavailable, NotFound
 from broker.core.spec import LABEL_INSTANCE, LABEL_SPEC
-from broker.engine.cgroups import cpu_seconds
+from broker.engine.cgroups import cpu_seconds, is_frozen, set_frozen
 from broker.engine.executor import status, text_of
 from broker.engine.facts import (
     cpu_from_stats,
@@ -49,9 +50,13 @@ _TRIES = 20
 _ALIVE = frozenset({"running", "paused"})
 
 
-#: What the runtime says of a container that it froze though the engine, killed between the two,
-#: never wrote that down.
+#: What the runtime says when the engine, killed between the kernel's work and its own note of it,
+#: has a container in the other state than the kernel.
 _FROZEN = "cannot pause a paused container"
+_AT_ODDS = (_FROZEN, "container not running", "container not paused")
+
+#: Seconds in which a pause that somebody else asked for gets from the kernel to the engine's note.
+_SETTLED = 0.25
 
 
 class Containers:
@@ -62,6 +67,7 @@ class Containers:
         self._link = link
         self._calls = calls
         self._warned: set[str] = set()
+        self._mending = threading.Lock()
 
     def create(self, spec: ContainerSpec, config: Json) -> Container:
         replaced = False
@@ -169,22 +175,48 @@ class Containers:
 
     def _bring(self, name: str, wanted: str, act: Callable[[str], object]) -> None:
         for tried in itertools.count(1):
-            found = self._own(name)
-            if found is None or found["State"]["Status"] not in _ALIVE:
-                raise NotFound(f"container {name!r} does not run")
+            found = self._alive(name)
             if found["State"]["Status"] == wanted:
+                if self._at_odds(found):
+                    self._mend(name)
                 return
             try:
                 act(found["Id"])
             except APIError as error:
                 # It is ending, or another call was first: its state says which.
-                if wanted == "paused" and _FROZEN in text_of(error):
-                    return
                 if tried == _TRIES:
                     raise
-                self._wait(name)
+                if not any(words in text_of(error) for words in _AT_ODDS):
+                    self._wait(name)
+                elif not self._mend(name) and wanted == "paused" and _FROZEN in text_of(error):
+                    return  # it is frozen, whatever the engine says of it
             else:
                 return
+
+    def _alive(self, name: str) -> Json:
+        found = self._own(name)
+        if found is None or found["State"]["Status"] not in _ALIVE:
+            raise NotFound(f"container {name!r} does not run")
+        return found
+
+    def _at_odds(self, found: Json) -> bool:
+        """Whether the kernel has it in another state than the engine."""
+        state = found["State"]
+        frozen = is_frozen(found["Id"], state["Pid"])
+        return frozen is not None and frozen is not (state["Status"] == "paused")
+
+    def _mend(self, name: str) -> bool:
+        """Bring the kernel to what the engine says, which has no way back by itself. One at a time,
+        and not in the midst of a pause that is under way. Whether the two agree now.
+        """
+        with self._mending:
+            self._calls.closing.wait(_SETTLED)
+            found = self._alive(name)
+            container, pid = found["Id"], found["State"]["Pid"]
+            paused = found["State"]["Status"] == "paused"
+            if self._at_odds(found) and set_frozen(container, pid, frozen=paused):
+                _log.warning("the engine had lost track", container=name, paused=paused)
+            return is_frozen(container, pid) is paused
 
     def _counted(self, container: str) -> float | None:
         try:

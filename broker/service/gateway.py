@@ -119,7 +119,7 @@ class LocalGateway:
         return found
 
     async def lost(self, session_id: str) -> None:
-        await self._reconciler.look_at(SessionId(session_id))
+        await self._reconciler.unreachable(SessionId(session_id))
 
     async def word(self, identity: Identity, argv: Sequence[str]) -> WordReply:
         return await self._words.answer(identity, argv)

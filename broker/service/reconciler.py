@@ -5,11 +5,12 @@ when a door asks.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core.errors import DeskError, EngineUnavailable
+from broker.core.errors import DeskError, EngineUnavailable, NotFound
 from broker.core.interfaces import ContainerState, EventKind
 from broker.core.model import SessionId, SessionState
 from broker.core.reconcile import End, Pause, Resume, Sweep, Unpause, doubtful, plan
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from broker.core.model import Session
     from broker.core.reconcile import Action
     from broker.service.files import SessionKeys
+    from broker.service.firewall import Firewall
     from broker.service.host import Host
     from broker.service.sessions import Sessions
 
@@ -49,6 +51,7 @@ class Reconciler:
         sessions: Sessions,
         keys: SessionKeys,
         host: Host,
+        firewall: Firewall,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -56,6 +59,7 @@ class Reconciler:
         self._sessions = sessions
         self._keys = keys
         self._host = host
+        self._firewall = firewall
         self._clock = clock
         self._unseen: str | None = "the broker"
         self._passing = asyncio.Lock()
@@ -75,6 +79,7 @@ class Reconciler:
     async def _pass(self) -> None:
         self._host.forget()
         await self._host.pools()
+        await self._firewall.keep()
         directories = self._keys.existing()
         listed_at, containers, sessions = await self._look()
         flying = {session.id for session in sessions if self._sessions.flies(session.desktop_id)}
@@ -177,6 +182,18 @@ class Reconciler:
             if isinstance(action, End) and session.state in _AT_REST:
                 await self._ask_anew()
             await self._carry_out(action)
+
+    async def unreachable(self, session_id: SessionId) -> None:
+        """A door cannot reach it. One that should run may be frozen without the engine's knowledge:
+        being let go on once more does no harm to any other.
+        """
+        await self.look_at(session_id)
+        session = await self._store.session(session_id)
+        if session is None or session.state is not SessionState.READY:
+            return
+        if not self._sessions.flies(session.desktop_id) and session.id not in self._sessions.busy:
+            with suppress(NotFound):  # the engine's event of its end is on the way
+                await self._sessions.unpause_again(session)
 
     async def _ask_anew(self) -> None:
         """An engine that stops takes its containers with it, and goes on answering whoever it knows:

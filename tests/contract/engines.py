@@ -36,6 +36,7 @@ from broker.core.spec import (
     network_name,
     with_hash,
 )
+from broker.engine.cgroups import set_frozen
 from broker.engine.docker import DockerEngine
 from broker.engine.fake import FakeEngine
 
@@ -90,6 +91,11 @@ class World(Protocol):
 
     async def burn(self, name: str) -> None:
         """Its programs compute for a while, as far as they may."""
+
+    async def freeze_unnoticed(self, name: str, *, frozen: bool) -> None:
+        """What an engine leaves that is killed between the kernel's work and its own note of it;
+        nothing where the two are one.
+        """
 
     async def lose_events(self) -> None:
         """The engine goes away from whoever listens."""
@@ -231,6 +237,9 @@ class FakeWorld:
     async def burn(self, name: str) -> None:
         self.engine.burn(name, 0.1)
 
+    async def freeze_unnoticed(self, name: str, *, frozen: bool) -> None:
+        del name, frozen
+
     async def lose_events(self) -> None:
         self.engine.lose_events()
 
@@ -366,6 +375,10 @@ class RealWorld:
             self._burning.add(name)
             self.run_detached(name, "while :; do :; done")
         await asyncio.sleep(0.2)
+
+    async def freeze_unnoticed(self, name: str, *, frozen: bool) -> None:
+        found = self.raw.inspect_container(name)
+        assert set_frozen(found["Id"], found["State"]["Pid"], frozen=frozen)
 
     async def lose_events(self) -> None:
         self.proxy.hang_up()

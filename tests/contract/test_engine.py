@@ -769,6 +769,24 @@ async def test_a_sleep_and_a_waking_of_a_lost_call_are_found(world: World):
         await call(spec.name)
 
 
+@pytest.mark.parametrize("noted", ["running", "paused"])
+@pytest.mark.parametrize("wanted", ["pause", "unpause"])
+async def test_what_the_engine_lost_track_of_sleeps_and_wakes(world: World, noted, wanted):
+    """Whatever it takes the container for, the processes do what was asked last."""
+    spec = await running(world)
+    await world.burn(spec.name)
+    if noted == "paused":
+        await world.engine.pause(spec.name)
+    await world.freeze_unnoticed(spec.name, frozen=noted == "running")
+    await asyncio.gather(*(getattr(world.engine, wanted)(spec.name) for _ in range(3)))
+    state = ContainerState.PAUSED if wanted == "pause" else ContainerState.RUNNING
+    assert (await world.engine.inspect(spec.name)).state is state
+    before = await world.engine.cpu_seconds(spec.name)
+    await world.burn(spec.name)
+    moves = await world.engine.cpu_seconds(spec.name) > before + 0.01
+    assert moves is (wanted == "unpause")
+
+
 async def test_what_does_not_run_neither_sleeps_nor_wakes(world: World):
     new, dead = await made_home(world), await running(world)
     await world.engine.create(new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.engine.cgroups import cpu_seconds
+from broker.engine.cgroups import cpu_seconds, is_frozen, set_frozen
 
 ID = "2118425de6adf5e0924e67fc8b849ae3e3623ebbc7536eee645cc03492ec1ad9"
 PID = 4711
@@ -27,6 +27,8 @@ LAYOUTS = {
 USED = {
     "cpuacct.usage": "12345678901\n",
     "cpu.stat": "usage_usec 12345678\nuser_usec 12000000\nsystem_usec 345678\n",
+    "freezer.state": "THAWED\n",
+    "cgroup.freeze": "0\n",
 }
 
 
@@ -74,3 +76,42 @@ def test_a_figure_that_cannot_be_read_is_none(host):
     roots = host("0::/docker/{id}\n", "docker/{id}/cpu.stat")
     (roots["cgroups"] / "docker" / ID / "cpu.stat").write_text("user_usec 5\n")
     assert cpu_seconds(ID, PID, **roots) is None
+
+
+FREEZERS = {
+    "first version": ("4:freezer:/docker/{id}\n" + FIRST, "freezer/docker/{id}/freezer.state"),
+    "second version": ("0::/docker/{id}\n", "docker/{id}/cgroup.freeze"),
+    "second version, systemd": (
+        "0::/system.slice/docker-{id}.scope\n",
+        "system.slice/docker-{id}.scope/cgroup.freeze",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "file"), FREEZERS.values(), ids=FREEZERS.keys())
+def test_the_freezer_is_found_in_every_layout(host, lines, file):
+    where = host(lines, file)
+    for frozen in (True, False):
+        assert set_frozen(ID, PID, frozen=frozen, **where)
+        assert is_frozen(ID, PID, **where) is frozen
+
+
+def test_a_freezer_that_freezes_just_now_is_frozen(host):
+    where = host(*FREEZERS["first version"])
+    (where["cgroups"] / FREEZERS["first version"][1].format(id=ID)).write_text("FREEZING\n")
+    assert is_frozen(ID, PID, **where) is True
+
+
+@pytest.mark.parametrize(
+    ("lines", "file"),
+    [
+        ("4:freezer:/\n", "freezer/docker/{id}/freezer.state"),
+        ("0::/docker/{id}\n", None),
+        ("", None),
+    ],
+    ids=["another's", "no group", "no process"],
+)
+def test_a_freezer_out_of_reach_is_unknown(host, lines, file):
+    where = host(lines, file)
+    assert is_frozen(ID, PID, **where) is None
+    assert not set_frozen(ID, PID, frozen=True, **where)

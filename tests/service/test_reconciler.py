@@ -371,12 +371,25 @@ async def test_a_door_that_lost_a_vanished_container_learns_it_too(world, broker
 
 
 async def test_what_a_door_lost_but_runs_goes_on(world, broker):
-    """A broken connection alone ends nothing."""
+    """A broken connection alone ends nothing. That it should run is said to the engine once more,
+    which may have lost track of its sleep.
+    """
     route = await broker.route(await broker.person())
     before = world.written
     broker.clock.advance(1)
     await broker.gateway.lost(route.session_id)
     await broker.gateway.lost("no such session")
+    assert world.written - before == {"unpause": 1}
+    await broker.check()
+
+
+async def test_what_a_door_lost_while_it_sleeps_is_not_woken(world, broker):
+    """Only a connect wakes it."""
+    identity = await broker.person()
+    route = await broker.route(identity)
+    await broker.gateway.word(identity, ["sleep"])
+    before = world.written
+    await broker.gateway.lost(route.session_id)
     assert world.written == before
     await broker.check()
 
