@@ -11,8 +11,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 UV='uv>=0.9,<1'
-CLIENTS='openssh-client openssh-server openssh-sftp-server rsync git sshpass curl xvfb xauth
-  x11-utils x11-apps xpra python3-gi-cairo dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
+CLIENTS='openssh-client openssh-server openssh-sftp-server rsync git sshfs sshpass curl openssl mosh xvfb xauth
+  x11-utils x11-apps xpra python3-gi-cairo python3-paramiko dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

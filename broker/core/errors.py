@@ -65,6 +65,13 @@ class Conflict(DeskError):
     default = "That collides with what is already there."
 
 
+class Unsupported(DeskError):
+    """A kind of access that Desk cannot give anybody."""
+
+    code = "unsupported"
+    default = "Desk does not offer that."
+
+
 class CapacityExhausted(DeskError):
     """A pool or a bound is used up; asking again later may work.
 

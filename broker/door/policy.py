@@ -13,6 +13,7 @@ from enum import Flag, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from broker.core.errors import Unsupported
 from broker.door import xpra
 from broker.door.activity import Kind
 from broker.door.messages import string
@@ -117,10 +118,29 @@ class Desktop:
     kind: Kind
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing can serve it, and `sentence` says why."""
+
+    sentence: str
+
+
+_NO_MOSH = Unsupported(
+    public="mosh needs UDP, which does not reach a desktop: connect with ssh, and start tmux in it"
+    " for a session that outlives the connection."
+)
+
+#: mosh's start, as its own script and other clients spell it, in the beginning of a command: a long
+#: one costs no more than a short one.
+_MOSH = re.compile(
+    r"""(?:^|[;&|])\s*(?:env\s+)?(?:\w+=\S*\s+)*["']?(?:[\w.~/-]*/)?mosh-server["']?\s+["']?new\b"""
+)
+_MOSH_WITHIN = 2048
+
 _WORD = re.compile(r"""\s*(["']?)desk\1(?:\s|$)""")
 
 
-def decide(request: bytes, limits: Limits) -> Word | Desktop:
+def decide(request: bytes, limits: Limits) -> Word | Refusal | Desktop:
     """What a shell, exec or subsystem request is for."""
     name, offset = string(request, 5)
     if name == b"shell":
@@ -131,6 +151,8 @@ def decide(request: bytes, limits: Limits) -> Word | Desktop:
     command = string(request, offset + 1)[0].decode("utf-8", "replace")
     if _WORD.match(command):
         return Word(tuple(_split(command, limits)[1:]))
+    if _MOSH.search(command, 0, _MOSH_WITHIN):
+        return Refusal(_NO_MOSH.told)
     wanted = xpra.parse_command(command)
     return Desktop(wanted.display, Kind.XPRA) if wanted else Desktop(None, Kind.EXEC)
 

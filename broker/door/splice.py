@@ -168,6 +168,9 @@ class Splice:
         if isinstance(choice, policy.Word):
             self._run_word(channel, choice.argv)
             return
+        if isinstance(choice, policy.Refusal):
+            self._sessions.refuse(channel, choice.sentence)
+            return
         channel.stage = Stage.WAITING
         channel.display, channel.kind = choice.display, choice.kind
         self._sessions.show_progress(channel)

@@ -12,6 +12,7 @@ from broker.door.policy import (
     INNER_OPENS,
     Desktop,
     Environment,
+    Refusal,
     Word,
     decide,
     forward,
@@ -46,6 +47,41 @@ def test_a_command_that_begins_with_desk_is_a_word_and_reaches_no_shell(command,
 )
 def test_other_commands_go_to_the_desktop(command):
     """The first shell word is what counts."""
+    assert decide(execute(1, command), LIMITS) == Desktop(None, Kind.EXEC)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mosh-server 'new' '-c' '256' '-s' '-l' 'LANG=C.UTF-8'",
+        "mosh-server new -p 60001 -- tmux a",
+        "LC_ALL=C.UTF-8 mosh-server new",
+        "env LANG=x LC_ALL=C.UTF-8 /usr/local/bin/mosh-server new -s",
+        '"/opt/my/mosh-server" "new"',
+        """sh -c '[ -n "$SSH_CONNECTION" ] && printf "\\nMOSH %s\\n" x' ; mosh-server 'new'""",
+    ],
+)
+def test_mosh_is_refused_in_one_sentence_with_its_code(command):
+    """However its clients spell it: no UDP reaches a desktop, and mosh would only wait for it."""
+    choice = decide(execute(1, command), LIMITS)
+    assert isinstance(choice, Refusal)
+    assert choice.sentence.startswith("mosh needs UDP")
+    assert choice.sentence.endswith(". (unsupported)")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "which mosh-server",
+        "echo mosh-server new",
+        "mosh-server-upgrade new",
+        "mosh-server newer",
+        "man mosh-server",
+        "x" * 3000 + "; mosh-server new",
+    ],
+)
+def test_talk_of_mosh_is_no_mosh(command):
+    """Only what would start its server."""
     assert decide(execute(1, command), LIMITS) == Desktop(None, Kind.EXEC)
 
 

@@ -532,6 +532,17 @@ def test_nonsense_of_either_side_is_a_violation(payload):
         )
 
 
+def test_what_nothing_can_serve_is_refused_at_once():
+    """mosh's start: the sentence, a failure, and nobody is asked for a desktop."""
+    world = World()
+    channel = decided(world, pty=True, command="mosh-server new")
+    world.settle()
+    assert channel.err.startswith(b"desk: mosh needs UDP")
+    assert channel.err.endswith(b"(unsupported)\r\n")
+    assert channel.status == 1
+    assert not world.binds
+
+
 def test_so_many_words_run_at_a_time_though_their_channels_close():
     """The next is refused at once; one that ends makes room."""
     world = World()

@@ -247,11 +247,15 @@ def talk_tcp(port: int, message: bytes = b"abc") -> bytes:
 
 def talk_unix(path: Path, message: bytes = b"abc") -> bytes:
     far = socket.socket(socket.AF_UNIX)
-    far.connect(str(path))
+    try:
+        far.connect(str(path))
+    except OSError:
+        far.close()
+        raise
     return talk(far, message)
 
 
-def talk_socks(port: int, target: int) -> bytes:
+def talk_socks(port: int, target: int, message: bytes = b"abc") -> bytes:
     """By SOCKS 5 to the target's port, then as `talk`."""
     far = socket.create_connection((HOST, port), 5)
     far.settimeout(12)
@@ -264,7 +268,7 @@ def talk_socks(port: int, target: int) -> bytes:
     except BaseException:
         far.close()
         raise
-    return talk(far)
+    return talk(far, message)
 
 
 # -------------------------------------------------------------------------------------- clients

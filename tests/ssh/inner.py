@@ -25,8 +25,10 @@ SSHD = "/usr/sbin/sshd"
 
 _PROGRAMS = (SSHD, "unshare", "setpriv", "ssh", "sftp", "scp", "ssh-agent", "dbclient")
 _PROGRAMS += ("plink", "psftp", "puttygen", "rsync", "git", "Xvfb", "xauth", "xdpyinfo", "ps")
+_PROGRAMS += ("curl", "mosh", "openssl", "pscp", "sshfs")
 _PACKAGES = ("openssh-server", "openssh-client", "dropbear-bin", "putty-tools", "rsync", "git")
 _PACKAGES += ("xvfb", "xauth", "x11-utils", "procps", "util-linux")
+_PACKAGES += ("curl", "mosh", "openssl", "sshfs")
 
 _CONFIG = """\
 Port {port}
@@ -130,11 +132,13 @@ class InnerSshd:
         (self.base / name).write_text(text)
         (self.base / name).chmod(mode)
 
-    def start(self) -> None:
-        """Bring it up on a free port; another try when somebody was quicker with the port."""
+    def start(self, more: str = "") -> None:
+        """Bring it up on a free port, with `more` in its configuration; another try when somebody
+        was quicker with the port.
+        """
         for _ in range(5):
             self.port = free_port()
-            self._write("sshd_config", _CONFIG.format(port=self.port, base=self.base))
+            self._write("sshd_config", _CONFIG.format(port=self.port, base=self.base) + more)
             if _knows_penalties(self.base / "sshd_config"):
                 with (self.base / "sshd_config").open("a") as config:
                     config.write("PerSourcePenalties no\n")
