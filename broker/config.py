@@ -25,7 +25,7 @@ from pydantic import (
 from broker.core import words
 from broker.core.errors import ConfigError
 from broker.core.idle import IdlePolicy
-from broker.core.model import Template, shown
+from broker.core.model import NetworkPolicy, Template, shown
 from broker.core.pools import Pool
 
 if TYPE_CHECKING:
@@ -362,6 +362,7 @@ class TemplateConfig(_Model):
     pids: Annotated[int, Field(ge=128, le=65536)] = 1024
     shm: Size = 256 << 20
     geometry: Annotated[str, Field(pattern=r"^[1-9]\d{2,3}x[1-9]\d{2,3}$")] = "1280x800"
+    network: NetworkPolicy = NetworkPolicy.INTERNET
 
     def template(self, name: str) -> Template:
         return Template(
@@ -372,6 +373,7 @@ class TemplateConfig(_Model):
             pids=self.pids,
             shm=self.shm,
             geometry=self.geometry,
+            network=self.network,
         )
 
 

@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 UV='uv>=0.9,<1'
-CLIENTS='openssh-client openssh-server openssh-sftp-server rsync git sshfs sshpass curl openssl mosh xvfb xauth
+CLIENTS='nftables iproute2 openssh-client openssh-server openssh-sftp-server rsync git sshfs sshpass curl openssl mosh xvfb xauth
   x11-utils x11-apps xpra python3-gi-cairo python3-paramiko dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
@@ -149,6 +149,16 @@ ssh_client() {
   fi
 }
 
+# The program lies where an ordinary login of Debian does not look.
+packet_filter() {
+  if PATH="$PATH:/usr/sbin:/sbin" command -v nft >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then return; fi
+  if can_be_root; then
+    install_missing 'keeping desktops off this host' nftables
+  else
+    say 'there is no nft here: install nftables, or desktops can reach this host.'
+  fi
+}
+
 test_clients() {
   if ! command -v apt-get >/dev/null 2>&1; then
     say "this is no Debian: tests of clients that are not installed are skipped."
@@ -159,7 +169,7 @@ test_clients() {
 }
 
 case "${1:-}" in
-  run) make_venv; sync_venv run; ssh_client ;;
+  run) make_venv; sync_venv run; ssh_client; packet_filter ;;
   dev) make_venv; sync_venv dev ;;
   test) make_venv; sync_venv dev; test_clients ;;
   *) usage ;;

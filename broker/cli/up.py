@@ -58,6 +58,8 @@ def bring_up(place: Place) -> None:
         config = up_config.checked(text, place)
         pid = serve(place, config, up_memory.signature(text, up_place.ROOT), memory)
         with_pair = register(place, config)
+        for sentence in up_daemon.warnings(config.http.listen):
+            say(f"a warning: {sentence}")
     show(place, config, pid=pid, with_pair=with_pair)
 
 
@@ -259,6 +261,10 @@ def purge_engine(place: Place, instance: str, memory: Memory) -> None:
         up_daemon.stop(place)
         # Looked at again: the broker may have started something until it stopped.
         up_purge.remove(up_purge.look(client, instance))
+    # Last: until its containers are gone, the rules have somebody to hold.
+    reason = up_purge.remove_rules(instance)
+    if reason is not None:
+        say(f"rules of its network stay where there are any: {reason}.")
 
 
 def engine_of(place: Place, memory: Memory) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import json
 import os
 import signal
 import socket
@@ -162,12 +163,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def ready(listen: Listen) -> bool:
     """Whether the broker at the address says that it is ready."""
+    return _readiness(listen)[0] == 200
+
+
+def warnings(listen: Listen) -> list[str]:
+    """What the broker at the address says that does not keep it from serving."""
+    try:
+        told = json.loads(_readiness(listen)[1])
+        return [told["checks"][name] for name in told["warnings"]]
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def _readiness(listen: Listen) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(listen.host, listen.port, timeout=2)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
+        reply = connection.getresponse()
+        return reply.status, reply.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()
 

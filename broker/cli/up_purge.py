@@ -1,7 +1,8 @@
-"""Removing what one instance made: its containers, homes, bridge and files, and nothing else."""
+"""Removing what one instance made: its containers, homes, bridge, rules and files, and nothing else."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import sqlite3
@@ -14,8 +15,9 @@ import docker
 from docker.errors import DockerException, NotFound
 
 from broker.cli import up_memory
-from broker.core.errors import EngineUnavailable, StateUnusable
+from broker.core.errors import EngineUnavailable, FirewallFailed, StateUnusable
 from broker.core.spec import LABEL_INSTANCE
+from broker.system.nft import Nftables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +142,15 @@ def _unless_gone(call: Any, **options: bool) -> None:
         call(**options)
     except NotFound:
         return
+
+
+def remove_rules(instance: str) -> str | None:
+    """Remove the network's rules of the instance; returns why that could not be done."""
+    try:
+        asyncio.run(Nftables().remove(instance))
+    except FirewallFailed as error:
+        return str(error)
+    return None
 
 
 def remove_files(place: Place, memory: Memory) -> list[Path]:

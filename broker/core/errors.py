@@ -125,6 +125,16 @@ class EngineUnavailable(DeskError):
     default = "Desktops cannot be reached just now: the container engine does not answer. Try again in a minute."
 
 
+class FirewallFailed(DeskError):
+    """The rules that keep desktops off this host cannot be put in place, read or taken away."""
+
+    code = "firewall_failed"
+    default = (
+        "The rules that keep desktops apart are not in place just now, so none is started."
+        " Try again in a minute; if it stays so, tell your administrator."
+    )
+
+
 class ImageMissing(DeskError):
     """The template's image is not on the engine's host."""
 

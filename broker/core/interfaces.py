@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
+    from broker.core.firewall import Grant, Rules, Standing
     from broker.core.idle import Signal, Step
     from broker.core.model import (
         AuditEntry,
@@ -405,3 +406,35 @@ class Engine(Protocol):
         """The end of its log, for the operator; at most 8 KiB, empty when it is gone."""
 
     async def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------- packet filter
+
+
+class PacketFilter(Protocol):
+    """What judges the packets of desktops: the tables of one installation, and no others.
+
+    Every method is idempotent, bounded in time, and raises `FirewallFailed` when the rules cannot
+    be read or changed here; then they are as they were. A cancelled caller leaves the change either
+    whole or not made.
+    """
+
+    async def put(self, rules: Rules) -> str | None:
+        """Put the tables in place, in one step, whatever stood there. Returns one sentence when this
+        host cannot hold a part of them. Raises `FirewallFailed` also when one of the bridges is not
+        in the network that the rules would hold for.
+        """
+
+    async def standing(self, instance: str) -> Standing | None:
+        """What is in place; None where the main table is missing or cannot be understood."""
+
+    async def grant(self, instance: str, grant: Grant) -> None:
+        """Let the address reach what the policy names. Raises `FirewallFailed` when there is no
+        table to add it to.
+        """
+
+    async def revoke(self, instance: str, grant: Grant) -> None:
+        """The reverse, with the same error."""
+
+    async def remove(self, instance: str) -> None:
+        """Take the tables away; gone already is success."""

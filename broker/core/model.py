@@ -213,6 +213,14 @@ class AuditEntry:
     detail: dict[str, str | int | bool | None]
 
 
+class NetworkPolicy(StrEnum):
+    """What the desktops of a template reach; never their host or each other."""
+
+    NONE = "none"
+    INTERNET = "internet"
+    """Public addresses, and the name servers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """What desktops are made from."""
@@ -227,3 +235,4 @@ class Template:
     """Bytes of /dev/shm."""
     geometry: str
     """`WIDTHxHEIGHT` of a new desktop, in pixels."""
+    network: NetworkPolicy = NetworkPolicy.INTERNET

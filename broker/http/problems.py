@@ -28,6 +28,7 @@ _STATUS: dict[type[errors.DeskError], int] = {
     errors.CapacityExhausted: 429,
     errors.HeldBack: 429,
     errors.EngineUnavailable: 503,
+    errors.FirewallFailed: 503,
     errors.ImageMissing: 503,
     errors.ShuttingDown: 503,
     errors.StateUnusable: 503,

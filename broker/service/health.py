@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from broker.core.interfaces import Engine, Store
+    from broker.service.firewall import Firewall
     from broker.service.loops import Loop
     from broker.service.sessions import Sessions
 
@@ -26,6 +27,7 @@ class Health:
         store: Store,
         engine: Engine,
         sessions: Sessions,
+        firewall: Firewall,
         loops: Sequence[Loop],
         image: str,
         metrics: Callable[[], Awaitable[bytes]],
@@ -33,6 +35,7 @@ class Health:
         self._store = store
         self._engine = engine
         self._sessions = sessions
+        self._firewall = firewall
         self._loops = loops
         self._image = image
         self._metrics = metrics
@@ -46,8 +49,11 @@ class Health:
                 return _text(200, "ok\n")
             case "/readyz":
                 checks = await self.checks()
-                ready = all(found == "ok" for found in checks.values())
-                body = json.dumps({"ready": ready, "checks": checks}) + "\n"
+                wrong = {name for name, found in checks.items() if found != "ok"}
+                warnings = wrong & ({"network"} if self._firewall.serving else set())
+                ready = wrong == warnings
+                told = {"ready": ready, "checks": checks, "warnings": sorted(warnings)}
+                body = json.dumps(told) + "\n"
                 return HttpReply(
                     status=200 if ready else 503,
                     content_type="application/json",
@@ -77,6 +83,7 @@ class Health:
             "state": await self._state(),
             "engine": await self._engine_answers(),
             "image": await self._image_present(),
+            "network": self._firewall.check(),
             **{loop.name: loop.check() for loop in self._loops},
             "stopping": "the broker is stopping" if self._sessions.closing else "ok",
         }

@@ -44,24 +44,32 @@ class Host:
         self._network = network
         self._pools = pools
         self._routed = routed
-        self._known: Pools | None = None
+        self._known: tuple[ipaddress.IPv4Network, Pools] | None = None
 
     async def pools(self) -> Pools:
         """Raises `EngineUnavailable`, also when no subnet of the configured network is free."""
+        return (await self._look())[1]
+
+    async def subnet(self) -> ipaddress.IPv4Network:
+        """The bridge's. Raises `EngineUnavailable`, as `pools`."""
+        return (await self._look())[0]
+
+    def forget(self) -> None:
+        """Look at the bridge again before the next start: somebody may have pruned it."""
+        self._known = None
+
+    async def _look(self) -> tuple[ipaddress.IPv4Network, Pools]:
         if self._known is None:
             subnet = await self._bridge()
             first = int(subnet.network_address) + _FIRST
-            self._known = Pools(
+            pools = Pools(
                 ports=self._pools.ports,
                 displays=self._pools.displays,
                 uids=self._pools.uids,
                 addresses=Pool(first, first + _COUNT - 1),
             )
+            self._known = subnet, pools
         return self._known
-
-    def forget(self) -> None:
-        """Look at the bridge again before the next start: somebody may have pruned it."""
-        self._known = None
 
     async def _bridge(self) -> ipaddress.IPv4Network:
         """The one that is there, whatever the host routes by now, else a new one."""

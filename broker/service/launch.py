@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from broker.core.spec import ContainerSpec
     from broker.service.archivist import Archivist
     from broker.service.files import SessionKeys
+    from broker.service.firewall import Firewall
     from broker.service.host import Host
     from broker.service.ready import Probe
 
@@ -56,6 +57,7 @@ class Launcher:
         engine: Engine,
         keys: SessionKeys,
         host: Host,
+        firewall: Firewall,
         probe: Probe,
         clock: Clock,
         template: Template,
@@ -66,6 +68,7 @@ class Launcher:
         self._engine = engine
         self._keys = keys
         self._host = host
+        self._firewall = firewall
         self._probe = probe
         self._clock = clock
         self._template = template
@@ -132,6 +135,7 @@ class Launcher:
     async def _start(self, spec: ContainerSpec, session: Session) -> Session | None:
         """None when it runs; else the session with another number: a stranger held that one."""
         until = self._clock.now() + SET_ASIDE
+        await self._firewall.admit(session)
         try:
             await self._engine.start(spec.name)
         except PortTaken as taken:
@@ -139,6 +143,7 @@ class Launcher:
             move = self._store.release_port
         except AddressTaken as taken:
             log.warning("address set aside", session=session.id, address=taken.address)
+            await self._firewall.withdraw(session.id)
             move = self._store.release_address
         else:
             return None
@@ -170,9 +175,11 @@ class Launcher:
                 return cause_of_death(container)
 
     async def remove(self, session: Session) -> None:
+        await self._firewall.withdraw(session.id)
         await self._engine.remove(container_name(session.id))
 
     async def kill(self, session: Session) -> None:
+        await self._firewall.withdraw(session.id)
         await self._engine.kill(container_name(session.id))
 
     async def pause(self, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""What the host's network has: routes that a bridge must not collide with, name servers."""
+"""What the host's network has: routes that a bridge must not collide with, addresses, name servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import ipaddress
 from pathlib import Path
 
 _ROUTES = Path("/proc/net/route")
+_ADDRESSES = Path("/proc/net/fib_trie")
+
+#: No network that a host is in is larger: such a route stands for a half of the default one.
+_LARGEST = 8
 
 #: The second is where systemd-resolved keeps the real name servers behind its loopback stub.
 _RESOLV = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -25,26 +29,56 @@ def routed_networks(own: str, routes: Path = _ROUTES) -> list[ipaddress.IPv4Netw
     return networks
 
 
+def own_addresses(addresses: Path = _ADDRESSES) -> frozenset[ipaddress.IPv4Address]:
+    """Every IPv4 address of the host itself, those on loopback too."""
+    found, last = set(), ""
+    try:
+        lines = addresses.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        words = line.split()
+        if words[:1] == ["|--"]:
+            last = words[1]
+        elif words == ["/32", "host", "LOCAL"]:
+            found.add(ipaddress.IPv4Address(last))
+    return frozenset(found)
+
+
+def neighbours(
+    own: str, routes: Path = _ROUTES, addresses: Path = _ADDRESSES
+) -> list[ipaddress.IPv4Network]:
+    """The IPv4 networks in which the host has an address, but those of the interface `own`."""
+    ours = own_addresses(addresses)
+    return [
+        network
+        for network in routed_networks(own, routes)
+        if network.prefixlen >= _LARGEST and any(address in network for address in ours)
+    ]
+
+
 def _address(little_endian_hex: str) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(int.from_bytes(bytes.fromhex(little_endian_hex), "little"))
 
 
-def resolvers(files: tuple[Path, ...] = _RESOLV) -> tuple[str, ...]:
+def resolvers(files: tuple[Path, ...] = _RESOLV, addresses: Path = _ADDRESSES) -> tuple[str, ...]:
     """At most three name servers that a container can ask from its own network.
 
     Never one on loopback: the engine would ask it from the host's network, past every rule that
-    holds for desktops.
+    holds for desktops. Nor one at another address of the host: no desktop reaches the host.
     """
+    ours = own_addresses(addresses)
     for file in files:
-        found = [server for server in _servers(file) if _is_elsewhere(server)]
+        found = [server for server in _servers(file) if _is_elsewhere(server, ours)]
         if found:
             return tuple(found[:3])
     return _PUBLIC
 
 
-def _is_elsewhere(server: str) -> bool:
+def _is_elsewhere(server: str, ours: frozenset[ipaddress.IPv4Address]) -> bool:
     address = ipaddress.IPv4Address(server)
-    return not (address.is_loopback or address.is_unspecified)  # 0.0.0.0 is this host, too
+    # 0.0.0.0 is this host, too
+    return not (address.is_loopback or address.is_unspecified or address in ours)
 
 
 def _servers(file: Path) -> list[str]:

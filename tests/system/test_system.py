@@ -345,7 +345,51 @@ def test_name_servers_are_those_that_a_container_can_ask(tmp_path, first, second
     files[0].write_text(first, encoding="latin-1")
     if second is not None:
         files[1].write_text(second)
-    assert net.resolvers(files) == wanted
+    assert net.resolvers(files, tmp_path / "absent") == wanted
+
+
+ADDRESSES = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 192.0.2.0
+        /24 link UNICAST
+Local:
+  +-- 0.0.0.0/0 3 0 5
+        |-- 127.0.0.1
+           /32 host LOCAL
+        |-- 192.0.2.2
+           /32 host LOCAL
+           |-- 192.0.2.255
+              /32 link BROADCAST
+"""
+
+
+def test_a_name_server_on_this_very_host_is_none_for_desktops(tmp_path):
+    """They do not reach the host."""
+    (tmp_path / "addresses").write_text(ADDRESSES)
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.2\nnameserver 192.0.2.3\n")
+    files = (tmp_path / "resolv.conf",)
+    assert net.resolvers(files, tmp_path / "addresses") == ("192.0.2.3",)
+
+
+def test_the_hosts_own_addresses_are_read(tmp_path):
+    """No broadcast address, no network; and this host has at least the one on loopback."""
+    (tmp_path / "addresses").write_text(ADDRESSES)
+    found = net.own_addresses(tmp_path / "addresses")
+    assert {str(address) for address in found} == {"127.0.0.1", "192.0.2.2"}
+    assert ipaddress.IPv4Address("127.0.0.1") in net.own_addresses()
+
+
+def test_neighbours_are_networks_in_which_the_host_has_an_address(tmp_path):
+    """Neither one that it only knows the way to, nor halves of the default route."""
+    (tmp_path / "addresses").write_text(ADDRESSES)
+    halves = "".join(
+        f"tun0\t000000{first}\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n"
+        for first in ("00", "80")
+    )
+    (tmp_path / "route").write_text(ROUTES + halves)
+    found = net.neighbours("desk0123", tmp_path / "route", tmp_path / "addresses")
+    assert found == [ipaddress.IPv4Network("192.0.2.0/24")]
 
 
 # ------------------------------------------------------------------------------------ host key

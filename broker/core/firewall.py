@@ -1,0 +1,211 @@
+"""The rules that keep desktops off their host and off each other, as text for nftables.
+
+Every installation has tables of its own, which judge what comes from its bridges and what goes to
+them, and nothing else: several live on one host, and none can break another's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+from broker.core.model import NetworkPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: No desktop reaches these, whatever its policy allows.
+_NEVER = tuple(
+    IPv4Network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+
+#: Not the internet.
+_NONPUBLIC = tuple(
+    IPv4Network(text)
+    for text in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+    )
+)
+
+#: The set that holds the addresses of each policy. What is in none reaches nothing.
+GRANTED = {NetworkPolicy.INTERNET: "net_internet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one desktop's address may reach."""
+
+    address: IPv4Address
+    policy: NetworkPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Everything that an installation's tables are made from."""
+
+    instance: str
+    bridges: tuple[str, ...]
+    subnets: tuple[IPv4Network, ...]
+    """Of these bridges: what comes from one with another address is forged."""
+    pool: IPv4Network
+    """Where all installations have their subnets."""
+    neighbours: tuple[IPv4Network, ...]
+    """Networks that the host itself is in: on a public one, its neighbours look like internet."""
+    resolvers: tuple[IPv4Address, ...]
+    """Name servers, which may be where nothing else may be reached."""
+    grants: frozenset[Grant] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is in place."""
+
+    mark: str
+    """Another one as soon as anything but the grants is another."""
+    grants: frozenset[Grant]
+
+
+def table_name(instance: str) -> str:
+    """Of both tables, in nft's families `inet` and `bridge`."""
+    return f"desk_{instance}"
+
+
+def ruleset(rules: Rules) -> str:
+    """The whole `inet` table, which takes the place of the one that is there."""
+    name = table_name(rules.instance)
+    lines = [
+        f"table inet {name}",
+        f"delete table inet {name}",
+        f"table inet {name} {{",
+        *_set("never", "interval", _joined([*_NEVER, rules.pool, *rules.subnets])),
+        *_set("nonpublic", "interval", _joined([*_NONPUBLIC, *rules.neighbours])),
+        *_set("net_dns", None, sorted(rules.resolvers)),
+    ]
+    for policy, granted in GRANTED.items():
+        addresses = (grant.address for grant in rules.grants if grant.policy is policy)
+        lines += _set(granted, None, sorted(addresses))
+    body = _CHAINS.format(
+        bridges=", ".join(f'"{bridge}"' for bridge in rules.bridges),
+        subnets=", ".join(map(str, rules.subnets)),
+    )
+    return "\n".join(lines) + body
+
+
+#: A drop here is final; an accept leaves the packet to everybody else's chains. `from_tenant` asks
+#: for no connection: a policy that is taken away cuts what was open by it. Only an error message
+#: counts as related: what a helper of the host's expects is no answer to anybody.
+_CHAINS = """
+	counter spoofed {{ }}
+	counter to_host {{ }}
+	counter to_desktop {{ }}
+	counter to_elsewhere {{ }}
+	chain prerouting {{
+		type filter hook prerouting priority raw - 10; policy accept;
+		iifname {{ {bridges} }} meta nfproto != ipv4 counter name spoofed drop
+		iifname {{ {bridges} }} ip saddr != {{ {subnets} }} counter name spoofed drop
+	}}
+	chain input {{
+		type filter hook input priority filter - 10; policy accept;
+		iifname != {{ {bridges} }} accept
+		ct state established accept
+		ct state related meta l4proto icmp accept
+		counter name to_host drop
+	}}
+	chain forward {{
+		type filter hook forward priority filter - 10; policy accept;
+		oifname {{ {bridges} }} goto into_tenant
+		iifname {{ {bridges} }} goto from_tenant
+	}}
+	chain into_tenant {{
+		ct state established accept
+		ct state related meta l4proto icmp accept
+		counter name to_desktop drop
+	}}
+	chain from_tenant {{
+		ip saddr @net_internet ip daddr @net_dns meta l4proto {{ tcp, udp }} th dport 53 accept
+		ip daddr @never goto refused
+		ip daddr @nonpublic goto refused
+		ip saddr @net_internet accept
+		goto refused
+	}}
+	chain refused {{
+		counter name to_elsewhere reject with icmpx type admin-prohibited
+	}}
+}}
+"""
+
+
+def frames(rules: Rules) -> tuple[str, ...]:
+    """The `bridge` table, which ends what desktops of one bridge send each other below IP's rules,
+    and where the kernel shows those nothing of it. Several forms, the best first: not every kernel
+    can tell a frame's bridge, but every one its ports and addresses.
+    """
+    by_bridge = [f'meta ibrname "{bridge}" drop' for bridge in rules.bridges]
+    by_address = [
+        f'iifname "veth*" oifname "veth*" {what} saddr {how}{subnet} {what} daddr {how}{subnet} drop'
+        for subnet in rules.subnets
+        for what, how in (("ip", ""), ("arp", "ip "))
+    ]
+    name = table_name(rules.instance)
+    return tuple(
+        _FRAMES.format(name=name, drops="\n\t\t".join(drops)) for drops in (by_bridge, by_address)
+    )
+
+
+_FRAMES = """\
+table bridge {name}
+delete table bridge {name}
+table bridge {name} {{
+	chain forward {{
+		type filter hook forward priority -200; policy accept;
+		{drops}
+	}}
+}}
+"""
+
+
+def granting(instance: str, grant: Grant) -> str:
+    """Adds the grant, which may be there already."""
+    return f"add element inet {_element(instance, grant)}\n"
+
+
+def revoking(instance: str, grant: Grant) -> str:
+    """Takes the grant away, which may be gone already: what is added first can be deleted."""
+    element = _element(instance, grant)
+    return f"add element inet {element}\ndelete element inet {element}\n"
+
+
+def _element(instance: str, grant: Grant) -> str:
+    return f"{table_name(instance)} {GRANTED[grant.policy]} {{ {grant.address} }}"
+
+
+def removal(instance: str) -> str:
+    """Removes both tables, which need not be there."""
+    name = table_name(instance)
+    return "".join(
+        f"table {family} {name}\ndelete table {family} {name}\n" for family in ("inet", "bridge")
+    )
+
+
+def _joined(networks: Iterable[IPv4Network]) -> list[IPv4Network]:
+    """Without overlaps, which a set refuses."""
+    return list(ipaddress.collapse_addresses(networks))
+
+
+def _set(name: str, flags: str | None, elements: Iterable[object]) -> list[str]:
+    listed = ", ".join(map(str, elements))
+    return [
+        f"\tset {name} {{",
+        "\t\ttype ipv4_addr",
+        *([f"\t\tflags {flags}"] if flags else []),
+        *([f"\t\telements = {{ {listed} }}"] if listed else []),
+        "\t}",
+    ]

@@ -1,0 +1,208 @@
+"""The rules of the desktops' network: put in place before anything is served, looked at in every
+pass of reconcile, and told of each desktop before it starts and before it ends.
+
+Where they cannot be put in place at all, desktops run without them and everybody is told. Where they
+could, none starts without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.core.errors import FirewallFailed
+from broker.core.firewall import GRANTED, Grant, Rules, table_name
+from broker.core.model import SessionState
+from broker.core.spec import bridge_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from broker.core.firewall import Standing
+    from broker.core.interfaces import PacketFilter, Store
+    from broker.core.model import NetworkPolicy, Session, SessionId
+    from broker.service.host import Host
+
+log = structlog.get_logger()
+
+#: Sessions whose address reaches what the policy allows.
+_GRANTED_IN = frozenset({SessionState.STARTING, SessionState.READY, SessionState.FROZEN})
+
+
+class Firewall:
+    """Every look at the records is made while nobody grants or revokes, so that none undoes what
+    somebody did meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        host: Host,
+        packets: PacketFilter,
+        policy: NetworkPolicy,
+        pool: str,
+        resolvers: tuple[str, ...],
+        neighbours: Callable[[str], Iterable[IPv4Network]],
+    ) -> None:
+        self._store = store
+        self._host = host
+        self._packets = packets
+        self._policy = policy
+        self._pool = IPv4Network(pool)
+        self._resolvers = tuple(map(IPv4Address, resolvers))
+        self._neighbours = neighbours
+        self._lock = asyncio.Lock()
+        self._addresses: dict[SessionId, IPv4Address] = {}
+        self._in_place: Rules | None = None
+        """What was put last, without grants; from then on no desktop starts without it."""
+        self._mark = ""
+        self._gap = "ok"
+        """What is told while it stands."""
+        self._told = "nobody has looked at the network's rules yet"
+        self._warning = False
+
+    # ------------------------------------------------------------------------------ what is told
+
+    def check(self) -> str:
+        """`ok`, or one sentence."""
+        return self._told
+
+    @property
+    def serving(self) -> bool:
+        """Whether desktops start all the same; what `check` tells is a warning then."""
+        return self._warning or self._told == "ok"
+
+    # ------------------------------------------------------------------------------ what is done
+
+    async def keep(self) -> None:
+        """Put the rules in place, or back. A failure is logged and told by `check`. Raises
+        `EngineUnavailable`, as `Host` does.
+        """
+        async with self._lock:
+            rules = await self._rules()
+            live = await self._store.live_sessions(self._host.name)
+            self._addresses = {
+                session.id: IPv4Address(session.address)
+                for session in live
+                if session.address is not None and session.state in _GRANTED_IN
+            }
+            try:
+                await self._look(rules)
+            except FirewallFailed as error:
+                self._failed(error)
+
+    async def admit(self, session: Session) -> None:
+        """Let a session's address reach what the policy allows, before its container starts.
+        Idempotent. Raises `FirewallFailed` when there are no rules that would hold it.
+        """
+        if session.address is None:
+            return
+        async with self._lock:
+            self._addresses[session.id] = IPv4Address(session.address)
+            if self._in_place is None:
+                return
+            rules = await self._rules()
+            try:
+                await self._admit(rules, Grant(IPv4Address(session.address), self._policy))
+            except FirewallFailed as error:
+                self._failed(error)
+                raise
+
+    async def withdraw(self, session_id: SessionId) -> None:
+        """Before its container goes, or its address: it reaches nothing any more. Idempotent. What
+        fails is logged, and is made good by the next look.
+        """
+        async with self._lock:
+            address = self._addresses.pop(session_id, None)
+            if address is None or address in self._addresses.values():
+                return
+            if self._in_place is None or self._policy not in GRANTED:
+                return
+            try:
+                await self._packets.revoke(self._host.instance, Grant(address, self._policy))
+            except FirewallFailed as error:
+                log.warning("address not withdrawn yet", session=session_id, reason=str(error))
+
+    # -------------------------------------------------------------------------------------- rest
+
+    async def _rules(self) -> Rules:
+        """As they should be now, without grants."""
+        bridge = bridge_name(self._host.instance)
+        return Rules(
+            instance=self._host.instance,
+            bridges=(bridge,),
+            subnets=(await self._host.subnet(),),
+            pool=self._pool,
+            neighbours=tuple(self._neighbours(bridge)),
+            resolvers=self._resolvers,
+        )
+
+    async def _look(self, rules: Rules) -> None:
+        if self._in_place is None:
+            await self._put(rules)
+            log.info("the network's rules are in place", table=table_name(self._host.instance))
+        elif self._in_place != rules:
+            await self._put(rules)
+            log.info("the network's rules follow the host's networks")
+        else:
+            reason = self._difference(await self._packets.standing(self._host.instance))
+            if reason is not None:
+                await self._put_back(rules, reason)
+            self._tell(self._gap, warning=True)
+
+    def _difference(self, standing: Standing | None) -> str | None:
+        if standing is None:
+            return "the table was gone"
+        if standing.mark != self._mark:
+            return "its rules were changed"
+        if standing.grants != self._grants():
+            return "its addresses were changed"
+        return None
+
+    async def _admit(self, rules: Rules, grant: Grant) -> None:
+        if rules != self._in_place:
+            await self._put(rules)
+        elif grant.policy in GRANTED:
+            try:
+                await self._packets.grant(self._host.instance, grant)
+            except FirewallFailed as error:
+                await self._put_back(rules, str(error))
+        else:
+            await self._look(rules)
+
+    async def _put_back(self, rules: Rules, reason: str) -> None:
+        await self._put(rules)
+        log.warning("the network's rules were put back", reason=reason)
+
+    async def _put(self, rules: Rules) -> None:
+        gap = await self._packets.put(replace(rules, grants=self._grants()))
+        standing = await self._packets.standing(self._host.instance)
+        if standing is None:
+            raise FirewallFailed("what was put in place cannot be read back")
+        self._in_place, self._mark = rules, standing.mark
+        self._gap = "ok" if gap is None else f"{gap[:1].upper()}{gap[1:]}."
+        self._tell(self._gap, warning=True)
+
+    def _grants(self) -> frozenset[Grant]:
+        if self._policy not in GRANTED:
+            return frozenset()
+        return frozenset(Grant(address, self._policy) for address in self._addresses.values())
+
+    def _failed(self, error: FirewallFailed) -> None:
+        if self._in_place is None:
+            self._tell(
+                f"Desktops can reach this host and all that it reaches: {error}.", warning=True
+            )
+        else:
+            self._tell(f"The network's rules are not in place: {error}.", warning=False)
+
+    def _tell(self, sentence: str, *, warning: bool) -> None:
+        """Once, as long as it stays so."""
+        if sentence not in {"ok", self._told}:
+            log.warning("the desktops' network is not as it should be", reason=sentence)
+        self._told, self._warning = sentence, warning

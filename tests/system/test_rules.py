@@ -1,0 +1,130 @@
+"""What the rules do to packets: a real kernel, desktops and all that is around them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from broker.core.firewall import Grant, Rules
+from broker.core.model import NetworkPolicy
+from tests.contract.filters import missing
+from tests.system.wired import ADA, BEN, BRIDGE, DNS, GATEWAY, HOST, RESOLVER, WORLD, Wired
+
+RULES = Rules(
+    instance="0123456789abcdef",
+    bridges=(BRIDGE,),
+    subnets=(IPv4Network("10.213.0.0/22"),),
+    pool=IPv4Network("10.213.0.0/16"),
+    neighbours=(IPv4Network("192.0.2.0/24"),),
+    resolvers=(IPv4Address(RESOLVER),),
+)
+GRANT = Grant(IPv4Address(ADA), NetworkPolicy.INTERNET)
+EVERYTHING = {**HOST, **WORLD, "another desktop": BEN}
+
+#: Seconds for what must not answer: it never does, however long one waits.
+SHORT = 1.0
+
+
+@pytest.fixture
+def wired():
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    made = Wired()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def ruled(wired):
+    """With the rules in place and nothing granted."""
+    assert await wired.host.filter().put(RULES) is None
+    return wired
+
+
+def test_without_rules_everything_can_be_reached(wired):
+    """So that what is not reached below is not reached because of them."""
+    assert wired.reached(wired.ada, EVERYTHING) == set(EVERYTHING)
+    assert wired.reached(wired.world, {"ada": ADA}) == {"ada"}
+    assert wired.reached(wired.ada, {"names": RESOLVER}, port=DNS) == {"names"}
+
+
+async def test_who_was_granted_nothing_reaches_nothing(ruled):
+    assert ruled.reached(ruled.ada, EVERYTHING, patience=SHORT) == set()
+    assert ruled.reached(ruled.ada, EVERYTHING, port=DNS, patience=SHORT) == set()
+
+
+async def test_who_was_granted_the_internet_reaches_that_and_names_alone(ruled):
+    await ruled.host.filter().grant(RULES.instance, GRANT)
+    assert ruled.reached(ruled.ada, EVERYTHING, patience=SHORT) == {"internet"}
+    assert ruled.reached(ruled.ada, EVERYTHING, port=DNS, patience=SHORT) == {
+        "internet",
+        "resolver",
+    }
+    assert ruled.reached(ruled.ben, EVERYTHING, patience=SHORT) == {"another desktop"}  # itself
+
+
+async def test_a_grant_that_is_taken_away_cuts_what_is_open(ruled):
+    await ruled.host.filter().grant(RULES.instance, GRANT)
+    assert ruled.reached(ruled.ada, {"internet": WORLD["internet"]}) == {"internet"}
+    before = ruled.counted()["to_elsewhere"]
+    await ruled.host.filter().revoke(RULES.instance, GRANT)
+    assert ruled.reached(ruled.ada, WORLD, patience=SHORT) == set()
+    assert ruled.counted()["to_elsewhere"] > before
+
+
+async def test_the_host_reaches_desktops_and_nobody_else_does(ruled):
+    """By their address, which is how the door and the broker do."""
+    assert ruled.reached(ruled.host, {"ada": ADA, "ben": BEN}) == {"ada", "ben"}
+    assert ruled.reached(ruled.world, {"ada": ADA, "ben": BEN}, patience=SHORT) == set()
+    assert ruled.counted()["to_desktop"] > 0
+
+
+async def test_a_forged_address_gets_nowhere(ruled):
+    """Not even one that was granted something elsewhere."""
+    await ruled.host.filter().grant(RULES.instance, GRANT)
+    ruled.ada.run("ip", "addr", "add", "198.51.100.77/32", "dev", "eth0")
+    forged = ["ip", "route", "replace", "default", "via", GATEWAY, "src", "198.51.100.77"]
+    ruled.ada.run(*forged)
+    before = await ruled.host.filter().standing(RULES.instance)
+    assert ruled.reached(ruled.ada, WORLD, patience=SHORT) == set()
+    assert ruled.counted()["spoofed"] > 0
+    assert await ruled.host.filter().standing(RULES.instance) == before  # counting is no change
+
+
+async def test_ipv6_gets_nowhere(wired):
+    """Desktops have none; should one get some, no rule of IPv4's would see it."""
+    address = ["dev", BRIDGE, "nodad"]
+    if wired.host.tries("ip", "-6", "addr", "add", "fd00:d::1/64", *address).returncode:
+        pytest.skip("this kernel has no IPv6")
+    wired.ada.run("ip", "-6", "addr", "add", "fd00:d::4/64", "dev", "eth0", "nodad")
+    assert wired.reached(wired.ada, {"host": "fd00:d::1"}) == {"host"}
+    await wired.host.filter().put(RULES)
+    assert wired.reached(wired.ada, {"host": "fd00:d::1"}, patience=SHORT) == set()
+    assert wired.counted()["spoofed"] > 0
+
+
+@pytest.mark.parametrize("shown", ["0", "1"])
+async def test_desktops_of_one_bridge_do_not_meet(wired, shown):
+    """Whether the kernel shows IP's rules what crosses a bridge or not."""
+    if wired.host.tries("test", "-e", "/proc/sys/net/bridge/bridge-nf-call-iptables").returncode:
+        pytest.skip("this kernel never shows IP's rules what crosses a bridge")
+    wired.show_bridge(shown)
+    assert wired.reached(wired.ada, {"ben": BEN}) == {"ben"}
+    await wired.host.filter().put(RULES)
+    assert wired.reached(wired.ada, {"ben": BEN}, patience=SHORT) == set()
+
+
+async def test_the_other_installations_desktops_are_left_alone(wired):
+    """Rules for another bridge change nothing here."""
+    wired.host.bridge("desk0123456789b")
+    other = replace(
+        RULES,
+        instance="0123456789abcdee",
+        bridges=("desk0123456789b",),
+        subnets=(IPv4Network("10.213.4.0/22"),),
+    )
+    await wired.host.filter().put(other)
+    assert wired.reached(wired.ada, EVERYTHING) == set(EVERYTHING)
