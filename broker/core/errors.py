@@ -220,6 +220,16 @@ class BrokerUnavailable(DeskError):
     default = "The broker does not answer. Try again in a few seconds."
 
 
+class Interrupted(DeskError):
+    """The connection to the broker broke while it worked on what must not be asked twice."""
+
+    code = "interrupted"
+    default = (
+        "Desk restarted in the middle of this: it may be done or not. Look with 'desk list' before"
+        " you ask again."
+    )
+
+
 class StaleState(DeskError):
     """A compare-and-set lost: somebody else moved the record first. Reload and decide again."""
 

@@ -48,9 +48,6 @@ class Doors:
     def __contains__(self, door: object) -> bool:
         return door in self._doors
 
-    def __len__(self) -> int:
-        return len(self._doors)
-
     def end_user(self, user_id: str, sentence: str) -> None:
         for door in list(self._doors.values()):
             door.end_user(user_id, sentence)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from broker.core.errors import CapacityExhausted
 from broker.core.idle import Signal
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Seconds without a word of a door after which its clients are taken for gone with it.
 DOOR_SILENCE = 60.0
+
+#: Attachments that one door may have: more than it has connections.
+ATTACHMENTS = 16_384
 
 
 @dataclass(slots=True)
@@ -47,9 +51,11 @@ class Presence:
         self._doors: dict[str, _Door] = {}
 
     def attached(self, door: str, attachment: Attachment, *, ago: float = 0.0) -> None:
-        """Telling one twice changes nothing."""
+        """Telling one twice changes nothing. Raises `CapacityExhausted`."""
         present = self._door(door).present
         if attachment.id not in present:
+            if len(present) >= ATTACHMENTS:
+                raise CapacityExhausted(f"the door has {ATTACHMENTS} attachments already")
             present[attachment.id] = Present(attachment, self._clock.monotonic() - ago)
             self._saw(attachment.session_id, Signal.ARRIVED, ago)
 
@@ -57,7 +63,7 @@ class Presence:
         self._door(door).present.pop(attachment_id, None)
 
     def report(self, door: str, activities: Sequence[Activity]) -> None:
-        """All of a door: what is not named has left."""
+        """All of a door: what is not named has left. Raises `CapacityExhausted`."""
         now = self._clock.monotonic()
         present = self._door(door).present
         named = {activity.attachment.id for activity in activities}
