@@ -29,9 +29,9 @@ class Limits:
     """A class of sixty behind one address comes within a second, and none of it is dropped."""
     early_drop: int = 30
     """Percent that are dropped at the start of random early drop, rising to all at its end."""
-    silence: float = 0.25
+    silence: float = 0.1
     """Who said nothing for so long gives their place to who comes when places are short: every
-    client begins with its version line."""
+    client sends its version line with the end of TCP's handshake."""
     connections: int = 4096
     """Connections in all: fewer where the process may not have three descriptors for each."""
     descriptors_reserved: int = 256

@@ -10,6 +10,7 @@ import pytest
 
 from .clients import DoorProcess, Person
 from .inner import InnerSshd
+from .watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,3 +82,16 @@ def new_person() -> Iterator[Callable[..., Person]]:
 def desk(door: DoorProcess, new_person: Callable[..., Person]) -> Person:
     """Somebody new at the lane's door: their session and spare are nobody else's."""
     return new_person(door)
+
+
+@pytest.fixture
+def watch(
+    own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
+) -> Callable[..., Watch]:
+    def make(**limits: float) -> Watch:
+        door = own_door(**limits)
+        watch = Watch(door, new_person(door), new_person(door))
+        watch.warm()
+        return watch
+
+    return make

@@ -15,9 +15,9 @@ from broker.door.cipher import shared
 from .clients import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    from .clients import Person
+    from .clients import DoorProcess, Person
 
 GRANTED, DENIED, SUCCESS, FAILURE = 81, 82, 99, 100
 OPENED, OPEN_FAILED, ADJUST, DATA, EOF, CLOSE, REQUEST = 91, 92, 93, 94, 96, 97, 98
@@ -104,16 +104,17 @@ class Raw:
     def request(self, far: int, name: bytes, *parts: bytes, reply: bool = True) -> None:
         self.send(REQUEST, UInt32(far), String(name), Boolean(reply), *parts)
 
-    def sealed(self, payload: bytes, count: int) -> bytes:
-        """So many packets as they go over the wire, for who has no time to send each; nothing can
-        be sent but them from then on.
+    def sealed(self, payloads: Iterable[bytes]) -> bytes:
+        """The packets as they go over the wire, for who has no time to send each; nothing can be
+        sent but them from then on.
         """
         cipher = shared(self.connection._send_encryption)
-        padding = 4 + (11 - len(payload)) % 16
-        plain = bytes((padding,)) + payload + bytes(padding)
-        header = UInt32(len(plain))
-        packets = (cipher.encrypt_packet(0, header, plain) for _ in range(count))
-        return b"".join(part for packet in packets for part in packet)
+        parts: list[bytes] = []
+        for payload in payloads:
+            padding = 4 + (11 - len(payload)) % 16
+            plain = bytes((padding,)) + payload + bytes(padding)
+            parts += cipher.encrypt_packet(0, UInt32(len(plain)), plain)
+        return b"".join(parts)
 
     async def session(self, command: str | None = None, *, number: int = 0, **sizes: int) -> int:
         """Open a session, and maybe run a command; the far end's number."""
@@ -181,4 +182,75 @@ async def raw(person: Person, **options: Any) -> AsyncIterator[Raw]:
         await client.cut()
 
 
-__all__ = ["Boolean", "Byte", "Raw", "String", "UInt32", "raw"]
+class Stranger(asyncssh.connection.SSHClientConnection):
+    """A connection that exchanged keys and authenticates nobody; it says what it is told to."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ready = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.heard: list[int] = []
+
+    def try_next_auth(self, *, next_method: bool = False) -> None:
+        self._auth = self
+        self.ready.set()
+
+    def cancel(self) -> None:
+        """As an attempt that is given up."""
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
+        self.heard.append(pkttype)
+        if pkttype == 3 or (pkttype >= 50 and self.ready.is_set()):
+            return True
+        return super().process_packet(pkttype, pktid, packet)
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        self.ready.set()
+        self.ended.set()
+        self._auth = None
+        super()._cleanup(exc)
+
+    def say(self, kind: int, *parts: bytes) -> None:
+        """Send it, whatever it is, as if everything were allowed; but an empty packet never."""
+        if self.ended.is_set():
+            return
+        self._auth_complete = True
+        super().send_packet(kind, *parts)
+        self._auth_complete = False
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        if pkttype != 2:
+            super().send_packet(pkttype, *args, handler=handler)
+
+    async def cut(self, seconds: float = 5) -> bool:
+        """Whether the door ends the connection within the time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), seconds)
+        return self.ended.is_set()
+
+
+@contextlib.asynccontextmanager
+async def stranger(door: DoorProcess, source: str = HOST) -> AsyncIterator[Stranger]:
+    """Somebody before authentication."""
+    settings = await asyncssh.SSHClientConnectionOptions.construct(
+        host=HOST,
+        port=door.port,
+        username="desk",
+        client_keys=None,
+        known_hosts=None,
+        config=None,
+        agent_path=None,
+    )
+    loop = asyncio.get_running_loop()
+    transport, connection = await loop.create_connection(
+        lambda: Stranger(loop, settings), HOST, door.port, local_addr=(source, 0)
+    )
+    await asyncio.wait_for(connection.ready.wait(), 10)
+    try:
+        yield connection
+    finally:
+        transport.abort()
+        await connection.cut()
+
+
+__all__ = ["Boolean", "Byte", "Raw", "Stranger", "String", "UInt32", "raw", "stranger"]

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import Any, TextIO
 
 import asyncssh
@@ -57,6 +58,8 @@ def _do(door: Door, gateway: StaticGateway, order: dict[str, Any]) -> Any:
             return {"reports": gateway.reported, "now": gateway.present, "seen": gateway.seen}
         case "end_session":
             door.end_session(order["session"], order["sentence"], sleeps=order.get("sleeps", False))
+        case "stats":
+            return asdict(door.stats())
         case "penalise":
             door.penalise(Penalty(**order))
         case "settle":

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .clients import HOST, DoorProcess, Person, until
+from .clients import frozen
 from .raw import (
     CLOSE,
     DATA,
@@ -23,99 +21,12 @@ from .raw import (
     UInt32,
     raw,
 )
+from .watch import GROWTH
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-GROWTH = 8 << 20
-SLOWEST = 1.0
-
-
-_OTHERS = """\
-login() {
-    begin=${EPOCHREALTIME/./}
-    "${@:2}" < /dev/null
-    echo $1 $? $((${EPOCHREALTIME/./} - begin))
-}
-for _ in $(seq 1000); do
-    login door ssh -F "$1" desk true
-    login beside ssh -F "$2" inner true
-    if [ -e "$0" ] && [ $((count += 1)) -ge 3 ]; then exit; fi
-done
-"""
-"""Logins one after the other, through the door and past it, until the file is there, and three
-more; each with its status and its microseconds.
-"""
-
-
-class Watch:
-    """A door under attack: its memory, and somebody else's logins."""
-
-    def __init__(self, door: DoorProcess, attacker: Person, canary: Person) -> None:
-        self.door = door
-        self.attacker = attacker
-        self.canary = canary
-        self.peak = 0
-
-    def warm(self) -> None:
-        """Let every part of the door have run, so that what grows later grew by the attack."""
-        data = bytes(4 << 20)
-        for person in (self.canary, self.attacker):
-            for _ in range(3):
-                assert person.ssh("cat", stdin=data).out == data
-        assert self.canary.ssh("desk big 1000000").status == 3
-
-    @contextlib.asynccontextmanager
-    async def attack(self, growth: int = GROWTH) -> AsyncIterator[None]:
-        """Watch while the block runs: others' logins one after the other, and the memory."""
-        before = self.peak = self.door.memory()
-        over = self.canary.folder / "over"
-        others = subprocess.Popen(
-            ["bash", "-c", _OTHERS, str(over), str(self.canary.config), self.canary.beside()[2]],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=self.canary.env,
-        )
-        watching = asyncio.get_running_loop().create_task(self._watch())
-        try:
-            async with asyncio.timeout(60):
-                yield
-        finally:
-            self.peak = max(self.peak, self.door.memory())
-            watching.cancel()
-            over.touch()
-            told, _ = await asyncio.to_thread(others.communicate, timeout=60)
-        self._judge(told)
-        grown = self.peak - before
-        assert grown <= growth, f"the door grew by {grown / 2**20:.1f} MiB"
-
-    def _judge(self, told: str) -> None:
-        """Nobody else waited for a second, unless logins past the door are slow as well."""
-        slowest = {"door": 0.0, "beside": 0.0}
-        for line in told.splitlines():
-            way, status, took = line.split()
-            assert status == "0", f"somebody else could not log in: {told}"
-            slowest[way] = max(slowest[way], int(took) / 1e6)
-        assert slowest["door"] <= max(SLOWEST, 2 * slowest["beside"]), f"logins took {slowest}"
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(0.05)
-            self.peak = max(self.peak, self.door.memory())
-
-
-@pytest.fixture
-def watch(
-    own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
-) -> Callable[..., Watch]:
-    def make(**limits: float) -> Watch:
-        door = own_door(**limits)
-        watch = Watch(door, new_person(door), new_person(door))
-        watch.warm()
-        return watch
-
-    return make
+    from .watch import Watch
 
 
 async def test_huge_window_that_nobody_reads(watch: Callable[..., Watch]) -> None:
@@ -127,6 +38,39 @@ async def test_huge_window_that_nobody_reads(watch: Callable[..., Watch]) -> Non
         await client.until(lambda: client.received > 1 << 20, "the desktop pours")
         client.transport.pause_reading()
         await asyncio.sleep(2)
+
+
+async def test_twenty_slow_readers(watch: Callable[..., Watch]) -> None:
+    """Each costs its one write buffer, and all of them nobody else's time."""
+    watched = watch()
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw(watched.attacker)) for _ in range(20)]
+        async with watched.attack(growth=40 << 20):
+            for client in clients:
+                await client.session("cat /dev/zero", window=HUGE)
+                await client.until(lambda c=client: c.received > 1 << 20, "the desktop pours")
+                client.transport.pause_reading()
+            await asyncio.sleep(2)
+            before = [client.received for client in clients]
+            for client in clients:
+                client.transport.resume_reading()
+            for client, had in zip(clients, before, strict=True):
+                more = had + (3 << 20)
+                await client.until(lambda c=client, m=more: c.received > m, "it goes on", 30)
+                client.transport.pause_reading()
+
+
+async def test_client_that_stands_still(watch: Callable[..., Watch]) -> None:
+    """Stopped while its desktop pours, it costs a write buffer, and loses nothing."""
+    watched = watch()
+    process = watched.attacker.start("head -c 60000000 /dev/zero; exit 3")
+    assert process.stdout is not None
+    heard = len(await asyncio.to_thread(process.stdout.read, 10_000_000))
+    async with watched.attack(growth=2 << 20):
+        with frozen(process):
+            await asyncio.sleep(6)
+    heard += len(await asyncio.to_thread(process.stdout.read))
+    assert (process.wait(10), heard) == (3, 60_000_000)
 
 
 async def test_big_answer_that_nobody_reads(watch: Callable[..., Watch]) -> None:
@@ -279,12 +223,20 @@ async def test_transport_messages_without_end(
     watched = watch()
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(raw(watched.attacker)) for _ in range(attackers)]
-        floods = [client.sealed(bytes((kind,)) + b"\0" * 9, 60_000) for client in clients]
+        noise, question = (
+            bytes((kind,)) + b"\0" * 9,
+            b"\x50" + String(b"keepalive@openssh.com") + b"\1",
+        )
+        words = [*[noise] * 2000, question, *[noise] * 58_000]
+        floods = [client.sealed(words) for client in clients]
         async with watched.attack():
             for client, flood in zip(clients, floods, strict=True):
                 client.transport.pause_reading()
                 client.transport.write(flood)
             await asyncio.sleep(4)
+            for client in clients:
+                client.transport.resume_reading()
+                await client.until(lambda c=client: 81 in c.counts, "2,000 were taken", 30)
 
 
 async def test_environment_without_end(watch: Callable[..., Watch]) -> None:
@@ -361,105 +313,3 @@ async def test_requests_during_a_key_exchange(watch: Callable[..., Watch]) -> No
         for _ in range(100):
             client.send(80, String(b"keepalive@openssh.com"), b"\1")
         assert await client.cut(3)
-
-
-def _greeted(door: DoorProcess, source: str = HOST) -> socket.socket:
-    far = socket.create_connection((HOST, door.port), 5, source_address=(source, 0))
-    far.sendall(b"SSH-2.0-test\r\n")
-    return far
-
-
-@pytest.mark.parametrize("length", [0x7FFFFFFF, 0x00100000, 40_000])
-async def test_oversize_packet_before_authentication(
-    watch: Callable[..., Watch], length: int
-) -> None:
-    """A packet that claims to be large is not waited for."""
-    watched = watch()
-    async with watched.attack():
-        with _greeted(watched.door) as far:
-            far.settimeout(5)
-            far.sendall(length.to_bytes(4, "big") + bytes(1000))
-            far.setblocking(False)
-            deadline = time.monotonic() + 5
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    try:
-                        if not far.recv(65536):
-                            break
-                    except ConnectionError:
-                        break
-                assert time.monotonic() < deadline, "the door waits for the packet"
-                await asyncio.sleep(0.01)
-
-
-async def test_garbage_before_authentication(watch: Callable[..., Watch]) -> None:
-    """What is no SSH is closed at once: HTTP, an endless line, noise."""
-    watched = watch()
-    async with watched.attack():
-        for words in (b"GET / HTTP/1.1\r\n\r\n", b"x" * 100_000, bytes(range(256)) * 300):
-            far = socket.create_connection((HOST, watched.door.port), 5)
-            with far:
-                far.setblocking(False)
-                with contextlib.suppress(OSError):
-                    far.send(words)
-                deadline = time.monotonic() + 5
-                while True:
-                    with contextlib.suppress(BlockingIOError):
-                        try:
-                            if not far.recv(65536):
-                                break
-                        except ConnectionError:
-                            break
-                    assert time.monotonic() < deadline, f"still open after {words[:20]!r}"
-                    await asyncio.sleep(0.01)
-
-
-async def test_idle_connections_of_one_address(watch: Callable[..., Watch]) -> None:
-    """300 connections that say nothing leave every other address its places."""
-    watched = watch(unauthenticated=100, unauthenticated_per_address=10)
-    with contextlib.ExitStack() as stack:
-        for _ in range(300):
-            stack.enter_context(socket.create_connection((HOST, watched.door.port), 5))
-        before = watched.door.memory()
-        refused = watched.canary.ssh("true")
-        assert refused.status == 255, "the attack did not take place"
-        for _ in range(3):
-            done = watched.canary.ssh("-b", "127.0.0.2", "true")
-            assert done.status == 0, done.err
-        assert watched.door.memory() - before <= GROWTH
-    until(lambda: watched.canary.ssh("true").status == 0, 10, "the address has its places again")
-
-
-async def test_idle_connections_of_many_addresses(watch: Callable[..., Watch]) -> None:
-    """300 idle connections from everywhere are gone after the login time."""
-    watched = watch(login_timeout=4.0, unauthenticated=100)
-    with contextlib.ExitStack() as stack:
-        for number in range(300):
-            source = f"127.0.{1 + number // 100}.{1 + number % 100}"
-            far = socket.create_connection((HOST, watched.door.port), 5, source_address=(source, 0))
-            stack.enter_context(far)
-        assert watched.canary.ssh("true").status == 255, "the attack did not take place"
-        until(lambda: watched.canary.ssh("true").status == 0, 10, "somebody can log in")
-
-
-def test_slow_handshake_is_cut(
-    own_door: Callable[..., DoorProcess], new_person: Callable[..., Person]
-) -> None:
-    """A byte now and then does not lengthen the login time."""
-    door = own_door(login_timeout=1.0)
-    new_person(door)
-    with _greeted(door) as far:
-        far.settimeout(0.1)
-        began = time.monotonic()
-
-        def dripped() -> bool:
-            try:
-                far.sendall(b"\0")
-                return not far.recv(65536)
-            except TimeoutError:
-                return False
-            except ConnectionError:
-                return True
-
-        until(dripped, 5, "the door cuts")
-        assert time.monotonic() - began < 3
