@@ -7,7 +7,6 @@ type is an error. Where one of several classes may stand, `is` names it.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 import types
@@ -218,9 +217,10 @@ def _nothing(data: Any) -> None:
 
 
 def _bytes(data: Any) -> bytes:
+    text = _text(data)
     try:
-        return base64.b64decode(_text(data), validate=True)
-    except binascii.Error:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
         raise BadMessage("base64 is wanted") from None
 
 

@@ -45,14 +45,12 @@ class Caller:
         gateway: GatewayService,
         *,
         on_hello: Callable[[Caller], None],
-        calls: int = CALLS,
     ) -> None:
         """`on_hello` is called once, when `door` is known."""
         self.door: str | None = None
         self._line = line
         self._gateway = gateway
         self._on_hello = on_hello
-        self._most = calls
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._words: set[asyncio.Task[None]] = set()
         self._work = Tasks()
@@ -143,8 +141,8 @@ class Caller:
         _check(ask.what)
         if self._closing:
             self._put(Refusal.of(ask.number, ShuttingDown()))
-        elif len(self._calls) >= self._most:
-            self._refuse(ask, CapacityExhausted(f"{self._most} calls of one door are under way"))
+        elif len(self._calls) >= CALLS:
+            self._refuse(ask, CapacityExhausted(f"{CALLS} calls of one door are under way"))
         else:
             task = self._work.start(self._answer(ask), name="gateway call")
             self._calls[ask.number] = task

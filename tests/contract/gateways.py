@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
 
 from broker.core.gateway import (
     Activity,
@@ -21,6 +22,7 @@ from broker.core.gateway import (
     WordReply,
 )
 from broker.core.idle import Signal
+from broker.core.messages import PROTOCOL
 from broker.door.gateway import RemoteGateway
 from broker.http.gateway import GatewayServer
 from broker.service.connections import Doors
@@ -188,6 +190,11 @@ class Pair:
         await self.server.close(grace)
         self.server = None
 
+    def die(self) -> None:
+        """What a kill does to the connections: they are gone without a word."""
+        for caller in self.server._callers:
+            caller._line._socket._req.transport.abort()
+
     def dial(self, door: FakeDoor | None = None, *, wait: float = PATIENCE, **options):
         """A gateway that connects when it can, for ever, and the task that keeps it."""
         remote = RemoteGateway(self.path, wait=wait, **options)
@@ -200,11 +207,17 @@ class Pair:
         await until(lambda: door.reports)
         return remote
 
-    async def raw(self) -> socket.socket:
-        """A connection of somebody who speaks as he likes."""
-        made = socket.socket(socket.AF_UNIX)
-        made.connect(str(self.path))
-        return made
+    @asynccontextmanager
+    async def raw(self, *said: str, **options):
+        """The web socket of somebody who says what he likes."""
+        connector = aiohttp.UnixConnector(str(self.path))
+        async with (
+            aiohttp.ClientSession(connector=connector) as client,
+            client.ws_connect("http://x/gateway", protocols=[PROTOCOL], **options) as made,
+        ):
+            for text in said:
+                await made.send_str(text)
+            yield made
 
     def begin(self, call) -> asyncio.Task:
         return self._tasks.start(_quietly(call), name="call")

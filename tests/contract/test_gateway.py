@@ -272,7 +272,7 @@ async def test_a_door_that_was_away_hears_what_is_over_meanwhile(site):
     broker = site.broker
     people = {name: await broker.person(name) for name in ("ada", "bob", "cyd", "eve")}
     routes = {name: (await site.route(person)).session_id for name, person in people.items()}
-    sessions = {name: await broker.store.session(SessionId(id)) for name, id in routes.items()}
+    sessions = {name: await broker.store.session(SessionId(s)) for name, s in routes.items()}
     site.doors.part(site.door.id, site.doors._doors[site.door.id])
     await broker.freeze(sessions["ada"])
     await broker.sessions.stop(sessions["bob"].id, reason="it was time", actor="uid:0")

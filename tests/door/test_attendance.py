@@ -114,6 +114,19 @@ async def test_an_empty_door_reports_too(make, listener):
     assert listener.told[0] == ("report",)
 
 
+async def test_a_broker_that_knows_nothing_is_told_at_once(make, listener):
+    """Though the last report was a moment ago, and the next is far."""
+    attendance = make(Limits(report_every=1000.0, report_gap=500.0))
+    attendance.enter(attachment("a"), Channels())
+    await until(lambda: listener.told == [("attached", "a")])
+    for times in (1, 2):
+        attendance.report_now()
+        await until(lambda times=times: len(listener.reports) == times)
+    assert listener.told[1:] == [("report", "a")] * 2
+    await asyncio.sleep(0.02)
+    assert len(listener.reports) == 2
+
+
 async def test_who_did_nothing_leaves_at_once(make, listener):
     """And is in no report from then on."""
     attendance = make(IDLE)

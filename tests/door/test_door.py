@@ -13,7 +13,7 @@ import structlog
 from asyncssh.connection import SSHClientConnection
 
 from broker.core.errors import CapacityExhausted
-from broker.core.gateway import Endpoint, Penalty, Route
+from broker.core.gateway import Endpoint, Holdings, Penalty, Route
 from broker.core.idle import Signal
 from broker.door import descriptors
 from broker.door.app import Door
@@ -315,6 +315,27 @@ async def test_access_that_ends_ends_connections(world, by):
     await asyncio.wait_for(client.wait_closed(), 5)
     assert world.door.stats().authenticated == 1
     other.close()
+
+
+async def test_a_door_says_what_it_holds(world):
+    """Each person by each key once, and each session that it has something of."""
+    assert world.door.holdings() == Holdings(identities=(), sessions=())
+    clients = [await world.connect(key) for key in (ALICE, ALICE, BOB)]
+    await clients[0].create_process("sleep")
+    await until(lambda: ("attached", "s1") in world.gateway.events)
+    held = world.door.holdings()
+    assert sorted(identity.user_id for identity in held.identities) == ["id-alice", "id-bob"]
+    assert ALICE.get_fingerprint() in {identity.fingerprint for identity in held.identities}
+    assert held.sessions == ("s1",)
+    clients[0].close()
+    await clients[0].wait_closed()
+    await until(lambda: ("detached",) in world.gateway.events)
+    held = world.door.holdings()
+    assert held.sessions == ("s1",), "its spare is kept still"
+    world.door.end_session("s1", "It sleeps.")
+    assert world.door.holdings().sessions == ()
+    for client in clients[1:]:
+        client.close()
 
 
 def frozen() -> socket.socket:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.errors import CapacityExhausted
 from broker.core.gateway import Activity, Attachment
 from broker.core.idle import Signal
+from broker.service import presence
 from broker.service.presence import DOOR_SILENCE, Presence
 from tests.clocks import ManualClock
 
@@ -123,6 +125,32 @@ def test_a_door_that_speaks_again_brings_its_clients_back(doors):
     doors.report("a", ago=DOOR_SILENCE + 1)
     assert doors.there == ["a"]
     assert doors.saw[-1] == ("s", Signal.ARRIVED, DOOR_SILENCE + 1)
+
+
+def test_a_door_that_is_gone_has_lost_its_clients(doors):
+    """And no others; when it comes all the same, it brings them back."""
+    doors.comes("a")
+    doors.comes("b", door="two")
+    for _ in range(2):
+        doors.presence.gone("one")
+        assert doors.there == ["b"]
+    doors.report("a")
+    assert sorted(doors.there) == ["a", "b"]
+
+
+def test_no_door_has_more_clients_than_it_can_have(doors, monkeypatch):
+    """Whatever it says; those that are known stay so."""
+    monkeypatch.setattr(presence, "ATTACHMENTS", 2)
+    doors.comes("a")
+    doors.comes("b")
+    with pytest.raises(CapacityExhausted):
+        doors.comes("c")
+    doors.comes("a")
+    with pytest.raises(CapacityExhausted):
+        doors.report("a", "c", "d")
+    assert len(doors.there) == 2
+    doors.comes("c", door="two")
+    assert len(doors.there) == 3
 
 
 def test_what_a_client_did_is_told_with_its_age(doors):

@@ -1,0 +1,663 @@
+"""What the gateway over a socket promises beside: brokers that go and come, doors that die, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import aiohttp
+import pytest
+import structlog
+from aiohttp import web
+
+from broker.core.errors import (
+    BrokerUnavailable,
+    CapacityExhausted,
+    DeskError,
+    EngineUnavailable,
+    Interrupted,
+    ShuttingDown,
+)
+from broker.core.gateway import Holdings, HttpReply, WordReply
+from broker.core.messages import PROTOCOL, TO_BROKER, Ask, Attached, Hello, Identify, Report
+from broker.door import gateway as door_side
+from broker.http import caller
+from broker.http import gateway as broker_side
+from tests.contract.gateways import (
+    ANN,
+    KEY,
+    LOGIN,
+    PENALTY,
+    ROUTE,
+    FakeDoor,
+    Pair,
+    ScriptedGateway,
+    activity,
+    attachment,
+    until,
+)
+
+SHORT = 0.02
+NOBODY = Holdings(identities=(), sessions=())
+
+
+@pytest.fixture
+def broker():
+    return ScriptedGateway()
+
+
+@pytest.fixture
+async def pair(tmp_path, broker):
+    made = Pair(tmp_path, broker)
+    yield made
+    await made.close()
+
+
+async def answer(call):
+    async with asyncio.timeout(10):
+        return await call
+
+
+def calls_of(remote, said):
+    """Each call that waits for a broker, by its name."""
+    return {
+        "identify": lambda: remote.identify(LOGIN, KEY),
+        "route": lambda: remote.route(ANN, display=None, progress=said.append),
+        "lost": lambda: remote.lost("s1"),
+        "http": lambda: remote.http("GET", "/healthz"),
+        "word": lambda: remote.word(ANN, ["stop"]),
+    }
+
+
+ANSWERS = {
+    "identify": ANN,
+    "route": ROUTE,
+    "lost": None,
+    "http": HttpReply(status=200, content_type="text/plain", body=bytes(range(256))),
+    "word": WordReply(stdout="done\n", stderr="", status=0),
+}
+
+
+def telling(remote):
+    """Each call that waits for none."""
+    return [
+        lambda: remote.attached("door1", attachment()),
+        lambda: remote.detached("door1", "a"),
+        lambda: remote.report("door1", [activity()]),
+        lambda: remote.penalise("door1", PENALTY),
+    ]
+
+
+# ------------------------------------------------------------------- a broker that goes and comes
+
+
+@pytest.mark.parametrize("call", ANSWERS)
+async def test_a_call_waits_for_a_broker_that_is_away(pair, call):
+    """The connection waits in the socket's backlog, and is the first that the broker takes."""
+    remote = pair.dial()
+    waiting = pair.begin(calls_of(remote, [])[call]())
+    await asyncio.sleep(SHORT)
+    assert not waiting.done()
+    await pair.open()
+    assert await answer(waiting) == ANSWERS[call]
+
+
+@pytest.mark.parametrize("end", ["shut", "die"])
+@pytest.mark.parametrize("call", [name for name in ANSWERS if name != "word"])
+async def test_what_was_in_flight_is_asked_of_the_next_broker(pair, broker, call, end):
+    """Whether the broker said goodbye or not."""
+    await pair.open()
+    remote = await pair.connected()
+    gate = broker.hold(call)
+    waiting = pair.begin(calls_of(remote, [])[call]())
+    await until(lambda: broker.count(call) == 1)
+    if end == "die":
+        pair.die()
+    await pair.shut()
+    assert broker.cancelled == [call]
+    gate.set()
+    await pair.open()
+    assert await answer(waiting) == ANSWERS[call]
+    assert broker.count(call) == 2
+
+
+@pytest.mark.parametrize("end", ["shut", "die"])
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_word_that_was_in_flight_is_not_said_again(pair, broker, end, as_json):
+    """It may be done; the person is told so, in the form that was asked for."""
+    await pair.open()
+    remote = await pair.connected()
+    broker.hold("word")
+    argv = ["stop", "--json"] if as_json else ["stop"]
+    waiting = pair.begin(remote.word(ANN, argv))
+    await until(lambda: broker.count("word") == 1)
+    if end == "die":
+        pair.die()
+    await pair.shut()
+    reply = await answer(waiting)
+    await pair.open()
+    await answer(remote.identify(LOGIN, KEY))
+    assert broker.count("word") == 1
+    assert reply.status == 1
+    if as_json:
+        assert json.loads(reply.stdout) == {"error": "interrupted", "detail": Interrupted.default}
+    else:
+        assert reply.stderr == f"desk: {Interrupted.default} (interrupted)\n"
+
+
+async def test_what_changes_something_by_http_is_not_asked_again(pair, broker):
+    await pair.open()
+    remote = await pair.connected()
+    broker.hold("http")
+    waiting = pair.begin(remote.http("POST", "/x"))
+    await until(lambda: broker.count("http") == 1)
+    await pair.shut()
+    assert isinstance(await answer(waiting), Interrupted)
+
+
+async def test_who_waits_for_a_desktop_is_told_that_desk_restarts(pair, broker):
+    """Once, between what either broker says of the desktop; not while nothing is amiss."""
+    await pair.open()
+    remote = await pair.connected()
+    broker.sentences = ("Starting …",)
+    gate, said = broker.hold("route"), []
+    waiting = pair.begin(calls_of(remote, said)["route"]())
+    await until(lambda: said == ["Starting …"])
+    await pair.shut()
+    await until(lambda: len(said) == 2)
+    gate.set()
+    await pair.open()
+    assert await answer(waiting) == ROUTE
+    assert said == ["Starting …", "Desk is restarting …", "Starting …"]
+
+
+@pytest.mark.parametrize("call", [name for name in ANSWERS if name != "word"])
+async def test_the_wait_for_a_broker_ends(pair, call):
+    """With one sentence and the code for it."""
+    refused = await answer(pair.begin(calls_of(pair.dial(wait=SHORT), [])[call]()))
+    assert refused.told == f"{BrokerUnavailable.default} (broker_unavailable)"
+
+
+async def test_a_word_that_no_broker_came_for_is_a_reply(pair):
+    reply = await answer(pair.dial(wait=SHORT).word(ANN, ["list"]))
+    assert reply.stderr == f"desk: {BrokerUnavailable.default} (broker_unavailable)\n"
+
+
+async def test_what_tells_of_attachments_waits_for_no_broker(pair):
+    remote = pair.dial()
+    for tell in telling(remote):
+        with pytest.raises(BrokerUnavailable):
+            await tell()
+    await pair.open()
+    await answer(remote.identify(LOGIN, KEY))
+    await pair.shut()
+    await until(lambda: remote._link is None)
+    for tell in telling(remote):
+        with pytest.raises(BrokerUnavailable):
+            await tell()
+
+
+async def test_what_was_told_into_a_breaking_connection_fails(pair, broker):
+    await pair.open()
+    remote = await pair.connected()
+    broker.hold("report")
+    waiting = pair.begin(remote.report("door1", [activity()]))
+    await until(lambda: broker.count("report") == 1)
+    await pair.shut()
+    assert isinstance(await answer(waiting), BrokerUnavailable)
+
+
+async def test_a_report_that_is_not_answered_in_time_fails(pair, broker):
+    """And is taken back."""
+    await pair.open()
+    remote = await pair.connected(told=SHORT)
+    broker.hold("report")
+    with pytest.raises(BrokerUnavailable):
+        await answer(remote.report("door1", []))
+    await until(lambda: broker.cancelled == ["report"])
+
+
+async def test_each_broker_is_told_the_whole_at_once(pair):
+    door = FakeDoor()
+    pair.dial(door)
+    for times in (1, 2, 3):
+        await pair.open()
+        await until(lambda times=times: door.reports == times)
+        await pair.shut()
+
+
+async def test_what_each_broker_dies_of_is_not_asked_for_ever(pair, broker):
+    await pair.open()
+    remote = await pair.connected()
+
+    async def deadly(_login, _key):
+        broker.calls.append(("identify",))
+        pair.die()
+        await asyncio.Event().wait()
+
+    broker.identify = deadly
+    refused = await answer(pair.begin(remote.identify(LOGIN, KEY)))
+    assert isinstance(refused, BrokerUnavailable)
+    assert broker.count("identify") == door_side.TRIES
+
+
+async def test_a_door_that_closes_waits_for_nobody(pair):
+    remote = pair.dial()
+    waiting = pair.begin(remote.identify(LOGIN, KEY))
+    await asyncio.sleep(SHORT)
+    remote.running.cancel()
+    assert isinstance(await answer(waiting), BrokerUnavailable)
+
+
+# ----------------------------------------------------------------------------- a broker that stops
+
+
+async def test_what_a_leaving_broker_does_not_begin_the_next_one_does(pair, broker):
+    """Nobody is refused because a broker restarts."""
+    await pair.open()
+    remote = await pair.connected()
+    broker.errors["route"] = ShuttingDown()
+    said = []
+    waiting = pair.begin(calls_of(remote, said)["route"]())
+    await until(lambda: broker.count("route") == 1)
+    await asyncio.sleep(SHORT)
+    assert not waiting.done()
+    del broker.errors["route"]
+    await pair.shut()
+    await pair.open()
+    assert await answer(waiting) == ROUTE
+    assert said == ["Desk is restarting …"]
+
+
+async def test_a_broker_that_does_not_go_keeps_nobody_waiting(pair, broker):
+    await pair.open()
+    remote = await pair.connected(wait=SHORT)
+    broker.errors["route"] = ShuttingDown()
+    refused = await answer(pair.begin(calls_of(remote, [])["route"]()))
+    assert isinstance(refused, ShuttingDown)
+
+
+async def test_a_leaving_broker_lets_words_come_to_their_end(pair, broker):
+    """And begins none: that is the next one's."""
+    await pair.open()
+    remote = await pair.connected()
+    gate = broker.hold("word")
+    said = pair.begin(remote.word(ANN, ["stop"]))
+    await until(lambda: broker.count("word") == 1)
+    leaving = pair.begin(pair.shut(grace=10))
+    await asyncio.sleep(SHORT)
+    late = pair.begin(remote.word(ANN, ["start"]))
+    await asyncio.sleep(SHORT)
+    assert broker.count("word") == 1
+    gate.set()
+    assert await answer(said) == ANSWERS["word"]
+    await answer(leaving)
+    await pair.open()
+    assert await answer(late) == ANSWERS["word"]
+    assert [call[2] for call in broker.calls if call[0] == "word"] == [("stop",), ("start",)]
+
+
+# --------------------------------------------------------------------------------- cancellation
+
+
+async def test_a_cancelled_caller_takes_its_call_back(pair, broker):
+    await pair.open()
+    remote = await pair.connected()
+    broker.hold("route")
+    waiting = pair.begin(calls_of(remote, [])["route"]())
+    await until(lambda: broker.count("route") == 1)
+    waiting.cancel()
+    await until(lambda: broker.cancelled == ["route"])
+    await answer(remote.identify(LOGIN, KEY))
+
+
+async def test_who_is_cancelled_while_the_broker_is_away_is_not_asked_for(pair, broker):
+    remote = pair.dial()
+    waiting = pair.begin(remote.identify(LOGIN, KEY))
+    await asyncio.sleep(SHORT)
+    waiting.cancel()
+    await pair.open()
+    await answer(remote.lost("s1"))
+    assert broker.count("identify") == 0
+
+
+# ----------------------------------------------------------------------------- doors that go
+
+
+async def test_a_door_that_died_is_gone_within_a_second(pair, broker):
+    """A grace of half a second is all that is added to what the kernel tells at once."""
+    assert broker_side.GRACE <= 0.5
+    await pair.open()
+    remote = await pair.connected(FakeDoor("mortal"))
+    remote.running.cancel()
+    await until(lambda: ("gone", "mortal") in broker.calls)
+    assert "mortal" not in pair.doors
+
+
+async def test_a_door_that_comes_back_in_time_has_lost_nobody(pair, broker):
+    await pair.open(grace=600)
+    door = FakeDoor()
+    await pair.connected(door)
+    pair.die()
+    await until(lambda: door.reports == 2)
+    assert not pair.server._leaving
+    assert broker.count("gone") == 0
+
+
+async def test_a_door_that_comes_again_before_its_end_was_seen_is_there_once(pair, broker):
+    """The old connection is let go; what is told is told to the new one."""
+    await pair.open()
+    older, newer = FakeDoor(), FakeDoor()
+    remote = await pair.connected(older)
+    other = await pair.connected(newer)
+    remote.running.cancel()
+    await until(lambda: len(pair.server._callers) == 1)
+    await asyncio.sleep(0.1)
+    assert broker.count("gone") == 0
+    pair.doors.end_key("k", "Gone.")
+    await answer(other.lost("s1"))
+    assert newer.told == [("key", "k", "Gone.")]
+
+
+async def test_a_door_that_hangs_is_gone(pair, broker, monkeypatch):
+    """It does not answer when it is asked whether it lives."""
+    monkeypatch.setattr(broker_side, "HEARTBEAT", 0.05)
+    await pair.open()
+    async with pair.raw(TO_BROKER.write(Hello("hung", NOBODY)), autoping=False) as hung:
+        await hung.receive()  # the welcome
+        await until(lambda: ("gone", "hung") in broker.calls)
+
+
+async def test_a_broker_that_hangs_is_left(tmp_path, monkeypatch):
+    """And another connection is tried."""
+    monkeypatch.setattr(door_side, "HEARTBEAT", 0.05)
+    came = []
+
+    async def hang(request):
+        socket = web.WebSocketResponse(protocols=[PROTOCOL], autoping=False)
+        await socket.prepare(request)
+        came.append(socket)
+        while (await socket.receive()).type is not aiohttp.WSMsgType.CLOSED:
+            pass
+        return socket
+
+    pair = Pair(tmp_path, ScriptedGateway())
+    application = web.Application()
+    application.router.add_get("/gateway", hang)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.SockSite(runner, pair._bound.dup()).start()
+    pair.dial()
+    await until(lambda: len(came) == 2)
+    await pair.close()
+    await runner.cleanup()
+
+
+# -------------------------------------------------------------------------- what a door is told
+
+
+async def test_all_doors_are_told_what_ends(pair):
+    await pair.open()
+    doors = [FakeDoor("one"), FakeDoor("two")]
+    for door in doors:
+        await pair.connected(door)
+    pair.doors.end_session("s1", "It sleeps.", sleeps=True)
+    pair.doors.end_session("s2", "It ended.")
+    pair.doors.end_user("u1", "Removed.")
+    pair.doors.end_key("k1", "Taken away.")
+    pair.doors.penalise(PENALTY, by="one")
+    ends = [
+        ("session", "s1", "It sleeps.", True),
+        ("session", "s2", "It ended.", False),
+        ("user", "u1", "Removed."),
+        ("key", "k1", "Taken away."),
+    ]
+    await until(lambda: len(doors[1].told) == 5)
+    assert doors[1].told == [*ends, ("penalty", PENALTY)]
+    assert doors[0].told == ends
+
+
+async def test_a_door_says_what_it_holds_and_hears_what_is_over(pair, broker):
+    """At each connection, and after it was entered: nothing falls between."""
+    door = FakeDoor()
+    door.held = Holdings(identities=(ANN,), sessions=("s1", "s2"))
+
+    async def catch_up(holdings, control):
+        broker.calls.append(("catch_up", holdings))
+        pair.doors.end_key("meanwhile", "Taken away.")
+        control.end_session(holdings.sessions[1], "It ended.")
+
+    broker.catch_up = catch_up
+    pair.dial(door)
+    for times in (1, 2):
+        await pair.open()
+        await until(lambda times=times: len(door.told) == 2 * times)
+        await pair.shut()
+    assert door.told == 2 * [
+        ("key", "meanwhile", "Taken away."),
+        ("session", "s2", "It ended.", False),
+    ]
+    assert broker.calls == 2 * [("catch_up", door.held)]
+
+
+@pytest.mark.parametrize("error", [EngineUnavailable("down"), ZeroDivisionError()])
+async def test_a_door_that_cannot_be_told_now_comes_again(pair, broker, error):
+    broker.errors["catch_up"] = error
+    door = FakeDoor()
+    pair.dial(door)
+    await pair.open()
+    await until(lambda: broker.count("catch_up") == 2)
+    broker.errors.clear()
+    broker.calls.clear()
+    await until(lambda: broker.count("catch_up") == 1)
+
+
+async def test_whoever_got_a_route_knows_it_before_its_session_ends(pair, broker):
+    """The end would pass whoever is not known to be about to enter."""
+    await pair.open()
+    door = FakeDoor()
+    remote = await pair.connected(door)
+    broker.route_answered = lambda: pair.doors.end_session("s1", "It sleeps.", sleeps=True)
+
+    async def enter():
+        route = await remote.route(ANN, display=None, progress=lambda _: None)
+        door.told.append(("entered", route.session_id))
+
+    for _ in range(20):
+        door.told.clear()
+        entering = pair.begin(enter())
+        await until(lambda: len(door.told) == 2)
+        await entering
+        assert [told[0] for told in door.told] == ["entered", "session"]
+
+
+# ------------------------------------------------------------------------------- who may connect
+
+
+async def test_a_stranger_is_refused(pair, broker):
+    """Whatever the mode of the socket is."""
+    await pair.open(uids=[os.getuid() + 1])
+    door = FakeDoor()
+    remote = pair.dial(door, wait=SHORT)
+    assert isinstance(await answer(pair.begin(remote.lost("s1"))), BrokerUnavailable)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with pair.raw():
+            pass
+    assert refused.value.status == 403
+    assert (door.reports, broker.calls) == (0, [])
+
+
+async def test_another_version_is_refused_and_both_logs_say_why(pair, broker, monkeypatch):
+    monkeypatch.setattr(door_side, "PROTOCOL", "desk-gateway-0")
+    with structlog.testing.capture_logs() as logs:
+        await pair.open()
+        pair.dial()
+        wanted = {"the versions of door and broker differ", "broker away"}
+        await until(lambda: wanted <= {line["event"] for line in logs})
+    for line in logs:
+        assert PROTOCOL in str(line)
+        assert "desk-gateway-0" in str(line)
+    assert broker.calls == []
+
+
+async def test_no_more_doors_than_there_may_be(pair, monkeypatch):
+    monkeypatch.setattr(broker_side, "DOORS", 1)
+    await pair.open()
+    await pair.connected()
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with pair.raw():
+            pass
+    assert refused.value.status == 503
+
+
+# --------------------------------------------------------------------------------------- bounds
+
+
+def ask(what, number=1):
+    return TO_BROKER.write(Ask(number, what))
+
+
+HELLO = TO_BROKER.write(Hello("door1", NOBODY))
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (["}"], "it is no JSON"),
+        (["[" * 100_000], "it is no JSON"),
+        (['{"is":"Steal"}'], "'Steal' is unknown"),
+        ([HELLO.replace('"door1"', '"door1","x":1')], "Hello has no 'x'"),
+        ([HELLO, HELLO], "Hello came twice"),
+        ([TO_BROKER.write(Hello("d\x1b[2J", NOBODY))], "characters that can be printed"),
+        (
+            [TO_BROKER.write(Hello("d", Holdings(identities=(), sessions=("s",) * 4)))],
+            "more than 3",
+        ),
+        ([ask(Identify(LOGIN, KEY))], "Hello is wanted first"),
+        ([HELLO, ask(Report(())), ask(Report(()))], "the number of another"),
+        ([HELLO, ask(Attached(attachment(client="\x1b]0;x\x07")))], "that can be printed"),
+        ([HELLO, ask(Attached(attachment(user="u" * 257)))], "up to 256 characters"),
+        ([HELLO, ask(Report((activity(attached_for=-1.0),)))], "yet to come"),
+        ([HELLO, ask(Report((activity(ages={"typing": -1.0}),)))], "yet to come"),
+        ([HELLO, ask(Report((activity(kinds=("shell",) * 17),)))], "more than 16 kinds"),
+        ([HELLO, ask(Identify(LOGIN, KEY)).replace('"ann"', f'["{SECRET}"]')], "in Login: "),
+    ],
+)
+async def test_what_no_door_says_ends_its_connection(pair, broker, monkeypatch, said, reason):
+    """With the reason for it, which the log has too, and nothing of what was said is kept."""
+    monkeypatch.setattr(caller, "HOLDINGS", 3)
+    broker.hold("report")
+    with structlog.testing.capture_logs() as logs:
+        await pair.open()
+        async with pair.raw(*said) as strange:
+            while (came := await answer(strange.receive())).type is aiohttp.WSMsgType.TEXT:
+                pass
+    assert came.type is aiohttp.WSMsgType.CLOSE
+    assert reason in came.extra
+    assert [line for line in logs if reason in line.get("reason", "")]
+    assert SECRET not in str(logs)
+    assert broker.count("identify") + broker.count("attached") == 0
+
+
+async def test_binary_messages_end_a_connection(pair):
+    await pair.open()
+    async with pair.raw() as strange:
+        await strange.send_bytes(b"x")
+        assert (await answer(strange.receive())).extra == "text is wanted"
+
+
+async def test_who_does_not_say_who_it_is_is_let_go(pair, monkeypatch):
+    monkeypatch.setattr(caller, "HELLO", SHORT)
+    await pair.open()
+    async with pair.raw() as silent:
+        assert "has not said who it is" in (await answer(silent.receive())).extra
+
+
+async def test_no_more_calls_of_a_door_are_under_way_than_may_be(pair, broker, monkeypatch):
+    """One more is refused, and is let in once another has come to its end."""
+    monkeypatch.setattr(caller, "CALLS", 2)
+    await pair.open()
+    remote = await pair.connected()
+    gate = broker.hold("lost")
+    first, second = (pair.begin(remote.lost(name)) for name in "ab")
+    await until(lambda: broker.count("lost") == 2)
+    with pytest.raises(CapacityExhausted):
+        await answer(remote.identify(LOGIN, KEY))
+    gate.set()
+    await answer(first)
+    await answer(second)
+    assert await answer(remote.identify(LOGIN, KEY)) == ANN
+
+
+async def test_a_message_that_is_too_long_ends_a_connection(pair, broker, monkeypatch):
+    monkeypatch.setattr(broker_side, "MESSAGE", 10_000)
+    await pair.open()
+    async with pair.raw("x" * 10_001) as strange:
+        came = await answer(strange.receive())
+    assert came.data == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+
+
+async def test_an_answer_that_is_too_long_is_a_refusal(pair, broker, monkeypatch):
+    """Of that call alone."""
+    monkeypatch.setattr(broker_side, "MESSAGE", 10_000)
+    await pair.open()
+    remote = await pair.connected()
+    broker.output = "x" * 10_001
+    reply = await answer(remote.word(ANN, ["list"]))
+    assert reply.stderr == f"desk: {DeskError.default} (internal)\n"
+    broker.output = "x" * 9_000
+    assert (await answer(remote.word(ANN, ["list"]))).stdout == broker.output
+
+
+async def test_a_call_that_is_too_long_is_refused_at_the_door(pair, broker, monkeypatch):
+    monkeypatch.setattr(door_side, "MESSAGE", 10_000)
+    await pair.open()
+    remote = await pair.connected()
+    with pytest.raises(DeskError):
+        await remote.lost("s" * 10_001)
+    assert broker.calls == [("catch_up", NOBODY)]
+    await answer(remote.lost("s"))
+
+
+async def test_a_door_that_does_not_read_is_let_go(pair, broker):
+    """What waits for it is bounded; whoever is told meanwhile does not wait."""
+    await pair.open()
+    async with pair.raw(HELLO) as deaf:
+        await until(lambda: "door1" in pair.doors)
+        deaf._conn.transport.pause_reading()
+        sentence = "x" * (1 << 20)
+        told = 0
+        while pair.server._callers and told < 64:
+            pair.doors.end_key("k", sentence)
+            told += 1
+            await asyncio.sleep(0)
+        await until(lambda: not pair.server._callers)
+        assert told < 64
+        await until(lambda: ("gone", "door1") in broker.calls)
+
+
+async def test_what_nobody_foresaw_is_told_to_the_log_alone(pair, broker):
+    """The door learns that it failed; so it does of what an operator should read."""
+    await pair.open()
+    remote = await pair.connected()
+    with structlog.testing.capture_logs() as logs:
+        broker.errors["lost"] = ZeroDivisionError(SECRET)
+        broken = await answer(pair.begin(remote.lost("s1")))
+        broker.errors["lost"] = EngineUnavailable(SECRET)
+        refused = await answer(pair.begin(remote.lost("s1")))
+    assert (type(broken), str(broken)) == (DeskError, DeskError.default)
+    assert (type(refused), str(refused)) == (EngineUnavailable, EngineUnavailable.default)
+    assert [line["event"] for line in logs] == ["call failed", "call refused"]
+    assert logs[1]["problem"] == SECRET
+
+
+async def test_the_key_of_a_session_is_never_logged(pair, broker):
+    """Nor is it in what a traceback or a log might show of a route."""
+    with structlog.testing.capture_logs() as logs:
+        await pair.open()
+        remote = await pair.connected()
+        assert (await answer(calls_of(remote, [])["route"]())).client_key == ROUTE.client_key
+        await pair.shut()
+    assert ROUTE.client_key not in str(logs) + repr(ROUTE)
