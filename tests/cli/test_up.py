@@ -32,6 +32,7 @@ from broker.cli import (
 from broker.config import Listen, parse
 from broker.core.errors import ConfigError, Conflict, StateUnusable
 from broker.core.model import user_name
+from broker.system.fakenft import FakeFilter
 from broker.system.lock import StateLock
 
 ENGINE = "unix:///run/engine.sock"
@@ -347,6 +348,38 @@ def test_a_broker_that_does_not_come_is_not_left_half_started(place, monkeypatch
         os.kill(pid, 0)
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (
+            {"checks": {"network": "Wide open.", "image": "ok"}, "warnings": ["network"]},
+            ["Wide open."],
+        ),
+        ({"checks": {"network": "ok"}, "warnings": []}, []),
+        ({"checks": {}, "warnings": ["network"]}, []),
+        ({"ready": True}, []),
+        ("nothing", []),
+    ],
+)
+def test_what_a_ready_broker_warns_of_is_known(told, found):
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(told).encode())
+
+        def log_message(self, *_):
+            """Not to standard error."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        listen = Listen(host="127.0.0.1", port=server.server_address[1])
+        assert up_daemon.warnings(listen) == found
+        thread.join()
+    assert up_daemon.warnings(listen) == []
+
+
 def test_a_failed_migration_says_why(place, monkeypatch):
     fake_broker(place, monkeypatch, "echo the disk is full >&2; exit 1")
     with pytest.raises(StateUnusable) as caught:
@@ -600,6 +633,21 @@ def test_a_damaged_database_removes_nothing(place):
     (place.state / "desk.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StateUnusable, match="nothing was removed"):
         up_purge.instance_of(place)
+
+
+def test_purge_removes_the_rules_of_the_instance_and_no_others(monkeypatch):
+    host = FakeFilter()
+    monkeypatch.setattr(up_purge, "Nftables", lambda: host)
+    host.tables = {"0123456789abcdef": "ours", "0123456789abcdee": "theirs"}
+    assert up_purge.remove_rules("0123456789abcdef") is None
+    assert host.tables == {"0123456789abcdee": "theirs"}
+
+
+def test_purge_says_why_rules_stay(monkeypatch):
+    host = FakeFilter()
+    host.broken = "that takes root"
+    monkeypatch.setattr(up_purge, "Nftables", lambda: host)
+    assert up_purge.remove_rules("0123456789abcdef") == "that takes root"
 
 
 def test_purge_leaves_what_desk_did_not_make(place, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import yaml
+
+from broker.core.firewall import table_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +100,8 @@ class Instance:
         self.log = self.home / "broker.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.people: dict[str, Person] = {}
+        self.before: list[str] = []
+        """What stands before the broker's command line."""
         self.write_config()
 
     # -- the broker
@@ -120,7 +125,15 @@ class Instance:
         assert done.returncode == 0, done.stderr
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "broker.cli.deskd", "serve", "--config", str(self.config)],
+                [
+                    *self.before,
+                    sys.executable,
+                    "-m",
+                    "broker.cli.deskd",
+                    "serve",
+                    "--config",
+                    str(self.config),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -288,3 +301,19 @@ class Instance:
                 network.remove()
         finally:
             client.close()
+        self.remove_rules()
+
+    def remove_rules(self) -> None:
+        """As somebody on the host would take them away."""
+        program = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        if program is not None:
+            for family in ("inet", "bridge"):
+                table = [family, self.rules]
+                subprocess.run([program, "delete", "table", *table], capture_output=True)
+
+    @property
+    def rules(self) -> str:
+        """The name of the tables of the instance's network."""
+        label = self.label()
+        assert label is not None
+        return table_name(label.partition("=")[2])

@@ -35,9 +35,15 @@ PORT, DNS = 8000, 53
 
 _SERVE = """
 import socket, sys, threading
+def echo(connection):
+    try:
+        while data := connection.recv(64):
+            connection.sendall(data)
+    except OSError:
+        pass
 def greet(listener):
     while True:
-        listener.accept()[0].close()
+        threading.Thread(target=echo, args=listener.accept()[:1]).start()
 for port in map(int, sys.argv[1:]):
     try:
         listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -63,10 +69,47 @@ print(json.dumps(reached))
 """
 
 
+_HOLD = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+for patience in sys.stdin:
+    connection.settimeout(float(patience))
+    try:
+        connection.sendall(b"?")
+        print(connection.recv(64) == b"?", flush=True)
+    except OSError:
+        print(False, flush=True)
+"""
+
+
+class Held:
+    """A connection that stays open."""
+
+    def __init__(self, network: Netns, address: str) -> None:
+        self._process = subprocess.Popen(
+            [*network.entering, sys.executable, "-c", _HOLD, address, str(PORT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def answers(self, patience: float = 10) -> bool:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{patience}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline() == "True\n"
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 class Wired:
     def __init__(self) -> None:
         self.host, self.ada, self.ben, self.world = (Netns() for _ in range(4))
         self._serving: list[subprocess.Popen[str]] = []
+        self._held: list[Held] = []
         for network in self._networks:
             network.run("ip", "link", "set", "lo", "up")
         self._bridge()
@@ -127,6 +170,11 @@ class Wired:
         told = network.run(sys.executable, "-c", _TRY, str(patience), text=json.dumps(asked))
         return set(json.loads(told))
 
+    def hold(self, network: Netns, address: str) -> Held:
+        held = Held(network, address)
+        self._held.append(held)
+        return held
+
     def show_bridge(self, how: str) -> None:
         """Whether the kernel shows IP's rules what crosses a bridge; fails where it cannot."""
         name = "/proc/sys/net/bridge/bridge-nf-call-iptables"
@@ -143,6 +191,8 @@ class Wired:
         return found
 
     def close(self) -> None:
+        for held in self._held:
+            held.close()
         for process in self._serving:
             process.kill()
             process.communicate()
