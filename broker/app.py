@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import signal
+import socket
+import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,11 +19,10 @@ from broker.core.errors import LoopDied
 from broker.core.model import SessionState
 from broker.db.connect import connect
 from broker.db.store import SqlStore
-from broker.door.app import Door
-from broker.door.limits import Limits
-from broker.door.web import application as web_application
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
+from broker.http.gateway import GatewayServer
+from broker.service.connections import Doors
 from broker.service.files import SessionKeys
 from broker.service.host import Host
 from broker.service.inside import SshInside
@@ -29,19 +30,15 @@ from broker.service.ready import SshProbe
 from broker.service.services import Services
 from broker.system import net, sockets
 from broker.system.clock import SystemClock
-from broker.system.hostkey import load_or_make
-from broker.system.lock import StateLock
 from broker.system.nft import Nftables
 from broker.system.peer import admin_gid
-from broker.system.state import prepare
 from broker.telemetry import Metrics
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Coroutine, Sequence
 
     from broker.config import Config
-    from broker.core.gateway import Penalty, WordReply
+    from broker.core.gateway import WordReply
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import InstanceId, SessionId
     from broker.service.loops import Loop
@@ -50,32 +47,29 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-#: Seconds that starts in flight and open connections get when the broker stops.
-START_GRACE, DOOR_GRACE = 10.0, 2.0
+#: Seconds that starts in flight get when the broker stops, and the words that are being said.
+START_GRACE, WORD_GRACE = 10.0, 2.0
 
 
-async def serve(config: Config) -> None:
-    """Run the broker until SIGTERM or SIGINT; a second signal leaves at once.
+async def serve(config: Config, *, gateway: int, door_uid: int | None) -> None:
+    """Run the broker until SIGTERM, as a child of the parent that holds the state's lock; `gateway`
+    is the descriptor of the Unix socket where front doors are heard, those of the user `door_uid`
+    besides this process's own. Says `ready` on standard output once it hears them; a second signal
+    leaves at once.
 
     Desktops outlive it. Raises `DeskError` when it cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop_or_leave, stop)
+    loop.add_signal_handler(signal.SIGTERM, _stop_or_leave, stop)
+    # A key at the terminal goes to all that run there: it is the parent that stops the broker.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
     os.umask(0o077)
-    prepare(config.state)
-    with StateLock(config.state / "lock"):
-        async with AsyncExitStack() as stack:
-            ssh, http = (
-                stack.enter_context(sockets.bind_tcp(key, listen.host, listen.port))
-                for key, listen in (
-                    ("ssh.listen", config.ssh.listen),
-                    ("http.listen", config.http.listen),
-                )
-            )
-            broker = await Broker.build(config, SystemClock(), stack)
-            await broker.run(stop, ssh=ssh, http=http)
+    async with AsyncExitStack() as stack:
+        sock = stack.enter_context(socket.socket(fileno=gateway))
+        sock.setblocking(False)
+        broker = await Broker.build(config, SystemClock(), stack)
+        await broker.run(stop, sock, door_uid)
 
 
 def _stop_or_leave(stop: asyncio.Event) -> None:
@@ -103,33 +97,6 @@ class Work:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class Doors:
-    """The front doors of this process, for what must reach everybody's connections. A door is added
-    once it is built: it asks the very services that end connections through this.
-    """
-
-    def __init__(self) -> None:
-        self._doors: list[Door] = []
-
-    def add(self, door: Door) -> None:
-        self._doors.append(door)
-
-    def end_user(self, user_id: str, sentence: str) -> None:
-        for door in self._doors:
-            door.end_user(user_id, sentence)
-
-    def end_key(self, fingerprint: str, sentence: str) -> None:
-        for door in self._doors:
-            door.end_key(fingerprint, sentence)
-
-    def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
-        for door in self._doors:
-            door.end_session(session_id, sentence, sleeps=sleeps)
-
-    def penalise(self, penalty: Penalty, *, by: str) -> None:
-        """One door has nobody to tell."""
-
-
 class Broker:
     """All parts of one broker, built and ready to run."""
 
@@ -139,7 +106,7 @@ class Broker:
         self._config, self._store = config, store
         self._work = Work()
         self._metrics = Metrics()
-        doors = Doors()
+        self._doors = Doors()
         keys = SessionKeys(config.state / "sessions")
         self._inside = SshInside(
             reach=lambda session: (
@@ -161,18 +128,11 @@ class Broker:
             packets=Nftables(),
             resolvers=config.network.resolvers or net.resolvers(),
             neighbours=net.neighbours,
-            connections=doors,
+            connections=self._doors,
             spawn=self._work.spawn,
             metrics=self._metrics,
             measure=self._measure,
         )
-        self._door = Door(
-            self._services.gateway,
-            host_key=load_or_make(config.state / "ssh_host_key"),
-            limits=Limits.of(config.ssh),
-            fast=config.ssh.fast,
-        )
-        doors.add(self._door)
 
     @classmethod
     async def build(cls, config: Config, clock: Clock, stack: AsyncExitStack) -> Broker:
@@ -185,19 +145,20 @@ class Broker:
         stack.push_async_callback(engine.close)
         return cls(config, store, engine, clock, instance)
 
-    async def run(self, stop: asyncio.Event, *, ssh: socket.socket, http: socket.socket) -> None:
-        """Reconcile, listen, wait for `stop`, then leave: doors first, work in flight next. Raises
+    async def run(self, stop: asyncio.Event, gateway: socket.socket, door_uid: int | None) -> None:
+        """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave. Raises
         `LoopDied` when a loop ended before that.
         """
         await self._services.reconciling.once()
+        uids = {os.geteuid()} if door_uid is None else {os.geteuid(), door_uid}
+        server = GatewayServer(self._services.gateway, self._doors, uids=uids)
         async with AsyncExitStack() as stack:
-            await self._listen(stack, ssh, http)
-            log.info(
-                "desk is ready", ssh=_name(ssh), http=_name(http), state=str(self._config.state)
-            )
+            await self._listen(stack)
+            await server.start(gateway)
             # What start-up made stays: a full collection over it would hold the loop for 30 ms.
             gc.collect()
             gc.freeze()
+            os.write(sys.stdout.fileno(), b"ready\n")
             dead: list[str] = []
             async with asyncio.TaskGroup() as group:
                 running = [
@@ -205,8 +166,7 @@ class Broker:
                     for loop in self._services.loops
                 ]
                 await stop.wait()
-                log.info("desk stops; desktops go on")
-                await self._door.close(DOOR_GRACE)
+                await server.close(WORD_GRACE)
                 await self._services.sessions.quiesce(START_GRACE)
                 for task in running:
                     task.cancel()
@@ -229,8 +189,8 @@ class Broker:
             dead.append(loop.name)
             stop.set()
 
-    async def _listen(self, stack: AsyncExitStack, ssh: socket.socket, http: socket.socket) -> None:
-        config, services = self._config, self._services
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        services = self._services
         api = AdminApi(
             store=self._store,
             accounts=services.accounts,
@@ -240,17 +200,13 @@ class Broker:
             reaper=services.reaper,
             watches=services.watches,
         )
-        admin = sockets.bind_unix(config.admin_socket, mode=0o660, gid=admin_gid())
-        stack.callback(config.admin_socket.unlink, missing_ok=True)
-        for application, sock in (
-            (api.application(), admin),
-            (web_application(services.gateway), http),
-        ):
-            runner = web.AppRunner(application, access_log=None)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.SockSite(runner, sock).start()
-        await self._door.start(config.ssh.listen.host, config.ssh.listen.port, sock=ssh)
+        path = self._config.admin_socket
+        admin = sockets.bind_unix(path, mode=0o660, gid=admin_gid())
+        stack.callback(path.unlink, missing_ok=True)
+        runner = web.AppRunner(api.application(), access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, admin).start()
 
     async def _measure(self) -> bytes:
         states = Counter(session.state for session in await self._store.live_sessions())
@@ -259,12 +215,4 @@ class Broker:
                 self._metrics.sessions.labels(state.value).set(states[state])
         self._metrics.attachments.set(self._services.presence.counts().total())
         self._metrics.starts_waiting.set(self._services.starts.waiting)
-        stats = self._door.stats()
-        self._metrics.ssh_connections.set(stats.connections)
-        self._metrics.ssh_logins.set(stats.authenticated)
         return self._metrics.render()
-
-
-def _name(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"{host}:{port}"

@@ -270,6 +270,10 @@ class SshConfig(_Model):
     listen: Listen = Listen(host="0.0.0.0", port=2222)  # noqa: S104 - what users reach
     fast: bool = True
     """False keeps every packet on the library's own path: slower, for comparing."""
+    doors: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Processes that carry what people send; none given: one for each core, at most 4."""
+    patience: Annotated[Seconds, _bounded(1, 600, "1s to 10m")] = 30.0
+    drain: Annotated[Seconds, _bounded(1, 7 * 86_400, "1s to 7d")] = 86_400.0
     limits: SshLimits = SshLimits()
     penalties: SshPenalties = SshPenalties()
 

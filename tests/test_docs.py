@@ -140,7 +140,8 @@ def commands_of(command, path):
         for name, child in command.commands.items():
             yield from commands_of(child, f"{path} {name}")
     else:
-        yield path, command
+        if not command.hidden:  # those of `deskd serve` to its children
+            yield path, command
 
 
 COMMANDS = [*commands_of(deskd.main, "deskd"), *commands_of(deskctl.main, "deskctl")]

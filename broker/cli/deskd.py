@@ -33,12 +33,31 @@ def main() -> None:
 @_CONFIG
 @plain_errors
 def serve(path: Path) -> None:
-    """Run the broker in the foreground until SIGTERM; desktops outlive it."""
-    from broker.app import serve as run
+    """Run Desk in the foreground until SIGTERM; desktops outlive it. SIGHUP reads the configuration
+    anew.
+    """
+    from broker.parent import serve as run
 
     config = load(path)
     telemetry.configure(config.log)
-    asyncio.run(run(config))
+    sys.exit(asyncio.run(run(path, config)))
+
+
+@main.command(hidden=True)
+@_CONFIG
+@click.option("--parent", type=int, required=True, help="The process to end with.")
+@click.option("--gateway", type=int, required=True, help="The descriptor where doors are heard.")
+@click.option("--door-uid", type=int, help="Whose doors are heard besides one's own.")
+@plain_errors
+def broker(path: Path, parent: int, gateway: int, door_uid: int | None) -> None:
+    """Run the broker alone, as a child of `serve`."""
+    from broker.app import serve as run
+    from broker.system import child
+
+    child.die_with(parent)
+    config = load(path)
+    telemetry.configure(config.log)
+    asyncio.run(run(config, gateway=gateway, door_uid=door_uid))
 
 
 @main.command("check-config")

@@ -90,17 +90,26 @@ class Door:
         self._attendance = Attendance(gateway, self._limits, self._background)
         self._bridges: set[Bridge] = set()
         self._authenticated: set[Bridge] = set()
+        self._parted = asyncio.Event()
+        """Set whenever a connection has ended."""
         self._accepted = 0
         self._options: SSHServerConnectionOptions | None = None
+
+    async def prepare(self) -> None:
+        """Do what can be done before anybody may come. Raises `ConfigError` when asyncssh is not the
+        one that the door was written for.
+        """
+        library.check()
+        self._options = await self._server_options()
 
     async def start(
         self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None
     ) -> None:
-        """Listen, at an address or on a socket that is bound already. Raises `ConfigError` when
-        asyncssh is not the one that the door was written for, `OSError` when it cannot listen.
+        """Listen, at an address or on a socket that is bound already. Raises as `prepare`, and
+        `OSError` when it cannot listen.
         """
-        library.check()
-        self._options = await self._server_options()
+        if self._options is None:
+            await self.prepare()
         self._entrance.open(sock or socket.create_server((host, port)))
         self._attendance.start()
         log.info("front door open", port=self.port, places=self._entrance.admission.places)
@@ -162,6 +171,16 @@ class Door:
         """Tell the broker at once who is attached: it may know nothing of it."""
         self._attendance.report_now()
 
+    def accept_no_more(self) -> None:
+        """Leave who comes from now on to the other doors; who is here stays."""
+        self._entrance.close()
+
+    async def empty(self) -> None:
+        """Wait until the last connection has ended."""
+        while self._bridges:
+            self._parted.clear()
+            await self._parted.wait()
+
     async def close(self, grace: float = 5.0) -> None:
         """Stop accepting, tell every client a sentence, give them `grace` seconds to take what was
         written, then end what is left.
@@ -222,6 +241,7 @@ class Door:
 
     def _gone(self, bridge: Bridge) -> None:
         self._bridges.discard(bridge)
+        self._parted.set()
         if bridge in self._authenticated:
             assert bridge.identity is not None
             self._authenticated.discard(bridge)

@@ -39,6 +39,12 @@ class StateLock:
         self._fd = fd
         return self
 
+    @property
+    def descriptor(self) -> int:
+        """What holds it: a process that inherits this holds it too, for as long as it lives."""
+        assert self._fd is not None
+        return self._fd
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

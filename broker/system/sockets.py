@@ -13,6 +13,9 @@ from broker.core.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Doors that may wait for a broker that is away.
+_WAITING = 64
+
 
 def bind_tcp(key: str, host: str, port: int) -> socket.socket:
     """A bound TCP socket, not listening yet. Raises `ConfigError` that names the config's `key`."""
@@ -62,4 +65,22 @@ def bind_unix(path: Path, *, mode: int, gid: int | None) -> socket.socket:
             os.chown(path, -1, gid)
             path.chmod(mode)
     sock.setblocking(False)
+    return sock
+
+
+def bind_private(path: Path, owner: int | None) -> socket.socket:
+    """A bound Unix socket, in place of a left-over one, that only the user `owner` may reach: or, for
+    None, only whoever this process is. Its directory is made for it, and lets others pass through it
+    alone: that keeps the rest of the state closed, and the socket's own mode keeps them out.
+    """
+    directory = path.parent
+    try:
+        directory.mkdir(mode=0o711, exist_ok=True)
+        directory.chmod(0o711)
+        sock = bind_unix(path, mode=0o600, gid=None)
+        if owner is not None:
+            os.chown(path, owner, -1)
+    except OSError as error:
+        raise ConfigError(public=f"{path}: cannot be listened on: {error.strerror}.") from error
+    sock.listen(_WAITING)
     return sock

@@ -1,7 +1,8 @@
 """A broker that can be told, while it runs, where to die: `python -m tests.chaos.mortal FILE serve …`.
 
 FILE names the point, as in `after engine.create` or `during store.advance:frozen`. The product
-knows nothing of it: methods of its adapters are replaced here, before it is composed.
+knows nothing of it: methods of its adapters are replaced here, before it is composed. With the
+broker its parent dies, and so do the doors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from broker import parent
 from broker.cli import deskd
 from broker.db.store import SqlStore
 from broker.engine.docker import DockerEngine
@@ -52,6 +54,7 @@ class Fate:
 
     def meet(self) -> NoReturn:
         self._file.unlink()
+        os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -82,6 +85,7 @@ def main() -> None:
         for name in names:
             real = getattr(_OWNERS[owner], name)
             setattr(_OWNERS[owner], name, mortal(real, f"{owner}.{name}", fate))
+    parent.DESKD = (sys.executable, "-m", "tests.chaos.mortal", sys.argv[1])
     deskd.main(sys.argv[2:])
 
 

@@ -1,0 +1,142 @@
+"""A front door as a process of its own: what its parent gives it, and its life from start to end.
+
+It begins with its parent's rights, because the program's files may be readable by nobody else: once
+everything is loaded it becomes an unprivileged user, and only then does it meet anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack
+
+import asyncssh
+import structlog
+from aiohttp import web
+
+from broker import telemetry
+from broker.core.errors import DeskError
+from broker.door import descriptors
+from broker.door.app import Door
+from broker.door.gateway import RemoteGateway
+from broker.door.settings import Settings
+from broker.door.web import application
+from broker.system import child
+
+log = structlog.get_logger()
+
+#: Seconds that clients get to take the goodbye when a door stops.
+GRACE = 2.0
+
+#: Modules that the standard library loads only when they are wanted, by when they may be unreadable.
+_WANTED_LATER = (
+    "concurrent.futures.thread",
+    "encodings.idna",
+    "encodings.latin_1",
+    "linecache",
+    "traceback",
+)
+
+
+def main() -> None:
+    """Run the door that standard input describes; say `ready` on standard output once it accepts.
+
+    SIGTERM ends it and tells its clients so; SIGHUP lets it accept no more and end with its last
+    connection.
+    """
+    settings = Settings.read(sys.stdin.buffer.read())
+    telemetry.configure(settings.log)
+    for module in _WANTED_LATER:
+        importlib.import_module(module)
+    os.umask(0o077)
+    try:
+        asyncio.run(Worker(settings).run())
+    except* DeskError as refused:
+        for error in refused.exceptions:
+            log.error("the door cannot open", problem=str(error))  # noqa: TRY400 - a sentence is enough
+        sys.exit(1)
+
+
+class Worker:
+    """One door, its gateway and its web pages."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._gateway = RemoteGateway(settings.gateway_socket, wait=settings.patience)
+        self._door = Door(
+            self._gateway,
+            host_key=asyncssh.import_private_key(settings.host_key),
+            limits=settings.limits,
+            fast=settings.fast,
+        )
+        self._stop = asyncio.Event()
+        self._drain = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, event in ((signal.SIGTERM, self._stop), (signal.SIGHUP, self._drain)):
+            loop.add_signal_handler(number, event.set)
+        # A key at the terminal goes to all that run there: it is the parent that stops its doors.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        async with AsyncExitStack() as stack:
+            await self._door.prepare()
+            runner = web.AppRunner(application(self._gateway), access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = web.SockSite(runner, _inherited(self._settings.http))
+            self._give_up_rights()
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            speaking = group.create_task(self._gateway.run(self._door), name="gateway")
+            stack.callback(speaking.cancel)
+            await self._door.start(sock=_inherited(self._settings.ssh))
+            await site.start()
+            # What start-up made stays: a full collection over it would hold the loop.
+            gc.collect()
+            gc.freeze()
+            os.write(sys.stdout.fileno(), b"ready\n")
+            await self._life(site)
+            await self._door.close(GRACE)
+
+    def _give_up_rights(self) -> None:
+        descriptors.raise_limit()
+        if self._settings.uid is not None:
+            child.become(self._settings.uid)
+            # The system knows no name for that uid, and asyncssh wants one.
+            os.environ |= {"LOGNAME": "desk-door", "HOME": "/"}
+        child.harden()
+        child.die_with(self._settings.parent)
+
+    async def _life(self, site: web.SockSite) -> None:
+        """Until it is told to stop, or has carried what it had to when it was replaced."""
+        async with asyncio.TaskGroup() as group:
+            stopped = group.create_task(self._stop.wait())
+            drained = group.create_task(self._drained(site))
+            await asyncio.wait({stopped, drained}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            drained.cancel()
+
+    async def _drained(self, site: web.SockSite) -> None:
+        await self._drain.wait()
+        self._door.accept_no_more()
+        await site.stop()
+        log.info("front door drains", connections=self._door.stats().connections)
+        try:
+            async with asyncio.timeout(self._settings.drain):
+                await self._door.empty()
+        except TimeoutError:
+            log.info("front door drained too long", connections=self._door.stats().connections)
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    sock.setblocking(False)
+    return sock
+
+
+if __name__ == "__main__":
+    main()
