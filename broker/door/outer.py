@@ -14,7 +14,7 @@ from asyncssh.public_key import decode_ssh_public_key
 from broker.core.gateway import OfferedKey
 from broker.door.login import parse_login
 from broker.door.penalties import Offence
-from broker.door.wire import Wire
+from broker.door.upgrade import Upgrading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +56,7 @@ class Authenticator(Protocol):
         """The identity was proven by a signature; called once."""
 
 
-class OuterWire(Wire, SSHServerConnection, asyncio.BufferedProtocol):
+class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
     """The connection of a user. `BufferedProtocol` is last, as in `InnerWire`."""
 
     def __init__(

@@ -1,5 +1,5 @@
-"""asyncssh's packet layer, bent to a switch: with `lane`, `cipher` and `library` the one place that
-touches its inside.
+"""asyncssh's packet layer, bent to a switch: with `lane`, `cipher`, `upgrade` and `library` the one
+place that touches its inside.
 
 asyncssh does the version exchange, key exchange, authentication and rekeys of a connection. All
 channel and global messages, which it would handle itself, come out here as payloads.

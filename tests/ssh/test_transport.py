@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -39,6 +40,38 @@ def test_client_that_rekeys_often(desk: Person, cipher: str) -> None:
     data = os.urandom(8 << 20)
     done = desk.ssh("-c", cipher, "-o", "RekeyLimit=1M", "cat; exit 3", stdin=data)
     assert (done.status, done.out == data) == (3, True), done.err
+
+
+_CHOSEN = re.compile(rb"kex: server->client cipher: (\S+) ")
+_CTR_FIRST = ("-oLogLevel=DEBUG1", "-c", "aes256-ctr,aes256-gcm@openssh.com,aes128-gcm@openssh.com")
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_client_that_moves_much_by_a_slow_cipher_is_given_a_fast_one(
+    desk: Person, lane: str, direction: str
+) -> None:
+    """OpenSSH before 10 puts CTR first: once, and by the megabyte, its order is not the last word."""
+    size = 20 << 20
+    data = os.urandom(size) if direction == "up" else b""
+    command = "md5sum" if direction == "up" else f"yes | head -c {size}"
+    done = desk.ssh(*_CTR_FIRST, command, stdin=data)
+    expected = hashlib.md5(data).hexdigest().encode() + b"  -\n" if data else b"y\n" * (size // 2)
+    assert (done.status, done.out == expected) == (0, True), done.err
+    upgraded = [b"aes256-ctr", b"aes256-gcm@openssh.com"]
+    assert _CHOSEN.findall(done.err) == (upgraded if lane == "fast" else upgraded[:1])
+
+
+def test_client_that_moves_little_keeps_its_cipher(desk: Person) -> None:
+    """A login and a screen full of text cost no second key exchange."""
+    done = desk.ssh(*_CTR_FIRST, "head -c 100000 /dev/zero")
+    assert _CHOSEN.findall(done.err) == [b"aes256-ctr"]
+
+
+def test_client_without_a_fast_cipher_keeps_its_own(desk: Person) -> None:
+    """However much it moves."""
+    done = desk.ssh("-oLogLevel=DEBUG1", "-c", "aes256-ctr", "head -c 8000000 /dev/zero")
+    assert (done.status, len(done.out)) == (0, 8_000_000)
+    assert _CHOSEN.findall(done.err) == [b"aes256-ctr"]
 
 
 def test_rekeys_at_the_door_and_inside(
