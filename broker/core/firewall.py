@@ -104,12 +104,13 @@ def ruleset(rules: Rules) -> str:
 #: counts as related: what a helper of the host's expects is no answer to anybody.
 _CHAINS = """
 	counter spoofed {{ }}
+	counter not_ipv4 {{ }}
 	counter to_host {{ }}
 	counter to_desktop {{ }}
 	counter to_elsewhere {{ }}
 	chain prerouting {{
 		type filter hook prerouting priority raw - 10; policy accept;
-		iifname {{ {bridges} }} meta nfproto != ipv4 counter name spoofed drop
+		iifname {{ {bridges} }} meta nfproto != ipv4 counter name not_ipv4 drop
 		iifname {{ {bridges} }} ip saddr != {{ {subnets} }} counter name spoofed drop
 	}}
 	chain input {{

@@ -9,11 +9,11 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from broker.core.errors import AddressTaken, FirewallFailed, PortTaken
+from broker.core.errors import AddressTaken, EngineUnavailable, FirewallFailed, PortTaken
 from broker.core.firewall import Grant
 from broker.core.model import NetworkPolicy, SessionState
 from broker.core.spec import bridge_name
-from tests.service.harness import Gate
+from tests.service.harness import PATIENCE, Gate, outage
 
 NO_RIGHTS = "that takes root or CAP_NET_ADMIN"
 
@@ -267,6 +267,17 @@ async def test_a_desktop_ends_though_its_grant_cannot_be_taken_away(world, broke
     assert granted(world) == set()
 
 
+async def test_a_desktop_on_its_way_out_is_granted_nothing_any_more(world, broker):
+    """Though its container is there, and nobody knows for how long."""
+    session = await broker.ensure(await broker.desktop())
+    with outage(world):
+        stop = broker.sessions.stop(session.id, reason="enough", actor="user:ada")
+        await broker.refused(EngineUnavailable, stop)
+    assert await broker.state(session) is SessionState.STOPPING
+    await broker.firewall.keep()
+    assert granted(world) == set()
+
+
 async def test_a_late_farewell_takes_nothing_from_who_has_the_address_now(world, broker):
     first = await broker.ensure(await broker.desktop())
     await broker.sessions.stop(first.id, reason="enough", actor="user:ada")
@@ -325,8 +336,10 @@ async def test_a_look_and_a_start_at_the_same_moment_lose_no_grant(world, broker
     look = asyncio.get_running_loop().create_task(broker.firewall.keep())
     await reading.wait()
     start = broker.begin(desktop)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        while "create" not in world.engine.calls:
+            await asyncio.sleep(0)
+    await asyncio.wait({start}, timeout=0.2)  # as far as it gets
     read.set()
     await look
     session = await start
