@@ -154,7 +154,7 @@ class _Absent(FirewallFailed):
 def _translated(complaint: str) -> FirewallFailed:
     if "Operation not permitted" in complaint:
         return FirewallFailed(
-            "the broker may not change the host's network rules: that takes root or CAP_NET_ADMIN"
+            "the broker may not change the host's network rules, which takes root or CAP_NET_ADMIN"
         )
     first = next(iter(complaint.strip().splitlines()), "it did not say why").strip()
     kind = _Absent if "No such file or directory" in complaint else FirewallFailed
