@@ -42,7 +42,7 @@ CONNECT = 30.0
 
 #: Seconds of silence after which the broker is asked whether it lives; it has half of that to
 #: answer.
-HEARTBEAT = 10.0
+HEARTBEAT = 20.0
 
 #: Seconds for the answer to what does not wait for a broker that is away.
 TOLD = 5.0

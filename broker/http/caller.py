@@ -11,7 +11,6 @@ from broker.core import messages
 from broker.core.codec import BadMessage
 from broker.core.errors import CapacityExhausted, DeskError, ShuttingDown
 from broker.core.messages import Answer, Ask, Cancel, Hello, Progress, Refusal, Welcome
-from broker.system.line import TooLong
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -156,8 +155,6 @@ class Caller:
             self._put(Answer(ask.number, await self._perform(ask)))
         except DeskError as error:
             self._refuse(ask, error)
-        except TooLong as error:
-            self._refuse(ask, DeskError(str(error)))
         except Exception:  # noqa: BLE001 - here errors become words for a door
             self._log.exception("call failed", call=type(ask.what).__name__)
             self._put(Refusal.of(ask.number, DeskError()))

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 GRACE = 0.5
 
 #: Seconds of silence after which a door is asked whether it lives; it has half of that to answer.
-HEARTBEAT = 10.0
+HEARTBEAT = 20.0
 
 #: Doors that may be connected at a time: more than any host has cores.
 DOORS = 256
@@ -105,7 +105,8 @@ class GatewayServer:
 
     def _check(self, request: web.Request) -> None:
         """Raises what refuses whoever may not connect."""
-        assert request.transport is not None
+        if request.transport is None:
+            raise web.HTTPServiceUnavailable(text="The caller left.")
         peer = peer_of(request.transport.get_extra_info("socket"))
         if peer.uid not in self._uids:
             log.warning("stranger at the gateway", uid=peer.uid, pid=peer.pid)

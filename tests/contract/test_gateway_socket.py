@@ -340,7 +340,10 @@ async def test_a_door_that_comes_back_in_time_has_lost_nobody(pair, broker):
     door = FakeDoor()
     await pair.connected(door)
     pair.die()
+    await until(lambda: pair.server._leaving)
+    (timer,) = pair.server._leaving.values()
     await until(lambda: door.reports == 2)
+    assert timer.cancelled()
     assert not pair.server._leaving
     assert broker.count("gone") == 0
 
@@ -348,15 +351,16 @@ async def test_a_door_that_comes_back_in_time_has_lost_nobody(pair, broker):
 async def test_a_door_that_comes_again_before_its_end_was_seen_is_there_once(pair, broker):
     """The old connection is let go; what is told is told to the new one."""
     await pair.open()
-    older, newer = FakeDoor(), FakeDoor()
-    remote = await pair.connected(older)
-    other = await pair.connected(newer)
-    remote.running.cancel()
+    async with pair.raw(HELLO) as older:
+        assert (await answer(older.receive())).type is aiohttp.WSMsgType.TEXT
+        newer = FakeDoor()
+        remote = await pair.connected(newer)
+        assert (await answer(older.receive())).extra == "it came again"
     await until(lambda: len(pair.server._callers) == 1)
     await asyncio.sleep(0.1)
     assert broker.count("gone") == 0
     pair.doors.end_key("k", "Gone.")
-    await answer(other.lost("s1"))
+    await answer(remote.lost("s1"))
     assert newer.told == [("key", "k", "Gone.")]
 
 
@@ -636,6 +640,19 @@ async def test_a_door_that_does_not_read_is_let_go(pair, broker):
         await until(lambda: not pair.server._callers)
         assert told < 64
         await until(lambda: ("gone", "door1") in broker.calls)
+
+
+async def test_a_door_that_reads_may_be_told_any_amount(pair, monkeypatch):
+    """What was taken waits no more."""
+    monkeypatch.setattr(broker_side, "WAITING", 10_000)
+    await pair.open()
+    door = FakeDoor()
+    remote = await pair.connected(door)
+    for _ in range(30):
+        pair.doors.end_key("k", "x" * 1000)
+        await answer(remote.lost("s1"))
+    assert len(door.told) == 30
+    assert door.reports == 1
 
 
 async def test_what_nobody_foresaw_is_told_to_the_log_alone(pair, broker):

@@ -115,14 +115,16 @@ async def test_an_empty_door_reports_too(make, listener):
 
 
 async def test_a_broker_that_knows_nothing_is_told_at_once(make, listener):
-    """Though the last report was a moment ago, and the next is far."""
+    """Though the last report was a moment ago, and the next is far. Others' haste waits as ever."""
     attendance = make(Limits(report_every=1000.0, report_gap=500.0))
-    attendance.enter(attachment("a"), Channels())
+    visit = attendance.enter(attachment("a"), Channels(KEY))
     await until(lambda: listener.told == [("attached", "a")])
     for times in (1, 2):
         attendance.report_now()
         await until(lambda times=times: len(listener.reports) == times)
     assert listener.told[1:] == [("report", "a")] * 2
+    visit._carrier.carried.append(KEY)
+    attendance.leave(visit)
     await asyncio.sleep(0.02)
     assert len(listener.reports) == 2
 

@@ -327,14 +327,20 @@ async def test_a_door_says_what_it_holds(world):
     assert sorted(identity.user_id for identity in held.identities) == ["id-alice", "id-bob"]
     assert ALICE.get_fingerprint() in {identity.fingerprint for identity in held.identities}
     assert held.sessions == ("s1",)
+    world.door._binder.forget("s1")
+    assert world.door.holdings().sessions == ("s1",), "somebody is in it"
     clients[0].close()
     await clients[0].wait_closed()
     await until(lambda: ("detached",) in world.gateway.events)
-    held = world.door.holdings()
-    assert held.sessions == ("s1",), "its spare is kept still"
+    assert world.door.holdings().sessions == ()
+    await clients[1].run("true")
+    clients[1].close()
+    await clients[1].wait_closed()
+    await until(lambda: world.gateway.events.count(("detached",)) == 2)
+    assert world.door.holdings().sessions == ("s1",), "its spare is kept still"
     world.door.end_session("s1", "It sleeps.")
     assert world.door.holdings().sessions == ()
-    for client in clients[1:]:
+    for client in clients[2:]:
         client.close()
 
 
