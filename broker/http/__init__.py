@@ -1,1 +1,1 @@
-"""aiohttp on a Unix socket: the admin's API."""
+"""aiohttp on Unix sockets: the admin's API, and the broker's side of the Gateway."""
