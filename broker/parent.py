@@ -340,7 +340,8 @@ class Parent:
             return
         fixed = [key for key in _FIXED if _value(config, key) != _value(self._config, key)]
         if fixed:
-            log.error("configuration not taken over: stop Desk to change these", keys=fixed)
+            problem = f"{', '.join(fixed)}: stop Desk and start it to change this"
+            log.warning("configuration not taken over", problem=problem)
             return
         self._config = config
         await self._broker.restart(BROKER_PATIENCE)

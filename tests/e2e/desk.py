@@ -172,6 +172,17 @@ class Instance:
             self.process.wait(30)
             self.process = None
 
+    def children(self, of: str) -> list[int]:
+        """The pids of its children with such a command line: `deskd broker`, `door.worker`."""
+        assert self.process is not None
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid), "-f", f"{of}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
     def events(self, phrase: str) -> list[dict[str, Any]]:
         """The broker's log lines with that phrase."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
