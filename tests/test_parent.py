@@ -1,0 +1,173 @@
+"""The parent of broker and doors, with children that are a line of Python each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from broker import parent
+from broker.parent import Children, Kept, NotStarted
+from broker.system.tasks import Tasks
+
+READY = "import os, sys, time; sys.stdin.read(); os.write(1, b'ready\\n'); "
+LIVES = READY + "time.sleep(600)"
+DEAF = (
+    READY + "import signal; signal.signal(15, signal.SIG_IGN); os.write(1, b'.'); time.sleep(600)"
+)
+FAILS = "import sys; sys.exit(7)"
+
+
+class Family:
+    """Children of one name; `program` is what the next one runs."""
+
+    def __init__(self) -> None:
+        self.tasks = Tasks()
+        self.children = Children(self.tasks)
+        self.program = LIVES
+        self.starts: list[float] = []
+        self.born = []
+        self.kept = Kept("one", self.start, self.tasks)
+
+    async def start(self):
+        self.starts.append(time.monotonic())
+        child = await self.children.start(
+            "one", [sys.executable, "-c", self.program], descriptors=()
+        )
+        self.born.append(child)
+        return child
+
+    async def until(self, condition) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    def alive(self) -> list[int]:
+        return [child.pid for child in self.born if _runs(child.pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+async def family():
+    made = Family()
+    yield made
+    await made.tasks.close()
+    await made.children.end(lambda _: True, 0.1)
+    assert made.alive() == []
+
+
+async def test_what_a_child_is_told_it_can_read(family):
+    """By a pipe, so that it stands in no command line."""
+    program = (
+        "import os, sys; told = sys.stdin.read(); os.write(1, b'ready\\n'); sys.exit(len(told))"
+    )
+    child = await family.children.start(
+        "one", [sys.executable, "-c", program], descriptors=(), told=b"x" * 100
+    )
+    assert await child.wait() == 100
+
+
+async def test_one_that_does_not_start_is_told_with_its_status(family):
+    family.program = FAILS
+    with pytest.raises(NotStarted) as failed:
+        await family.kept.begin()
+    assert failed.value.status == 7
+
+
+async def test_one_that_ends_is_followed_by_the_next(family):
+    """Each time; others are not touched."""
+    other = await family.children.start("other", [sys.executable, "-c", LIVES], descriptors=())
+    await family.kept.begin()
+    for number in range(1, 3):
+        os.kill(family.born[-1].pid, signal.SIGKILL)
+        await family.until(lambda n=number: len(family.born) == n + 1)
+    assert len(family.alive()) == 1
+    assert _runs(other.pid)
+
+
+async def test_one_that_cannot_start_is_tried_ever_less_often(family, monkeypatch):
+    """Up to a longest pause, without an end."""
+    monkeypatch.setattr(parent, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(parent, "_LONGEST_PAUSE", 0.2)
+    family.kept = Kept("one", family.start, family.tasks)
+    await family.kept.begin()
+    family.program = FAILS
+    family.born[0].tell(signal.SIGKILL)
+    await family.until(lambda: len(family.starts) >= 6)
+    family.program = LIVES
+    await family.until(lambda: len(family.born) == 2)
+    pauses = [
+        after - before for before, after in zip(family.starts, family.starts[1:], strict=False)
+    ]
+    for pause, least in zip(pauses[1:5], (0.1, 0.2, 0.2, 0.2), strict=True):
+        assert pause >= least
+
+
+async def test_a_successor_stands_beside_the_one_before(family):
+    """Which nobody follows any more, whenever it ends."""
+    await family.kept.begin()
+    before = await family.kept.replace()
+    assert before is family.born[0]
+    assert len(family.alive()) == 2
+    await before.end(5)
+    await asyncio.sleep(0.3)
+    assert len(family.starts) == 2
+    family.born[1].tell(signal.SIGKILL)
+    await family.until(lambda: len(family.born) == 3)
+
+
+async def test_a_successor_that_cannot_start_changes_nothing(family):
+    await family.kept.begin()
+    family.program = FAILS
+    with pytest.raises(NotStarted):
+        await family.kept.replace()
+    family.program = LIVES
+    assert len(family.alive()) == 1
+    family.born[0].tell(signal.SIGKILL)
+    await family.until(lambda: len(family.born) == 2)
+
+
+async def test_one_that_is_restarted_ends_before_the_next_begins(family):
+    """Two at a time would both want the state."""
+    await family.kept.begin()
+    await family.kept.restart(5)
+    assert len(family.born) == 2
+    assert family.alive() == [family.born[1].pid]
+    assert await family.born[0].wait() == -signal.SIGTERM
+    await asyncio.sleep(0.3)
+    assert len(family.starts) == 2
+
+
+async def test_who_does_not_end_is_killed(family):
+    family.program = DEAF
+    await family.kept.begin()
+    child = family.born[0]
+    await child._process.stdout.read(1)
+    await child.end(0.2)
+    assert await child.wait() == -signal.SIGKILL
+
+
+async def test_nothing_is_left_of_a_start_that_is_called_off(family):
+    """It is ended with all others, though it was never ready."""
+    program = "import time; time.sleep(600)"
+    starting = family.tasks.start(
+        family.children.start("slow", [sys.executable, "-c", program], descriptors=()),
+        name="start",
+    )
+    await family.until(lambda: len(family.children._alive) == 1)
+    (child,) = family.children._alive
+    await family.tasks.close()
+    assert starting.cancelled()
+    await family.children.end(lambda one: one.name == "slow", 0.5)
+    assert not _runs(child.pid)
