@@ -11,7 +11,7 @@ export STATE SSH_PORT HTTP_PORT YES
 
 # A recipe installs into one environment and drives one engine: never two at once.
 .NOTPARALLEL:
-.PHONY: help up down purge test test-quick test-engine chaos soak bench check format clean
+.PHONY: help up down purge test test-quick test-engine chaos soak bench xpra-clients check format clean
 
 help: ## this page
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,9 @@ soak: ## live through SEQUENCES (10000) of the model of a session, on all cores
 bench: ## what a connect costs beside OpenSSH, measured here and now
 	@docker/bootstrap.sh test
 	@$(PY) -m bench
+
+xpra-clients: ## build the xpra clients that Debian has no package of: the tests then attach with them too
+	@tests/e2e/xpra-client/build.sh
 
 check: ## linters, types, layers, documentation: seconds
 	@docker/bootstrap.sh dev
