@@ -163,7 +163,9 @@ def test_too_many_sources_can_shut_the_door_instead():
     assert not penalties.refuses(BOB, 1.0)
     assert not penalties.refuses(NET, 1.0)
     assert not penalties.refuses(Source.read("127.0.0.1"), 1.0)
-    assert not penalties.refuses(ANN, 21.0)
+    assert penalties.refuses(ANN, 19.5)
+    assert penalties.refuses(ANN, 20.2)
+    assert not penalties.refuses(ANN, 20.6)
 
 
 def test_a_full_memory_is_a_few_megabytes():
