@@ -46,9 +46,9 @@ soak: ## live through SEQUENCES (10000) of the model of a session, on all cores
 	@docker/bootstrap.sh dev
 	@$(PY) -m tests.soak --sequences $(or $(SEQUENCES),10000)
 
-bench: ## what a connect costs beside OpenSSH, measured here and now
+bench: ## what Desk costs beside its peers, measured here and now (ONLY=bulk,echo; FORMAT=--json)
 	@docker/bootstrap.sh test
-	@$(PY) -m bench
+	@$(PY) -m bench --only "$(ONLY)" $(FORMAT)
 
 xpra-clients: ## build the xpra clients that Debian has no package of: the tests then attach with them too
 	@tests/e2e/xpra-client/build.sh

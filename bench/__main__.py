@@ -3,85 +3,145 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
+import signal
 import subprocess
+import sys
 import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import asyncssh
 import click
+import structlog
 from rich.console import Console
-from rich.table import Table
 
-from bench import connect, passes, wake
-from tests.e2e.desk import Instance
+from bench import bulk, connect, echo, figures, logins, memory, passes, strangers, wake
+from bench.stage import ROOT, Stage
 
-ROOT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from bench.figures import Measure
+
+#: In the order in which they run: the first needs a quiet machine and nothing else.
+_SECTIONS = {
+    "passes": passes,
+    "connect": connect,
+    "wake": wake,
+    "bulk": bulk,
+    "echo": echo,
+    "logins": logins,
+    "memory": memory,
+    "strangers": strangers,
+}
+
+#: Seconds that no section takes, even on a busy machine.
+_LONGEST = 600
 
 
 @click.command()
-@click.option("--rounds", default=15, show_default=True, help="Interleaved rounds of each way.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def main(rounds: int, *, as_json: bool) -> None:
-    """Measure what a connect costs beside OpenSSH to a host's sshd, and what waking costs beside a
-    start, in the same run.
+@click.option("--only", default="", help=f"Some of {','.join(_SECTIONS)}.")
+@click.option("--rounds", type=int, help="Rounds of each section; each has a number of its own.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--markdown", is_flag=True, help="Print the table of docs/performance.md.")
+def main(only: str, rounds: int | None, *, as_json: bool, markdown: bool) -> None:
+    """Measure Desk beside its peers, in the same run and in interleaved rounds.
+
+    Nothing is decided by the figures: bars are printed beside them, and the exit status is 0.
     """
-    engine = os.environ.get("DOCKER_HOST") or _say("docker/engine.sh", "up")
-    image = os.environ.get("DESK_IMAGE") or _say("docker/build.sh", DOCKER_HOST=engine)
-    with tempfile.TemporaryDirectory(prefix="desk-bench-") as name:
-        desk = Instance(Path(name) / "state", engine=engine, image=image)
-        try:
-            desk.start()
-            connects = connect.run(desk, Path(name), rounds)
-            wakes = wake.run(desk, rounds)
-        finally:
-            desk.purge()
-    crowd = passes.run()
-    if as_json:
-        told = {"ms": connects, "ratio": _ratios(connects)}
-        told |= {"wake": {"ms": wakes, "ratio": _ratios(wakes)}, "passes": crowd}
-        click.echo(json.dumps(told))
-        return
-    where = f"{rounds} rounds · {os.cpu_count()} cores · {platform.machine()}"
-    _print(f"ssh … true · {where}", "of OpenSSH", connects)
-    bar = f"at most {wake.BAR:.2f} of a start"
-    _print(f"ssh to the first answer of a shell · {where} · {bar}", "of a start", wakes)
-    _print_passes(crowd)
-
-
-def _print_passes(crowd: dict[str, dict[str, float]]) -> None:
-    table = Table(title="one pass · 100,000 desktops, 2,000 running · bars: 50 ms, 20 ms")
-    for column in ("loop", "processor ms", "longest hold ms"):
-        table.add_column(column)
-    for loop, found in crowd.items():
-        table.add_row(loop, f"{found['cpu']:.1f}", f"{found['held']:.1f}")
-    Console().print(table)
-
-
-def _ratios(found: dict[str, float]) -> dict[str, float]:
-    """To the first of them."""
-    peer = next(iter(found.values()))
-    return {way: value / peer for way, value in found.items()}
-
-
-def _print(title: str, peer: str, found: dict[str, float]) -> None:
-    table = Table(title=title)
-    for column in ("way", "median ms", peer):
-        table.add_column(column)
-    for way, ratio in _ratios(found).items():
-        table.add_row(way, f"{found[way]:.1f}", f"{ratio:.2f}")
-    Console().print(table)
-
-
-def _say(script: str, *words: str, **environment: str) -> str:
-    done = subprocess.run(
-        [ROOT / script, *words],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
+    names = only.split(",") if only else list(_SECTIONS)
+    if unknown := [name for name in names if name not in _SECTIONS]:
+        raise click.UsageError(f"there is no section {unknown[0]}: {', '.join(_SECTIONS)}.")
+    # What it logs that runs in this process is no figure.
+    quiet = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(
+        wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
-    return done.stdout.strip()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _too_long)
+    where = _machine()
+    found: list[Measure] = []
+    with tempfile.TemporaryDirectory(prefix="desk-bench-", ignore_cleanup_errors=True) as directory:
+        stage = Stage(Path(directory))
+        try:
+            for name in _SECTIONS:
+                if name in names:
+                    found += _run(stage, name, rounds)
+        finally:
+            # A second Ctrl-C would leave containers behind.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            stage.close()
+    where["load after"] = os.getloadavg()[0]
+    if as_json:
+        click.echo(json.dumps({"machine": where, "measures": [m.as_json() for m in found]}))
+    elif markdown:
+        click.echo(f"{_sentence(where)}\n\n{figures.markdown(found)}")
+    else:
+        console = Console()
+        console.print(f"{_sentence(where)}\n")
+        for measure in found:
+            figures.show(measure, console)
+
+
+def _run(stage: Stage, name: str, rounds: int | None) -> list[Measure]:
+    section = _SECTIONS[name]
+    began = time.monotonic()
+    click.echo(f"bench: {name} …", err=True, nl=False)
+    signal.alarm(_LONGEST)
+    found: list[Measure] = section.run(stage, rounds or section.ROUNDS)
+    signal.alarm(0)
+    took = time.monotonic() - began
+    click.echo(f" {took:.0f} s, load {os.getloadavg()[0]:.1f}", err=True)
+    return found
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError(f"a section took more than {_LONGEST} s: something does not answer")
+
+
+def _machine() -> dict[str, Any]:
+    client = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit.strip(),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "asyncssh": asyncssh.__version__,
+        "openssh": client.split(",")[0].strip(),
+        "load before": os.getloadavg()[0],
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _sentence(where: dict[str, Any]) -> str:
+    commit = f", commit {where['commit']}" if where["commit"] else ""
+    return (
+        f"{where['date']}{commit}: {where['cores']} cores, {where['processor']},"
+        f" kernel {where['kernel']}, Python {where['python']}, asyncssh {where['asyncssh']},"
+        f" {where['openssh']}. Load before {where['load before']:.1f},"
+        f" after {where['load after']:.1f}."
+    )
 
 
 if __name__ == "__main__":

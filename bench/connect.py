@@ -4,43 +4,45 @@ from __future__ import annotations
 
 import subprocess
 import time
-from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.peers import host_sshd
+from bench.figures import Bar, Measure, interleaved
+from tests.ssh.clients import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from bench.stage import Stage
 
-    from tests.e2e.desk import Instance
+ROUNDS = 15
 
 #: Seconds: longer than the door takes to have another spare ready.
 _SPARE = 0.3
 
-
-def run(desk: Instance, directory: Path, rounds: int) -> dict[str, float]:
-    """Medians in milliseconds of interleaved rounds, and their ratios to the host's sshd."""
-    person = desk.person("bench")
-    desk.ok(person, "true")
-    door = desk.ssh_command(person)
-    with host_sshd(directory / "peer") as host:
-        ways: dict[str, Callable[[], float]] = {
-            "OpenSSH to a host's sshd": lambda: _once([*host, "true"]),
-            "desk, a spare is ready": lambda: (time.sleep(_SPARE), _once([*door, "true"]))[1],
-            "desk, no spare": lambda: _without_spare(door),
-            "desk, a word of the broker": lambda: _once([*door, "desk help"]),
-        }
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
-            for name, way in ways.items():
-                taken[name].append(way())
-    return {name: median(values) for name, values in taken.items()}
+_HOST, _READY, _WORD = "OpenSSH to a host's sshd", "desk, a spare is ready", "desk, a broker's word"
 
 
-def _once(command: list[str]) -> float:
+def run(stage: Stage, rounds: int) -> list[Measure]:
+    person = stage.inside("connect")
+    door, host = stage.desk.ssh_command(person), stage.host_command
+    ways = {
+        _HOST: lambda: once([*host, "true"]),
+        _READY: lambda: (time.sleep(_SPARE), once([*door, "true"]))[1],
+        "desk, no spare": lambda: _without_spare(door),
+        _WORD: lambda: once([*door, "desk help"]),
+    }
+    bars = [Bar(_READY, 0.12, _HOST), Bar(_WORD, 0.1, _HOST)]
+    return [Measure("connect", "ssh … true", "ms", interleaved(ways, rounds), bars)]
+
+
+def once(command: list[str]) -> float:
+    """Milliseconds of one run of it."""
     began = time.perf_counter()
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=environment(),
+    )
     return (time.perf_counter() - began) * 1000
 
 
@@ -50,7 +52,7 @@ def _without_spare(door: list[str]) -> float:
     first = subprocess.Popen([*door, "exec sleep 1"], stdin=subprocess.DEVNULL)
     second = subprocess.Popen([*door, "exec sleep 1"], stdin=subprocess.DEVNULL)
     time.sleep(0.015)
-    took = _once([*door, "true"])
+    took = once([*door, "true"])
     first.wait()
     second.wait()
     return took
