@@ -215,4 +215,8 @@ class Broker:
                 self._metrics.sessions.labels(state.value).set(states[state])
         self._metrics.attachments.set(self._services.presence.counts().total())
         self._metrics.starts_waiting.set(self._services.starts.waiting)
+        loads = self._services.presence.loads()
+        self._metrics.doors.set(len(loads))
+        self._metrics.ssh_connections.set(sum(load.connections for load in loads))
+        self._metrics.ssh_logins.set(sum(load.authenticated for load in loads))
         return self._metrics.render()

@@ -98,12 +98,13 @@ class Metrics:
         self.starts_waiting = Gauge(
             "desk_session_starts_waiting", "Starts that wait for a place.", registry=registry
         )
+        self.doors = Gauge("desk_doors", "Front doors that the broker hears.", registry=registry)
         self.ssh_connections = Gauge(
             "desk_ssh_connections", "SSH connections open now.", registry=registry
         )
         self.ssh_logins = Gauge(
             "desk_ssh_logins",
-            "SSH connections that authenticated since the start.",
+            "Of these, the ones that proved who they are.",
             registry=registry,
         )
         self.loop_failures = Counter(

@@ -105,6 +105,16 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How much a door carries now."""
+
+    connections: int
+    """Of clients, proven or not."""
+    authenticated: int
+    """Of those, the ones that proved who they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
     status: int
     content_type: str
@@ -188,6 +198,9 @@ class Gateway(Protocol):
         door tells this every few seconds, so that nobody is counted twice or lost whatever
         happened to a message or to the broker.
         """
+
+    async def carries(self, door: str, load: Load) -> None:
+        """That door carries so much now. Told with each report."""
 
     async def penalise(self, door: str, penalty: Penalty) -> None:
         """That door met a source that earned it: all other doors are told. Raises `BadRequest` for

@@ -10,6 +10,7 @@ from broker.core.gateway import (
     Holdings,
     HttpReply,
     Identity,
+    Load,
     Login,
     OfferedKey,
     Penalty,
@@ -79,6 +80,11 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Carries:
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
 class Penalise:
     """Also from broker to door."""
 
@@ -91,7 +97,7 @@ class GetHttp:
     path: str
 
 
-Noted = Attached | Detached | Report | Penalise
+Noted = Attached | Detached | Report | Carries | Penalise
 """What a door says of others; no broker that is away is waited for to say it."""
 
 Asked = Identify | FindRoute | Lost | SayWord | GetHttp | Noted

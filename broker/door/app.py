@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncssh.connection import SSHServerConnectionOptions
 
-from broker.core.gateway import Holdings
+from broker.core.gateway import Holdings, Load
 from broker.door import library
 from broker.door.attendance import Attendance
 from broker.door.binding import Binder
@@ -87,7 +87,7 @@ class Door:
             tell=self._tell_penalty,
             background=self._background,
         )
-        self._attendance = Attendance(gateway, self._limits, self._background)
+        self._attendance = Attendance(gateway, self._limits, self._background, self._load)
         self._bridges: set[Bridge] = set()
         self._authenticated: set[Bridge] = set()
         self._parted = asyncio.Event()
@@ -123,6 +123,9 @@ class Door:
     def port(self) -> int:
         """The port of the listener."""
         return self._entrance.port
+
+    def _load(self) -> Load:
+        return Load(connections=len(self._bridges), authenticated=len(self._authenticated))
 
     def stats(self) -> DoorStats:
         counters = self._common.counters

@@ -17,9 +17,9 @@ from broker.door.activity import Pulse
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from broker.core.gateway import Attachment, Gateway
+    from broker.core.gateway import Attachment, Gateway, Load
     from broker.door.activity import Carried
     from broker.door.limits import Limits
 
@@ -81,8 +81,12 @@ class Visit:
 class Attendance:
     """All attachments of one door."""
 
-    def __init__(self, gateway: Gateway, limits: Limits, background: Tasks) -> None:
+    def __init__(
+        self, gateway: Gateway, limits: Limits, background: Tasks, load: Callable[[], Load]
+    ) -> None:
+        """`load` is how much the door carries at the moment of a report."""
         self.door = new_id()
+        self._load = load
         self._gateway = gateway
         self._limits = limits
         self._background = background
@@ -176,6 +180,7 @@ class Attendance:
         self._quiet.clear()
         try:
             await self._gateway.report(self.door, activities)
+            await self._gateway.carries(self.door, self._load())
         except DeskError as error:
             self._failed(code=error.code, problem=str(error))
         except Exception as error:  # noqa: BLE001 - a loop that ended would put desktops to sleep

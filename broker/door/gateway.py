@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Activity,
         Attachment,
         Holdings,
+        Load,
         Login,
         OfferedKey,
         Penalty,
@@ -188,6 +189,10 @@ class RemoteGateway:
     async def report(self, door: str, activities: Sequence[Activity]) -> None:
         del door
         await self._tell(messages.Report(tuple(activities)))
+
+    async def carries(self, door: str, load: Load) -> None:
+        del door
+        await self._tell(messages.Carries(load))
 
     async def penalise(self, door: str, penalty: Penalty) -> None:
         del door

@@ -195,6 +195,8 @@ class Caller:
                 await self._gateway.detached(door, attachment_id)
             case messages.Report(activities):
                 await self._gateway.report(door, activities)
+            case messages.Carries(load):
+                await self._gateway.carries(door, load)
             case messages.Penalise(penalty):
                 await self._gateway.penalise(door, penalty)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         DoorControl,
         Holdings,
         HttpReply,
+        Load,
         Login,
         OfferedKey,
         Penalty,
@@ -132,6 +133,9 @@ class LocalGateway:
 
     async def report(self, door: str, activities: Sequence[Activity]) -> None:
         self._presence.report(door, activities)
+
+    async def carries(self, door: str, load: Load) -> None:
+        self._presence.carries(door, load)
 
     async def penalise(self, door: str, penalty: Penalty) -> None:
         _check(penalty)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from broker.core.errors import CapacityExhausted
+from broker.core.gateway import Load
 from broker.core.idle import Signal
 
 if TYPE_CHECKING:
@@ -33,10 +34,14 @@ class Present:
     """When its client last did something that counts."""
 
 
+_NOTHING = Load(connections=0, authenticated=0)
+
+
 @dataclass(slots=True)
 class _Door:
     heard: float
     present: dict[str, Present] = field(default_factory=dict)
+    load: Load = _NOTHING
 
 
 class Presence:
@@ -81,6 +86,13 @@ class Presence:
     def gone(self, door: str) -> None:
         """The door is no more, and all of its clients with it."""
         self._doors.pop(door, None)
+
+    def carries(self, door: str, load: Load) -> None:
+        self._door(door).load = load
+
+    def loads(self) -> list[Load]:
+        """Of each door."""
+        return [door.load for door in self._doors.values()]
 
     def _door(self, door: str) -> _Door:
         now = self._clock.monotonic()

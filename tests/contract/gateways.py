@@ -148,6 +148,9 @@ class ScriptedGateway:
     async def detached(self, door, attachment_id) -> None:
         await self._do("detached", door, attachment_id)
 
+    async def carries(self, door, load) -> None:
+        await self._do("carries", door, load)
+
     async def report(self, door, activities) -> None:
         await self._do("report", door, activities)
 

@@ -14,7 +14,7 @@ from broker.core.errors import (
     NotFound,
     StartFailed,
 )
-from broker.core.gateway import Holdings, Identity, Login, OfferedKey, Penalty
+from broker.core.gateway import Holdings, Identity, Load, Login, OfferedKey, Penalty
 from broker.core.idle import Signal
 from broker.core.model import SessionId, SessionState
 from broker.service.connections import Doors
@@ -200,6 +200,17 @@ async def test_a_report_is_the_whole(site):
     assert site.present["b"].last_input is None
     await site.gateway.report(site.door.id, [])
     assert site.present == {}
+
+
+async def test_how_much_a_door_carries_is_known_for_as_long_as_it_is_there(site):
+    """The last word counts."""
+    site.broker.presence.carries("another", Load(connections=1, authenticated=1))
+    for number in (7, 5):
+        await site.gateway.carries(site.door.id, Load(connections=number, authenticated=3))
+    told = {(load.connections, load.authenticated) for load in site.broker.presence.loads()}
+    assert told == {(1, 1), (5, 3)}
+    site.broker.gateway.gone(site.door.id)
+    assert len(site.broker.presence.loads()) == 1
 
 
 async def test_a_door_that_is_gone_has_lost_everybody(site):

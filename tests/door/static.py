@@ -22,6 +22,7 @@ class StaticGateway:
     asked: list = field(default_factory=list)
     events: list = field(default_factory=list)
     reports: list = field(default_factory=list)
+    loads: list = field(default_factory=list)
 
     async def identify(self, login, key):
         self.asked.append((login, key))
@@ -57,6 +58,9 @@ class StaticGateway:
 
     async def detached(self, door, attachment_id):
         self.events.append(("detached",))
+
+    async def carries(self, door, load):
+        self.loads.append((door, load))
 
     async def report(self, door, activities):
         self.reports.append((door, list(activities)))

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from broker.core.errors import EngineUnavailable
-from broker.core.gateway import Attachment
+from broker.core.gateway import Attachment, Load
 from broker.core.idle import Signal
 from broker.door.activity import Carried, Kind
 from broker.door.attendance import Attendance
@@ -17,6 +17,7 @@ from broker.system.tasks import Tasks
 
 KEY = Carried(Kind.SHELL, True, 1, 0)
 IDLE = Limits(report_every=1000.0, report_gap=0.0)
+LOAD = Load(connections=7, authenticated=5)
 BUSY = Limits(report_every=0.01, report_gap=0.0)
 
 
@@ -42,12 +43,16 @@ class Listener:
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.reports: list = []
+        self.loads: list = []
 
     async def attached(self, door, attachment):
         self.told.append(("attached", attachment.id))
 
     async def detached(self, door, attachment_id):
         self.told.append(("detached", attachment_id))
+
+    async def carries(self, door, load):
+        self.loads.append((door, load))
 
     async def report(self, door, activities):
         self.told.append(("report", *sorted(a.attachment.id for a in activities)))
@@ -80,7 +85,7 @@ async def make(listener):
 
     def build(limits: Limits) -> Attendance:
         background = Tasks()
-        made.append((Attendance(listener, limits, background), background))
+        made.append((Attendance(listener, limits, background, lambda: LOAD), background))
         made[-1][0].start()
         return made[-1][0]
 
@@ -88,6 +93,12 @@ async def make(listener):
     for attendance, background in made:
         await attendance.close()
         await background.close()
+
+
+async def test_with_each_report_comes_how_much_the_door_carries(make, listener):
+    attendance = make(BUSY)
+    await until(lambda: len(listener.loads) >= 2)
+    assert set(listener.loads) == {(attendance.door, LOAD)}
 
 
 async def test_a_report_names_all_and_what_they_did(make, listener):

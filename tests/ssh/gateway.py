@@ -12,6 +12,7 @@ from broker.core.gateway import (
     Endpoint,
     HttpReply,
     Identity,
+    Load,
     Login,
     OfferedKey,
     Penalty,
@@ -128,6 +129,9 @@ class StaticGateway:
 
     async def detached(self, door: str, attachment_id: str) -> None:
         self._note("detached", "", door=door, id=attachment_id)
+
+    async def carries(self, door: str, load: Load) -> None:
+        del door, load
 
     async def report(self, door: str, activities: Sequence[Activity]) -> None:
         """Kept is the last word on each attachment, and how often all were told."""
