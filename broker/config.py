@@ -160,8 +160,8 @@ class SshLimits(_Model):
     unauthenticated_per_address: _Connections = 96
     unauthenticated_per_address_start: _Connections = 64
     early_drop: Annotated[int, Field(ge=1, le=100)] = 30
-    ipv4_prefix: Annotated[int, Field(ge=8, le=32)] = 32
-    ipv6_prefix: Annotated[int, Field(ge=16, le=128)] = 64
+    ipv4_prefix: Annotated[int, Field(ge=16, le=32)] = 32
+    ipv6_prefix: Annotated[int, Field(ge=32, le=128)] = 64
     connections: _Connections = 4096
     connections_per_user: Annotated[int, Field(ge=1, le=10_000)] = 64
     descriptors_reserved: Annotated[int, Field(ge=32, le=65_536)] = 256
@@ -238,7 +238,7 @@ class SshPenalties(_Model):
     authfail: _Price = 3.0
     noauth: _Price = 1.0
     min: Annotated[Seconds, _bounded(1, 3600, "1s to 1h")] = 15.0
-    max: Annotated[Seconds, _bounded(1, 7 * 86_400, "1s to 7d")] = 600.0
+    max: Annotated[Seconds, _bounded(1, 86_400, "1s to 1d")] = 600.0
     sources: Annotated[int, Field(ge=64, le=65_536)] = 16_384
     overflow: Annotated[str, Field(pattern=r"^(permissive|deny)$")] = "permissive"
     exempt: Annotated[tuple[_Network, ...], Field(max_length=1000)] = ("127.0.0.0/8", "::1/128")

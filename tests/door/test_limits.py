@@ -4,10 +4,17 @@ import dataclasses
 import inspect
 import resource
 
+import pytest
+
 from broker.config import parse
+from broker.core.errors import ConfigError
+from broker.core.gateway import Penalty
 from broker.door import descriptors, limits
 from broker.door.admission import Admission
 from broker.door.limits import Limits
+from broker.door.penalties import Offence, Penalties
+from broker.door.source import Source
+from broker.service.gateway import _check as check_penalty
 
 GOOD = "template: {image: desk:latest}\n"
 
@@ -19,6 +26,27 @@ def test_every_number_says_what_it_is():
         after = source.split(f"    {field.name}:", 1)[1].split("\n", 1)[1].lstrip()
         assert after.startswith('"""'), field.name
     assert limits.__doc__
+
+
+def test_every_penalty_that_a_door_can_find_is_one_that_the_broker_passes_on():
+    """As wide and as long as the configuration allows."""
+    widest = "ssh: {limits: {ipv4_prefix: 16, ipv6_prefix: 32}, penalties: {max: 1d, crash: 1d}}"
+    limits = Limits.of(parse(f"{GOOD}{widest}", "desk.yaml").ssh)
+    for address in ("192.0.2.1", "2001:db8::1"):
+        bits = {"ipv4_prefix": limits.ipv4_prefix, "ipv6_prefix": limits.ipv6_prefix}
+        source = Source.of(address, **bits)
+        for offence in Offence:
+            penalties = Penalties(limits)
+            while not (seconds := penalties.offend(source, offence, 0.0)):
+                pass
+            check_penalty(Penalty(source=str(source), offence=offence, seconds=seconds))
+    for line in (
+        "{limits: {ipv4_prefix: 15}}",
+        "{limits: {ipv6_prefix: 31}}",
+        "{penalties: {max: 2d}}",
+    ):
+        with pytest.raises(ConfigError):
+            parse(f"{GOOD}ssh: {line}", "desk.yaml")
 
 
 def test_marks_of_the_write_buffer_are_in_order():
