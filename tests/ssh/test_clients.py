@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .clients import HOST, Person, environment, free_port, run, talk, talk_socks, until
+from .clients import HOST, Person, environment, free_port, run, talk, talk_socks
+from .mount import mounted
 from .playbook import ansible
 from .vscode import Window, kill_server
 
@@ -56,20 +57,10 @@ def test_curl_lists_and_renames(desk: Person) -> None:
 
 @contextlib.contextmanager
 def _mounted(desk: Person, *options: str) -> Iterator[Path]:
-    """The person's folder over there, as a folder here."""
-    if not Path("/dev/fuse").exists():
-        pytest.skip("there is no /dev/fuse here: sshfs cannot mount")
-    point = desk.folder / "mount"
-    point.mkdir()
+    """A folder of the person's over there, as a folder here."""
     assert desk.ssh(f"mkdir {desk.name}").status == 0
-    mount = ["sshfs", "-F", str(desk.config), *options, f"desk:{desk.name}", str(point)]
-    done = run(mount)
-    assert done.status == 0, done.err
-    try:
+    with mounted(desk.config, desk.name, *options, env=desk.env) as point:
         yield point
-    finally:
-        run(["fusermount3", "-u", str(point)])
-        until(lambda: not os.path.ismount(point), 10, "the end of the mount")
 
 
 def test_sshfs(desk: Person) -> None:
