@@ -48,7 +48,7 @@ STATE_FILES = (
     ".up.json.new",
     ".desk.yaml.new",
 )
-STATE_DIRECTORIES = ("sessions", "archive")
+STATE_DIRECTORIES = ("sessions", "archive", "doors")
 REACH_FILES = ("id_ed25519", "id_ed25519.pub", "known_hosts")
 
 
