@@ -11,9 +11,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
+    from ipaddress import IPv4Address
 
     from broker.core.firewall import Grant, Rules, Standing
     from broker.core.idle import Signal, Step
@@ -202,6 +203,13 @@ class Store(Protocol):
 
     async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
         """Everything not ENDED, oldest first."""
+
+    async def addresses(
+        self, host: str, states: Collection[SessionState]
+    ) -> Mapping[SessionId, IPv4Address]:
+        """Those that sessions in these live states hold: a small part of `live_sessions`, and in a
+        fraction of its time.
+        """
 
     async def session_of_display(self, host: str, display: int) -> Session | None:
         """The live session that holds the display."""

@@ -15,7 +15,7 @@ from broker.db.desktops import hold_desktop
 from broker.db.tables import is_live, lease, session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, FromClause, Row, Select
@@ -195,6 +195,18 @@ async def live_sessions(connection: AsyncConnection, host: str | None) -> Sequen
     if host is not None:
         query = query.where(session.c.host == host)
     return await rows.values(await connection.execute(query), _session)
+
+
+async def addresses(
+    connection: AsyncConnection, host: str, states: Collection[SessionState]
+) -> dict[SessionId, IPv4Address]:
+    query = (
+        select(session.c.id, lease.c.number)
+        .join(lease, (lease.c.session_id == session.c.id) & (lease.c.kind == LeaseKind.ADDRESS))
+        .where(is_live, session.c.host == host, session.c.state.in_(states))
+    )
+    found = await connection.execute(query)
+    return {SessionId(id): IPv4Address(number) for id, number in found}  # noqa: A001
 
 
 async def session_of_display(

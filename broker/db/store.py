@@ -15,8 +15,9 @@ from broker.db.tables import session_live, user_key, user_name
 from broker.db.transaction import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+    from ipaddress import IPv4Address
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -232,6 +233,11 @@ class SqlStore(Store):
 
     async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
         return await self._do.read(lambda db: sessions.live_sessions(db, host))
+
+    async def addresses(
+        self, host: str, states: Collection[SessionState]
+    ) -> dict[SessionId, IPv4Address]:
+        return await self._do.read(lambda db: sessions.addresses(db, host, states))
 
     async def session_of_display(self, host: str, display: int) -> Session | None:
         return await self._do.read(lambda db: sessions.session_of_display(db, host, display))

@@ -85,12 +85,7 @@ class Firewall:
         """
         async with self._lock:
             rules = await self._rules()
-            live = await self._store.live_sessions(self._host.name)
-            self._addresses = {
-                session.id: IPv4Address(session.address)
-                for session in live
-                if session.address is not None and session.state in _GRANTED_IN
-            }
+            self._addresses = dict(await self._store.addresses(self._host.name, _GRANTED_IN))
             try:
                 await self._look(rules)
             except FirewallFailed as error:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -682,6 +683,18 @@ async def test_live_sessions_come_oldest_first(store, ada, clock):
         clock.advance(1)
     await move(store, made[1], S.STOPPING, S.ENDED)
     assert [s.id for s in await store.live_sessions()] == [made[0].id, made[2].id]
+
+
+async def test_addresses_are_of_one_host_and_of_these_states(store, ada):
+    made = [await begin(store, await ensure(store, ada, name)) for name in ("one", "two", "three")]
+    await begin(store, await ensure(store, ada, "far"), host="host-b")
+    await move(store, made[1], S.READY)
+    await move(store, made[2], S.STOPPING, S.ENDED)
+    told = {session.id: IPv4Address(session.address) for session in made}
+    one, two = made[0].id, made[1].id
+    assert await store.addresses(HOST, {S.STARTING, S.READY}) == {one: told[one], two: told[two]}
+    assert await store.addresses(HOST, {S.READY, S.ENDED}) == {two: told[two]}
+    assert await store.addresses(HOST, set()) == {}
 
 
 # ------------------------------------------------------------------------------- setting aside

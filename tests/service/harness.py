@@ -70,6 +70,7 @@ STORE_READS = frozenset(
         "live_session",
         "last_session",
         "live_sessions",
+        "addresses",
         "deadlines",
         "last_deadlines",
         "session_of_display",

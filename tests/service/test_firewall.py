@@ -323,16 +323,16 @@ async def test_a_look_and_a_start_at_the_same_moment_lose_no_grant(world, broker
     desktop = await broker.desktop()
     world.packets.flush()
     reading, read = asyncio.Event(), asyncio.Event()
-    live_sessions = broker.real_store.live_sessions
+    addresses = broker.real_store.addresses
 
-    async def slowly(host=None):
-        found = await live_sessions(host)
+    async def slowly(host, states):
+        found = await addresses(host, states)
         if not reading.is_set():
             reading.set()
             await read.wait()
         return found
 
-    broker.real_store.live_sessions = slowly
+    broker.real_store.addresses = slowly
     look = asyncio.get_running_loop().create_task(broker.firewall.keep())
     await reading.wait()
     start = broker.begin(desktop)
