@@ -62,8 +62,8 @@ async def serve(config: Config, *, gateway: int, door_uid: int | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, _stop_or_leave, stop)
-    # A key at the terminal goes to all that run there: it is the parent that stops the broker.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    for number in (signal.SIGINT, signal.SIGHUP):  # these are for the parent
+        signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
         sock = stack.enter_context(socket.socket(fileno=gateway))

@@ -467,15 +467,19 @@ class Config(_Model):
 
 def load(path: Path) -> Config:
     """Read and check the file. Raises `ConfigError`: one sentence for each mistake, one a line."""
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> str:
+    """The file's text. Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             public=f"{path}: there is no such file; name one with --config."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(public=f"{path}: cannot be read: {error}.") from error
-    return parse(text, str(path))
 
 
 def parse(text: str, source: str) -> Config:

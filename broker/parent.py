@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.config import load
+from broker.config import parse, read
 from broker.core.errors import ConfigError
 from broker.door.limits import Limits
-from broker.door.settings import GATEWAY_SOCKET, Settings
+from broker.door.settings import DRAIN, GATEWAY_SOCKET, Settings
 from broker.system import sockets
 from broker.system.hostkey import load_or_make
 from broker.system.lock import StateLock
@@ -38,9 +39,9 @@ log = structlog.get_logger()
 
 BROKER = "broker"
 
-#: The programs of the children.
-DESKD = (sys.executable, "-m", "broker.cli.deskd")
-DOOR = (sys.executable, "-m", "broker.door.worker")
+#: The programs of the children; -P: what lies about where root happens to stand is no part of them.
+DESKD = (sys.executable, "-P", "-m", "broker.cli.deskd")
+DOOR = (sys.executable, "-P", "-m", "broker.door.worker")
 
 #: What children that run already would not understand, or have open.
 _FIXED = ("state", "ssh.listen", "ssh.doors", "http.listen", "pools.uids")
@@ -48,6 +49,12 @@ _FIXED = ("state", "ssh.listen", "ssh.doors", "http.listen", "pools.uids")
 #: Seconds that a door gets to say goodbye, and that a broker gets for the starts under way, until
 #: they are killed.
 DOOR_PATIENCE, BROKER_PATIENCE = 6.0, 20.0
+
+#: Seconds that a child gets until it is ready; a broker compares records and containers first.
+_READY_WITHIN = 120.0
+
+#: Doors that were replaced and still carry connections; beyond that the oldest are sent home.
+_MOST_DRAINING = 32
 
 #: Seconds between the end of a child and its next start: doubled each time, and back to the first
 #: after one that lived for `_LONG_LIFE`.
@@ -89,8 +96,15 @@ class Child:
             process.stdin.write(told)
             await process.stdin.drain()
         process.stdin.close()
-        if await process.stdout.readline() != b"ready\n":
-            raise NotStarted(await process.wait())
+        try:
+            async with asyncio.timeout(_READY_WITHIN):
+                while (line := await process.stdout.readline()) != b"ready\n":
+                    if not line:
+                        raise NotStarted(await process.wait())
+        except TimeoutError:
+            log.warning("not ready in time", child=self.name, pid=self.pid)
+            self.tell(signal.SIGKILL)
+            raise NotStarted(await process.wait()) from None
 
     async def wait(self) -> int:
         """Its exit status; negative is the signal that ended it."""
@@ -122,17 +136,27 @@ class Children:
     async def start(
         self, name: str, command: Sequence[str], *, descriptors: Sequence[int], told: bytes = b""
     ) -> Child:
-        """Return it once it is ready. Raises `NotStarted`."""
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=descriptors,
-        )
+        """Return it once it is ready. Raises `NotStarted`, which is in the log already."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=descriptors,
+                # A key at the parent's terminal is for the parent, and the terminal no door's.
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.warning("cannot be started", child=name, problem=str(error))
+            raise NotStarted(1) from error
         child = Child(name, process)
         self._alive.add(child)
         self._tasks.start(self._forget(child), name=f"wait for {name}")
-        await child.ready(told)
+        try:
+            await child.ready(told)
+        except NotStarted as failed:
+            log.warning("did not start", child=name, pid=child.pid, status=failed.status)
+            raise
         return child
 
     async def _forget(self, child: Child) -> None:
@@ -202,9 +226,9 @@ class Kept:
             return before
 
 
-async def serve(path: Path, config: Config) -> int:
+async def serve(path: Path, text: str, config: Config) -> int:
     """Run Desk until SIGTERM or SIGINT; a second signal leaves at once; SIGHUP reads the
-    configuration at `path` anew. Desktops outlive it. Returns the exit status: not 0 when a child
+    configuration anew, which `text` is as it stood at `path`. Desktops outlive it. Returns the exit status: not 0 when a child
     could not be started at first, which has said why.
 
     Raises `DeskError` when it cannot start.
@@ -234,6 +258,7 @@ async def serve(path: Path, config: Config) -> int:
         )
         parent = Parent(
             path,
+            text,
             config,
             inherited,
             uid=uid,
@@ -273,9 +298,16 @@ class Parent:
     """The children, and what they are told."""
 
     def __init__(
-        self, path: Path, config: Config, inherited: Inherited, *, uid: int | None, host_key: str
+        self,
+        path: Path,
+        text: str,
+        config: Config,
+        inherited: Inherited,
+        *,
+        uid: int | None,
+        host_key: str,
     ) -> None:
-        self._path, self._config = path, config
+        self._path, self._text, self._config = path, text, config
         self._inherited = inherited
         self._uid = uid
         self._host_key = host_key
@@ -286,6 +318,7 @@ class Parent:
             Kept(name, partial(self._start_door, name), self._tasks)
             for name in (f"door {number}" for number in range(1, doors(config) + 1))
         ]
+        self._draining: deque[Child] = deque()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
 
@@ -297,15 +330,16 @@ class Parent:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         stopped = self._tasks.start(self._stop.wait(), name="stop")
         living = self._tasks.start(self._live(), name="children")
-        await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if stopped.done():
-            log.info("desk stops; desktops go on")
-        status = living.result() if living.done() else 0
-        await self._tasks.close()
-        # Doors first: while they say goodbye, the broker hears who left.
-        await self._children.end(lambda child: child.name != BROKER, DOOR_PATIENCE)
-        await self._children.end(lambda child: child.name == BROKER, BROKER_PATIENCE)
-        return status
+        try:
+            await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                log.info("desk stops; desktops go on")
+            return living.result() if living.done() else 0
+        finally:
+            await self._tasks.close()
+            # Doors first: while they say goodbye, the broker hears who left.
+            await self._children.end(lambda child: child.name != BROKER, DOOR_PATIENCE)
+            await self._children.end(lambda child: child.name == BROKER, BROKER_PATIENCE)
 
     async def _live(self) -> int:
         """Start all, and read the configuration anew whenever that is asked for. Returns only the
@@ -334,7 +368,8 @@ class Parent:
 
     async def _read_anew(self) -> None:
         try:
-            config = load(self._path)
+            text = read(self._path)
+            config = parse(text, str(self._path))
         except ConfigError as error:
             log.warning("configuration not taken over", problem=error.public)
             return
@@ -343,7 +378,7 @@ class Parent:
             problem = f"{', '.join(fixed)}: stop Desk and start it to change this"
             log.warning("configuration not taken over", problem=problem)
             return
-        self._config = config
+        self._text, self._config = text, config
         await self._broker.restart(BROKER_PATIENCE)
         for door in self._doors:
             try:
@@ -352,7 +387,10 @@ class Parent:
                 log.warning("a door was not replaced", status=failed.status)
                 continue
             if before is not None:
-                before.tell(signal.SIGHUP)
+                before.tell(DRAIN)
+                self._draining.append(before)
+                if len(self._draining) > _MOST_DRAINING:
+                    self._draining.popleft().tell(signal.SIGTERM)
         log.info("configuration taken over", doors=len(self._doors))
 
     async def _start_broker(self) -> Child:
@@ -367,12 +405,17 @@ class Parent:
         if self._uid is not None:
             command += ["--door-uid", str(self._uid)]
         return await self._children.start(
-            BROKER, command, descriptors=(inherited.gateway, inherited.lock)
+            BROKER,
+            command,
+            descriptors=(inherited.gateway, inherited.lock),
+            # Not the file itself: that may have changed since it was found good.
+            told=self._text.encode(),
         )
 
     async def _start_door(self, name: str) -> Child:
         inherited, config = self._inherited, self._config
         settings = Settings(
+            name=name,
             parent=os.getpid(),
             uid=self._uid,
             ssh=inherited.ssh,

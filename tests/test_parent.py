@@ -85,6 +85,34 @@ async def test_one_that_does_not_start_is_told_with_its_status(family):
     assert failed.value.status == 7
 
 
+async def test_one_that_cannot_be_run_at_all_is_one_that_does_not_start(family):
+    """Descriptors or memory may be short for a moment: the next try may do."""
+    with pytest.raises(NotStarted):
+        await family.children.start("one", ["/nowhere/python"], descriptors=())
+
+
+async def test_one_that_is_never_ready_is_ended(family, monkeypatch):
+    """Whatever else it says meanwhile."""
+    monkeypatch.setattr(parent, "_READY_WITHIN", 0.5)
+    family.program = "import os, time; os.write(1, b'hello\\n'); time.sleep(600)"
+    with pytest.raises(NotStarted) as failed:
+        await family.kept.begin()
+    assert failed.value.status == -signal.SIGKILL
+
+
+async def test_what_else_a_child_says_is_passed_over(family):
+    family.program = "import os, time; os.write(1, b'hello\\nready\\n'); time.sleep(600)"
+    await family.kept.begin()
+    assert len(family.alive()) == 1
+
+
+async def test_a_child_is_alone_in_its_session(family):
+    """Signals of the parent's terminal or group do not reach it."""
+    await family.kept.begin()
+    pid = family.born[0].pid
+    assert os.getsid(pid) == os.getpgid(pid) == pid
+
+
 async def test_one_that_ends_is_followed_by_the_next(family):
     """Each time; others are not touched."""
     other = await family.children.start("other", [sys.executable, "-c", LIVES], descriptors=())

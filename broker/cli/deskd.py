@@ -10,7 +10,7 @@ import click
 
 from broker import __version__, telemetry
 from broker.cli.errors import plain_errors
-from broker.config import load
+from broker.config import load, parse, read
 
 _CONFIG = click.option(
     "--config",
@@ -38,9 +38,11 @@ def serve(path: Path) -> None:
     """
     from broker.parent import serve as run
 
-    config = load(path)
+    path = path.absolute()
+    text = read(path)
+    config = parse(text, str(path))
     telemetry.configure(config.log)
-    sys.exit(asyncio.run(run(path, config)))
+    sys.exit(asyncio.run(run(path, text, config)))
 
 
 @main.command(hidden=True)
@@ -50,12 +52,12 @@ def serve(path: Path) -> None:
 @click.option("--door-uid", type=int, help="Whose doors are heard besides one's own.")
 @plain_errors
 def broker(path: Path, parent: int, gateway: int, door_uid: int | None) -> None:
-    """Run the broker alone, as a child of `serve`."""
+    """Run the broker alone, as a child of `serve`, with the configuration on standard input."""
     from broker.app import serve as run
     from broker.system import child
 
     child.die_with(parent)
-    config = load(path)
+    config = parse(sys.stdin.read(), str(path))
     telemetry.configure(config.log)
     asyncio.run(run(config, gateway=gateway, door_uid=door_uid))
 

@@ -38,6 +38,9 @@ log = structlog.get_logger()
 #: Seconds between two tries to reach the broker: doubled each time.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
+#: Seconds after which a connection was a good one: the next try after it begins anew.
+LASTING = 5.0
+
 #: Seconds that one try may take: the socket can be there while nobody accepts yet.
 CONNECT = 30.0
 
@@ -97,8 +100,11 @@ class RemoteGateway:
         connector = aiohttp.UnixConnector(str(self._path))
         try:
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
+                loop = asyncio.get_running_loop()
                 while True:
-                    if await self._connection(client, door):
+                    begun = loop.time()
+                    welcome = await self._connection(client, door)
+                    if welcome and loop.time() - begun >= LASTING:
                         pause = FIRST_PAUSE
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from broker.door.limits import Limits
+
+#: Says to a door that another has taken its place.
+DRAIN = signal.SIGUSR1
 
 #: The name of the broker's socket in its directory.
 GATEWAY_SOCKET = "gateway.sock"
@@ -19,6 +23,8 @@ class Settings:
     nor into an environment.
     """
 
+    name: str
+    """In each line of its log, which it shares with others."""
     parent: int
     """Its pid: a door ends with it."""
     uid: int | None

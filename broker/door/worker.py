@@ -24,7 +24,7 @@ from broker.core.errors import DeskError
 from broker.door import descriptors
 from broker.door.app import Door
 from broker.door.gateway import RemoteGateway
-from broker.door.settings import Settings
+from broker.door.settings import DRAIN, Settings
 from broker.door.web import application
 from broker.system import child
 
@@ -46,11 +46,13 @@ _WANTED_LATER = (
 def main() -> None:
     """Run the door that standard input describes; say `ready` on standard output once it accepts.
 
-    SIGTERM ends it and tells its clients so; SIGHUP lets it accept no more and end with its last
+    SIGTERM ends it and tells its clients so; SIGUSR1 lets it accept no more and end with its last
     connection.
     """
+    child.forbid_privileges()
     settings = Settings.read(sys.stdin.buffer.read())
     telemetry.configure(settings.log)
+    structlog.contextvars.bind_contextvars(process=settings.name)
     for module in _WANTED_LATER:
         importlib.import_module(module)
     os.umask(0o077)
@@ -79,10 +81,10 @@ class Worker:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        for number, event in ((signal.SIGTERM, self._stop), (signal.SIGHUP, self._drain)):
+        for number, event in ((signal.SIGTERM, self._stop), (DRAIN, self._drain)):
             loop.add_signal_handler(number, event.set)
-        # A key at the terminal goes to all that run there: it is the parent that stops its doors.
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        for number in (signal.SIGINT, signal.SIGHUP):  # these are for the parent
+            signal.signal(number, signal.SIG_IGN)
         async with AsyncExitStack() as stack:
             await self._door.prepare()
             runner = web.AppRunner(application(self._gateway), access_log=None)

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +173,7 @@ class _Adapter(UnixHTTPAdapter):
         with self._lock:
             self._aborted = True
             for sock in self._sockets:
-                if sock.fileno() >= 0:
+                with suppress(OSError):  # its own thread may have closed it already
                     sock.shutdown(socket.SHUT_RDWR)
 
 

@@ -137,6 +137,8 @@ class GatewayServer:
         log.info("front door disconnected", door=door, reason=reason)
         if door is not None and door not in self._doors and not self._closing:
             loop = asyncio.get_running_loop()
+            if (before := self._leaving.pop(door, None)) is not None:
+                before.cancel()
             self._leaving[door] = loop.call_later(self._grace, self._gone, door)
 
     def _gone(self, door: str) -> None:

@@ -11,6 +11,7 @@ from broker.core.errors import StateUnusable
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_DUMPABLE = 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
 def die_with(parent: int) -> None:
@@ -37,9 +38,16 @@ def become(uid: int) -> None:
         ) from error
 
 
-def harden() -> None:
-    """Nothing that this process starts gets more rights, and its memory is nobody else's to read."""
+def forbid_privileges() -> None:
+    """Nothing that this process starts gets more rights than it has. Before its first thread: those
+    that there are already stay as they are.
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def harden() -> None:
+    """Its memory is nobody else's to read. Only after `become`, which takes this back."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 

@@ -190,12 +190,15 @@ def test_what_cannot_be_taken_over_changes_nothing(desk, ada):
         desk.write_config(**spoilt)
         desk.process.send_signal(signal.SIGHUP)
         until(lambda n=told: len(desk.events("configuration not taken over")) > n, what="its word")
+    # Nor does a broker read it that is started afresh.
+    os.kill(broker[0], signal.SIGKILL)
+    assert desk.ok(ada, "echo here") == "here\n"
     desk.write_config()
     first, second = desk.events("configuration not taken over")[-2:]
     assert "ssh.nonsense" in first["problem"]
     assert "ssh.doors" in second["problem"]
     assert desk.children(DOOR) == doors
-    assert desk.children(BROKER) == broker
+    assert len(desk.children(BROKER)) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give doors a user of their own")
@@ -210,7 +213,9 @@ def test_a_door_has_no_rights(desk, ada):
     assert set(status["Uid"].split()) == set(status["Gid"].split()) == {uid}
     assert status["Groups"].strip() == ""
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
+    tasks = list(Path(f"/proc/{door}/task").iterdir())
+    assert len(tasks) > 1
+    assert all("NoNewPrivs:\t1" in (task / "status").read_text() for task in tasks)
     open_files = [os.readlink(fd) for fd in Path(f"/proc/{door}/fd").iterdir()]
     assert not [file for file in open_files if file.startswith(str(desk.state / "desk.db"))]
     unprivileged = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]

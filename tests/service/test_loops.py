@@ -270,7 +270,7 @@ async def test_a_loop_that_was_stopped_is_not_dead():
 
 
 DYING = """
-import sys
+import os, socket, sys
 from broker.cli.deskd import main
 from broker.service.loops import Loop
 
@@ -280,7 +280,11 @@ async def die(loop, stop):
     await stop.wait()
 
 Loop.run = die
-main(["serve", "--config", sys.argv[1]])
+doors = socket.socket(socket.AF_UNIX)
+doors.bind(sys.argv[2])
+doors.listen()
+children = ["--parent", str(os.getppid()), "--gateway", str(doors.fileno())]
+main(["broker", "--config", sys.argv[1], *children])
 """
 
 
@@ -298,7 +302,11 @@ def test_a_broker_of_which_a_loop_died_fails_with_one_sentence(directory):
         "log: json\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", DYING, str(config)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", DYING, str(config), str(directory / "doors.sock")],
+        input=config.read_text(),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     told = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
     assert (ended.returncode, told) == (1, ["the loop reap died (loop_died)"])

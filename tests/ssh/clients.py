@@ -246,13 +246,19 @@ def talk_tcp(port: int, message: bytes = b"abc") -> bytes:
 
 
 def talk_unix(path: Path, message: bytes = b"abc") -> bytes:
-    far = socket.socket(socket.AF_UNIX)
-    try:
-        far.connect(str(path))
-    except OSError:
-        far.close()
-        raise
-    return talk(far, message)
+    """The file is there a moment before anybody listens at it."""
+    patience = time.monotonic() + 2
+    while True:
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            far.connect(str(path))
+        except OSError as error:
+            far.close()
+            if not isinstance(error, ConnectionRefusedError) or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+        else:
+            return talk(far, message)
 
 
 def talk_socks(port: int, target: int, message: bytes = b"abc") -> bytes:
