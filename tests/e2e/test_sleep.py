@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import docker.errors
 import pytest
 
 from tests.e2e.desk import HOST, Instance, until
@@ -136,13 +137,24 @@ def killed_from_outside(desk, finn):
     assert session_of(desk, "finn")["id"] != session
 
 
+def pause(container):
+    """Pause it; the kernel can fail to freeze a busy one in the time that runc gives it."""
+    for _ in range(4):
+        try:
+            return container.pause()
+        except docker.errors.APIError as error:
+            if "unable to freeze" not in str(error):
+                raise
+    return container.pause()
+
+
 def paused_from_outside(desk, gus):
     """A desktop that should run is woken again, and nobody in it was sent away."""
     desk.ok(gus, "true")
     container = container_of(desk, "gus")
     with desk.terminal(gus) as terminal:
         until(lambda: session_of(desk, "gus")["attached"] == 1, what="the attachment")
-        container.pause()
+        pause(container)
         until(lambda: status_of(desk, "gus") == "running", within=10, what="the waking")
         terminal.type("echo still-$((40+2))\n")
         until(lambda: "still-42" in terminal.text, what="the shell's answer")
