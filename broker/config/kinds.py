@@ -1,0 +1,128 @@
+"""The kinds of values that a file of keys has: durations, sizes, ranges, addresses, networks."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from broker.core import words
+from broker.core.pools import Pool
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f"allowed is {words.DURATION_RULE}")  # noqa: TRY004 - pydantic's protocol
+    return words.seconds(value)
+
+
+def _period(value: object) -> float | None:
+    if not isinstance(value, str):
+        raise ValueError(f"allowed is {words.PERIOD_RULE}")  # noqa: TRY004 - pydantic's protocol
+    return words.period(value)
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"allowed is {words.SIZE_RULE}")  # noqa: TRY004 - pydantic's protocol
+    return words.size(value)
+
+
+def _range(value: object) -> Pool:
+    match = re.fullmatch(r"(\d+)-(\d+)", value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) > int(match[2]):
+        raise ValueError("allowed is a range of numbers, the lower one first: 20000-29999")
+    return Pool(int(match[1]), int(match[2]))
+
+
+def _within(low: int, high: int) -> AfterValidator:
+    def check(pool: Pool) -> Pool:
+        if pool.first < low or pool.last > high:
+            raise ValueError(f"allowed is a range within {low}-{high}")
+        return pool
+
+    return AfterValidator(check)
+
+
+def at_most(longest: float, written: str) -> AfterValidator:
+    def check(seconds: float) -> float:
+        if seconds > longest:
+            raise ValueError(f"allowed is at most {written}")
+        return seconds
+
+    return AfterValidator(check)
+
+
+def bounded(low: float, high: float, written: str) -> AfterValidator:
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(f"allowed is {written}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _whole_network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(str(value)))
+    except ValueError:
+        raise ValueError(
+            "allowed are addresses and networks: 192.0.2.7, 192.0.2.0/24, 2001:db8::/48"
+        ) from None
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Period = Annotated[float | None, BeforeValidator(_period)]
+Size = Annotated[int, BeforeValidator(_size)]
+PortRange = Annotated[Pool, BeforeValidator(_range), _within(1024, 65535)]
+DisplayRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 59999)]
+UidRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 4_000_000_000)]
+Network = Annotated[str, BeforeValidator(_whole_network)]
+"""As `ADDRESS/BITS`."""
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Listen(Model):
+    """A TCP address to listen on."""
+
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            host, colon, port = value.rpartition(":")
+            if colon and host and port.isascii() and port.isdigit():
+                return {"host": host.strip("[]"), "port": int(port)}
+        if not isinstance(value, dict):
+            raise ValueError("allowed is ADDRESS:PORT: 0.0.0.0:2222")  # noqa: TRY004 - see _seconds
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _literal(cls, host: str) -> str:
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            raise ValueError("allowed is an IP address and a port: 0.0.0.0:2222") from None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
