@@ -23,7 +23,11 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
     ]
     people = style == "console" or (style == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
-        [_printable, structlog.dev.ConsoleRenderer()]
+        # Plain: the renderer's own choice prints local variables, and so passwords.
+        [
+            _printable,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
         if people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

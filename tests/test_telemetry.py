@@ -172,3 +172,22 @@ def test_the_text_for_people_cannot_command_a_terminal(err):
     (line,) = err().splitlines()
     assert "\x1b]52" not in line
     assert "\\x1b]52" in line
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_traceback_tells_no_local_variable(err, style):
+    """One can be a password."""
+    telemetry.configure(style)
+
+    def check(password):
+        raise ValueError("no")
+
+    secret = "battery-staple"
+    try:
+        check(secret)
+    except ValueError:
+        structlog.get_logger().exception("it broke")
+    said = err()
+    assert "ValueError" in said
+    assert "in check" in said
+    assert secret not in said
