@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from broker.core.errors import LoopDied
+from broker.core.messages import PROTOCOL
 from broker.core.model import SessionState
 from broker.db.connect import connect
 from broker.db.store import SqlStore
@@ -54,8 +55,8 @@ START_GRACE, WORD_GRACE = 10.0, 2.0
 async def serve(config: Config, *, gateway: int, door_uid: int | None) -> None:
     """Run the broker until SIGTERM, as a child of the parent that holds the state's lock; `gateway`
     is the descriptor of the Unix socket where front doors are heard, those of the user `door_uid`
-    besides this process's own. Says `ready` on standard output once it hears them; a second signal
-    leaves at once.
+    besides this process's own. Says `ready` and the name of its messages on standard output once it
+    hears them; a second signal leaves at once.
 
     Desktops outlive it. Raises `DeskError` when it cannot start.
     """
@@ -158,7 +159,7 @@ class Broker:
             # What start-up made stays: a full collection over it would hold the loop for 30 ms.
             gc.collect()
             gc.freeze()
-            os.write(sys.stdout.fileno(), b"ready\n")
+            os.write(sys.stdout.fileno(), f"ready {PROTOCOL}\n".encode())
             dead: list[str] = []
             async with asyncio.TaskGroup() as group:
                 running = [

@@ -1,4 +1,4 @@
-"""The parent of broker and doors, with children that are a line of Python each."""
+"""The parent of broker and doors: who is replaced when, with children that are a line of Python."""
 
 from __future__ import annotations
 
@@ -6,196 +6,188 @@ import asyncio
 import os
 import signal
 import sys
-import time
 
 import pytest
 
 from broker import parent
-from broker.parent import Children, Kept, NotStarted
-from broker.system.tasks import Tasks
+from broker.config import parse
+from broker.inherited import Inherited
+from broker.parent import BROKER, Parent
 
-READY = "import os, sys, time; sys.stdin.read(); os.write(1, b'ready\\n'); "
-LIVES = READY + "time.sleep(600)"
-DEAF = (
-    READY + "import signal; signal.signal(15, signal.SIG_IGN); os.write(1, b'.'); time.sleep(600)"
-)
-FAILS = "import sys; sys.exit(7)"
+#: Says what stands in a file that it speaks; the broker takes a moment to leave.
+CHILD = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+sys.stdin.read()
+speaks = (folder / sys.argv[2]).read_text()
+if speaks == "nothing":
+    sys.exit(3)
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+signal.signal(signal.SIGUSR1, lambda *_: None)
+os.write(1, f"ready {speaks}\\n".encode())
+while not asked:
+    time.sleep(0.02)
+time.sleep(0.2)
+sys.exit(40 + len(asked))
+"""
 
 
-class Family:
-    """Children of one name; `program` is what the next one runs."""
+class House:
+    """A parent whose children are such ones."""
 
-    def __init__(self) -> None:
-        self.tasks = Tasks()
-        self.children = Children(self.tasks)
-        self.program = LIVES
-        self.starts: list[float] = []
-        self.born = []
-        self.kept = Kept("one", self.start, self.tasks)
-
-    async def start(self):
-        self.starts.append(time.monotonic())
-        child = await self.children.start(
-            "one", [sys.executable, "-c", self.program], descriptors=()
+    def __init__(self, folder, monkeypatch) -> None:
+        self.folder = folder
+        for name, program in (("broker", "DESKD"), ("door", "DOOR")):
+            command = (sys.executable, "-c", CHILD, str(folder), name)
+            monkeypatch.setattr(parent, program, command)
+        monkeypatch.setattr(parent, "_AGAIN", 0.2)
+        self.install("one")
+        self.path = folder / "desk.yaml"
+        text = self.write()
+        null = os.open(os.devnull, os.O_RDONLY)
+        self._null = null
+        self.parent = Parent(
+            self.path,
+            text,
+            parse(text, str(self.path)),
+            Inherited(lock=null, ssh=null, http=null, gateway=null, way=null),
+            uid=None,
+            host_key="secret",
         )
-        self.born.append(child)
-        return child
+        self.living = self.parent._tasks.start(self.parent._live(), name="children")
+
+    def install(self, speaks: str, *, door: str | None = None) -> None:
+        """What is started from now on speaks that."""
+        (self.folder / "broker").write_text(speaks)
+        (self.folder / "door").write_text(door or speaks)
+
+    def write(self, patience: str = "30s") -> str:
+        text = (
+            f"state: {self.folder}/state\ntemplate:\n  image: desk\n"
+            f"ssh:\n  doors: 2\n  patience: {patience}\n"
+        )
+        self.path.write_text(text)
+        return text
+
+    @property
+    def broker(self):
+        return self.parent._broker.child
+
+    @property
+    def doors(self) -> list:
+        return [door.child for door in self.parent._doors]
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.01)
 
-    def alive(self) -> list[int]:
-        return [child.pid for child in self.born if _runs(child.pid)]
+    async def ready(self) -> None:
+        await self.until(lambda: self.broker and all(self.doors))
 
+    async def reload(self) -> None:
+        """SIGHUP, and all that comes of it."""
+        before = self.broker
+        self.parent._ask_to_reload()
+        await self.until(lambda: self.broker not in {before, None})
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    def speak(self) -> set[str]:
+        return {child.speaks if child else "" for child in (self.broker, *self.doors)}
+
+    async def close(self) -> None:
+        await self.parent._tasks.close()
+        await self.parent._children.end(lambda _: True, 5)
+        os.close(self._null)
 
 
 @pytest.fixture
-async def family():
-    made = Family()
+async def house(tmp_path, monkeypatch):
+    made = House(tmp_path, monkeypatch)
+    await made.ready()
     yield made
-    await made.tasks.close()
-    await made.children.end(lambda _: True, 0.1)
-    assert made.alive() == []
+    await made.close()
 
 
-async def test_what_a_child_is_told_it_can_read(family):
-    """By a pipe, so that it stands in no command line."""
-    program = (
-        "import os, sys; told = sys.stdin.read(); os.write(1, b'ready\\n'); sys.exit(len(told))"
-    )
-    child = await family.children.start(
-        "one", [sys.executable, "-c", program], descriptors=(), told=b"x" * 100
-    )
-    assert await child.wait() == 100
+async def rest() -> None:
+    """Long enough for what should not happen."""
+    await asyncio.sleep(0.6)
 
 
-async def test_one_that_does_not_start_is_told_with_its_status(family):
-    family.program = FAILS
-    with pytest.raises(NotStarted) as failed:
-        await family.kept.begin()
-    assert failed.value.status == 7
+async def test_an_upgraded_broker_gets_doors_that_speak_as_it_does(house):
+    """Those of before cannot be understood by it; they carry on what they have."""
+    doors = house.doors
+    house.install("two")
+    house.broker.tell(signal.SIGKILL)
+    await house.until(lambda: house.speak() == {"two"})
+    assert not set(house.doors) & set(doors)
+    assert all(door.lives for door in doors)
 
 
-async def test_one_that_cannot_be_run_at_all_is_one_that_does_not_start(family):
-    """Descriptors or memory may be short for a moment: the next try may do."""
-    with pytest.raises(NotStarted):
-        await family.children.start("one", ["/nowhere/python"], descriptors=())
+async def test_an_upgraded_door_gets_a_broker_that_speaks_as_it_does(house):
+    """And then the other doors follow."""
+    broker, (first, second) = house.broker, house.doors
+    house.install("two")
+    first.tell(signal.SIGKILL)
+    await house.until(lambda: house.speak() == {"two"})
+    assert await broker.wait() == 41
+    assert second.lives
+    assert second not in house.doors
 
 
-async def test_one_that_is_never_ready_is_ended(family, monkeypatch):
-    """Whatever else it says meanwhile."""
-    monkeypatch.setattr(parent, "_READY_WITHIN", 0.5)
-    family.program = "import os, time; os.write(1, b'hello\\n'); time.sleep(600)"
-    with pytest.raises(NotStarted) as failed:
-        await family.kept.begin()
-    assert failed.value.status == -signal.SIGKILL
+async def test_a_door_that_cannot_be_replaced_is_tried_again(house):
+    """Until then the one of before keeps its place."""
+    doors = house.doors
+    house.install("two", door="nothing")
+    house.broker.tell(signal.SIGKILL)
+    await house.until(lambda: house.broker and house.broker.speaks == "two")
+    await rest()
+    assert house.doors == doors
+    house.install("two")
+    await house.until(lambda: house.speak() == {"two"})
 
 
-async def test_what_else_a_child_says_is_passed_over(family):
-    family.program = "import os, time; os.write(1, b'hello\\nready\\n'); time.sleep(600)"
-    await family.kept.begin()
-    assert len(family.alive()) == 1
+async def test_a_child_that_ends_is_followed_and_nobody_else_touched(house):
+    """While all are of one version."""
+    broker, (first, second) = house.broker, house.doors
+    first.tell(signal.SIGKILL)
+    await house.until(lambda: house.doors[0] is not first)
+    broker.tell(signal.SIGKILL)
+    await house.until(lambda: house.broker is not broker)
+    third = house.doors[0]
+    await rest()
+    assert house.doors == [third, second]
 
 
-async def test_a_child_is_alone_in_its_session(family):
-    """Signals of the parent's terminal or group do not reach it."""
-    await family.kept.begin()
-    pid = family.born[0].pid
-    assert os.getsid(pid) == os.getpgid(pid) == pid
+async def test_doors_are_replaced_when_what_they_are_told_is_another_thing(house):
+    """The broker always; a door would forget who is to be turned away."""
+    doors = house.doors
+    await house.reload()
+    await rest()
+    assert house.doors == doors
+    house.write(patience="31s")
+    await house.reload()
+    await house.until(lambda: not set(house.doors) & set(doors))
+    assert all(b'"patience": 31' in door.told for door in house.doors)
 
 
-async def test_one_that_ends_is_followed_by_the_next(family):
-    """Each time; others are not touched."""
-    other = await family.children.start("other", [sys.executable, "-c", LIVES], descriptors=())
-    await family.kept.begin()
-    for number in range(1, 3):
-        os.kill(family.born[-1].pid, signal.SIGKILL)
-        await family.until(lambda n=number: len(family.born) == n + 1)
-    assert len(family.alive()) == 1
-    assert _runs(other.pid)
+async def test_a_door_that_missed_a_configuration_gets_it_later(house):
+    """When it could not be replaced at first."""
+    doors = house.doors
+    house.install("one", door="nothing")
+    house.write(patience="31s")
+    await house.reload()
+    await rest()
+    assert house.doors == doors
+    house.install("one")
+    await house.until(lambda: not set(house.doors) & set(doors))
 
 
-async def test_one_that_cannot_start_is_tried_ever_less_often(family, monkeypatch):
-    """Up to a longest pause, without an end."""
-    monkeypatch.setattr(parent, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(parent, "_LONGEST_PAUSE", 0.2)
-    family.kept = Kept("one", family.start, family.tasks)
-    await family.kept.begin()
-    family.program = FAILS
-    family.born[0].tell(signal.SIGKILL)
-    await family.until(lambda: len(family.starts) >= 6)
-    family.program = LIVES
-    await family.until(lambda: len(family.born) == 2)
-    pauses = [
-        after - before for before, after in zip(family.starts, family.starts[1:], strict=False)
-    ]
-    for pause, least in zip(pauses[1:5], (0.1, 0.2, 0.2, 0.2), strict=True):
-        assert pause >= least
-
-
-async def test_a_successor_stands_beside_the_one_before(family):
-    """Which nobody follows any more, whenever it ends."""
-    await family.kept.begin()
-    before = await family.kept.replace()
-    assert before is family.born[0]
-    assert len(family.alive()) == 2
-    await before.end(5)
-    await asyncio.sleep(0.3)
-    assert len(family.starts) == 2
-    family.born[1].tell(signal.SIGKILL)
-    await family.until(lambda: len(family.born) == 3)
-
-
-async def test_a_successor_that_cannot_start_changes_nothing(family):
-    await family.kept.begin()
-    family.program = FAILS
-    with pytest.raises(NotStarted):
-        await family.kept.replace()
-    family.program = LIVES
-    assert len(family.alive()) == 1
-    family.born[0].tell(signal.SIGKILL)
-    await family.until(lambda: len(family.born) == 2)
-
-
-async def test_one_that_is_restarted_ends_before_the_next_begins(family):
-    """Two at a time would both want the state."""
-    await family.kept.begin()
-    await family.kept.restart(5)
-    assert len(family.born) == 2
-    assert family.alive() == [family.born[1].pid]
-    assert await family.born[0].wait() == -signal.SIGTERM
-    await asyncio.sleep(0.3)
-    assert len(family.starts) == 2
-
-
-async def test_who_does_not_end_is_killed(family):
-    family.program = DEAF
-    await family.kept.begin()
-    child = family.born[0]
-    await child._process.stdout.read(1)
-    await child.end(0.2)
-    assert await child.wait() == -signal.SIGKILL
-
-
-async def test_nothing_is_left_of_a_start_that_is_called_off(family):
-    """It is ended with all others, though it was never ready."""
-    program = "import time; time.sleep(600)"
-    starting = family.tasks.start(
-        family.children.start("slow", [sys.executable, "-c", program], descriptors=()),
-        name="start",
-    )
-    await family.until(lambda: len(family.children._alive) == 1)
-    (child,) = family.children._alive
-    await family.tasks.close()
-    assert starting.cancelled()
-    await family.children.end(lambda one: one.name == "slow", 0.5)
-    assert not _runs(child.pid)
+async def test_who_stops_in_the_middle_of_a_reload_asks_the_broker_once(house):
+    """Asked twice it would leave at once, and starts under way with it."""
+    broker = house.broker
+    house.parent._ask_to_reload()
+    await house.until(lambda: not broker.lives)
+    await house.parent._tasks.close()
+    await house.parent._children.end(lambda child: child.name == BROKER, 5)
+    assert await broker.wait() == 41

@@ -11,6 +11,7 @@ import click
 from broker import __version__, telemetry
 from broker.cli.errors import plain_errors
 from broker.config import load, parse, read
+from broker.core.errors import StateUnusable
 
 _CONFIG = click.option(
     "--config",
@@ -21,6 +22,9 @@ _CONFIG = click.option(
     envvar="DESK_CONFIG",
     help="The configuration file.",
 )
+
+
+_NO_PARENT = "'deskd broker' is for 'deskd serve' alone, which holds the state for it: run that."
 
 
 @click.group()
@@ -47,17 +51,26 @@ def serve(path: Path) -> None:
 
 @main.command(hidden=True)
 @_CONFIG
-@click.option("--parent", type=int, required=True, help="The process to end with.")
-@click.option("--gateway", type=int, required=True, help="The descriptor where doors are heard.")
+@click.option("--parent", type=int, help="The process to end with.")
+@click.option("--gateway", type=int, help="The descriptor where doors are heard.")
+@click.option("--lock", type=int, help="The descriptor that holds the state.")
 @click.option("--door-uid", type=int, help="Whose doors are heard besides one's own.")
 @plain_errors
-def broker(path: Path, parent: int, gateway: int, door_uid: int | None) -> None:
+def broker(
+    path: Path, parent: int | None, gateway: int | None, lock: int | None, door_uid: int | None
+) -> None:
     """Run the broker alone, as a child of `serve`, with the configuration on standard input."""
-    from broker.app import serve as run
     from broker.system import child
+    from broker.system.lock import is_held_by
 
-    child.die_with(parent)
+    if parent is None or gateway is None or lock is None:
+        raise StateUnusable(public=_NO_PARENT)
     config = parse(sys.stdin.read(), str(path))
+    if not is_held_by(lock, config.state / "lock"):
+        raise StateUnusable(public=_NO_PARENT)
+    child.die_with(parent)
+    from broker.app import serve as run
+
     telemetry.configure(config.log)
     asyncio.run(run(config, gateway=gateway, door_uid=door_uid))
 
@@ -77,12 +90,12 @@ def check_config(path: Path) -> None:
 def migrate(path: Path) -> None:
     """Bring the state to this version's schema; stop the broker first."""
     from broker.db.migrate import migrate as run
-    from broker.system.lock import StateLock
+    from broker.system.lock import SUCCESSION, StateLock
     from broker.system.state import prepare
 
     config = load(path)
     prepare(config.state)
-    with StateLock(config.state / "lock"):
+    with StateLock(config.state / "lock", patience=SUCCESSION):
         before, after = asyncio.run(run(config.database))
     told = "is up to date" if before == after else f"went from {before or 'nothing'} to {after}"
     click.echo(f"{config.database}: the schema {told}.")

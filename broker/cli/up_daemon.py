@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from broker.cli.up_place import Place
     from broker.config import Config, Listen
 
+#: Until something answers at all: longer than the parent waits for a child that is not ready, for
+#: then it ends itself and its log tells why.
+ANSWER_SECONDS = 130
+#: From then on, until it is well.
 READY_SECONDS = 30
+#: Longer than the parent gives its doors to say goodbye and then its broker for starts under way:
+#: a parent that is killed takes them with it in the middle of that.
 STOP_SECONDS = 30
 LOG_BYTES = 10 << 20
 LOG_LINES = 15
@@ -134,16 +141,21 @@ def start(place: Place, listen: Listen) -> int:
 
 
 def _await_ready(place: Place, listen: Listen, process: subprocess.Popen[bytes], begun: int) -> int:
-    deadline = time.monotonic() + READY_SECONDS
+    patience, answered = ANSWER_SECONDS, False
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise _not_up(f"The broker ended at once (status {process.returncode})", place, begun)
-        if ready(listen):
+        status, _ = _readiness(listen)
+        if status == HTTPStatus.OK:
             # It outlives this process: what waits for it is init.
             process.returncode = 0
             return process.pid
+        if status and not answered:
+            patience, answered = READY_SECONDS, True
+            deadline = time.monotonic() + patience
         time.sleep(0.1)
-    raise _not_up(f"The broker was not ready within {READY_SECONDS} seconds", place, begun)
+    raise _not_up(f"The broker was not ready within {patience} seconds", place, begun)
 
 
 def _not_up(what: str, place: Place, begun: int) -> StateUnusable:
@@ -155,7 +167,7 @@ def _not_up(what: str, place: Place, begun: int) -> StateUnusable:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -163,7 +175,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def ready(listen: Listen) -> bool:
     """Whether the broker at the address says that it is ready."""
-    return _readiness(listen)[0] == 200
+    return _readiness(listen)[0] == HTTPStatus.OK
 
 
 def warnings(listen: Listen) -> list[str]:

@@ -6,15 +6,39 @@ import json
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from broker.core.errors import StateUnusable
 from broker.door.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Says to a door that another has taken its place.
 DRAIN = signal.SIGUSR1
 
 #: The name of the broker's socket in its directory.
 GATEWAY_SOCKET = "gateway.sock"
+
+#: All that a door has of its parent's environment: what finds and runs Python, and what log lines
+#: look like. The rest can hold secrets and ways in: agents, engines, credentials of the service.
+_VARIABLES = {
+    *("PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "TZDIR"),
+    *("NO_COLOR", "FORCE_COLOR"),
+}
+_PREFIXES = ("PYTHON", "LC_")
+
+
+def environment(whole: Mapping[str, str]) -> dict[str, str]:
+    """A door's part of its parent's environment, and a name and a home that are nobody's: the
+    system knows none for a uid that is a door's alone, and asyncssh wants them.
+    """
+    kept = {
+        name: value
+        for name, value in whole.items()
+        if name in _VARIABLES or name.startswith(_PREFIXES)
+    }
+    return {**kept, "LOGNAME": "desk-door", "HOME": "/"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +74,15 @@ class Settings:
 
     @classmethod
     def read(cls, text: bytes) -> Settings:
+        """Raises `StateUnusable` for what another version wrote."""
         told: dict[str, Any] = json.loads(text)
-        return cls(**{**told, "limits": Limits(**told["limits"])})
+        try:
+            return cls(**{**told, "limits": Limits(**told["limits"])})
+        except (TypeError, KeyError):
+            raise StateUnusable(
+                public="This front door is of another version than the 'deskd serve' that started"
+                " it: stop Desk and start it."
+            ) from None
 
     @property
     def gateway_socket(self) -> Path:

@@ -21,12 +21,14 @@ from aiohttp import web
 
 from broker import telemetry
 from broker.core.errors import DeskError
+from broker.core.messages import PROTOCOL
 from broker.door import descriptors
 from broker.door.app import Door
 from broker.door.gateway import RemoteGateway
 from broker.door.settings import DRAIN, Settings
 from broker.door.web import application
 from broker.system import child
+from broker.system.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -44,23 +46,26 @@ _WANTED_LATER = (
 
 
 def main() -> None:
-    """Run the door that standard input describes; say `ready` on standard output once it accepts.
+    """Run the door that standard input describes; say `ready` and the name of its messages on
+    standard output once it accepts.
 
     SIGTERM ends it and tells its clients so; SIGUSR1 lets it accept no more and end with its last
     connection.
     """
     child.forbid_privileges()
-    settings = Settings.read(sys.stdin.buffer.read())
+    try:
+        settings = Settings.read(sys.stdin.buffer.read())
+    except DeskError as refused:
+        sys.exit(refused.told)
     telemetry.configure(settings.log)
     structlog.contextvars.bind_contextvars(process=settings.name)
     for module in _WANTED_LATER:
         importlib.import_module(module)
     os.umask(0o077)
     try:
-        asyncio.run(Worker(settings).run())
-    except* DeskError as refused:
-        for error in refused.exceptions:
-            log.error("the door cannot open", problem=str(error))  # noqa: TRY400 - a sentence is enough
+        sys.exit(asyncio.run(Worker(settings).run()))
+    except DeskError as refused:
+        log.error("the door cannot open", problem=str(refused))  # noqa: TRY400 - a sentence is enough
         sys.exit(1)
 
 
@@ -78,8 +83,11 @@ class Worker:
         )
         self._stop = asyncio.Event()
         self._drain = asyncio.Event()
+        self._broken = False
+        self._speaking = Tasks(on_failure=self._break)
 
-    async def run(self) -> None:
+    async def run(self) -> int:
+        """Its life; returns the exit status, not 0 when it could not go on."""
         loop = asyncio.get_running_loop()
         for number, event in ((signal.SIGTERM, self._stop), (DRAIN, self._drain)):
             loop.add_signal_handler(number, event.set)
@@ -92,24 +100,27 @@ class Worker:
             stack.push_async_callback(runner.cleanup)
             site = web.SockSite(runner, _inherited(self._settings.http))
             self._give_up_rights()
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            speaking = group.create_task(self._gateway.run(self._door), name="gateway")
-            stack.callback(speaking.cancel)
+            self._speaking.start(self._gateway.run(self._door), name="gateway")
+            stack.push_async_callback(self._speaking.close)
             await self._door.start(sock=_inherited(self._settings.ssh))
             await site.start()
             # What start-up made stays: a full collection over it would hold the loop.
             gc.collect()
             gc.freeze()
-            os.write(sys.stdout.fileno(), b"ready\n")
+            os.write(sys.stdout.fileno(), f"ready {PROTOCOL}\n".encode())
             await self._life(site)
             await self._door.close(GRACE)
+        return 1 if self._broken else 0
+
+    def _break(self) -> None:
+        """Without the gateway it is of no use: it says goodbye, and another takes its place."""
+        self._broken = True
+        self._stop.set()
 
     def _give_up_rights(self) -> None:
         descriptors.raise_limit()
         if self._settings.uid is not None:
             child.become(self._settings.uid)
-            # The system knows no name for that uid, and asyncssh wants one.
-            os.environ |= {"LOGNAME": "desk-door", "HOME": "/"}
         child.harden()
         child.die_with(self._settings.parent)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.core.errors import ConfigError
+from broker.system.patience import holds_within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
 _WAITING = 64
 
 
-def bind_tcp(key: str, host: str, port: int) -> socket.socket:
-    """A bound TCP socket, not listening yet. Raises `ConfigError` that names the config's `key`."""
+def bind_tcp(key: str, host: str, port: int, *, patience: float = 0.0) -> socket.socket:
+    """A bound TCP socket, not listening yet; a port that is taken is waited for, `patience` seconds
+    at most. Raises `ConfigError` that names the config's `key`.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
+
+    def bound() -> bool:
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
+
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        if not holds_within(patience, bound):
+            sock.bind((host, port))
     except OSError as error:
         sock.close()
         raise ConfigError(public=f"{key}: {_why(error, host, port)}") from error
@@ -78,9 +92,22 @@ def bind_private(path: Path, owner: int | None) -> socket.socket:
         directory.mkdir(mode=0o711, exist_ok=True)
         directory.chmod(0o711)
         sock = bind_unix(path, mode=0o600, gid=None)
+    except OSError as error:
+        raise ConfigError(public=f"{path}: cannot be listened on: {error.strerror}.") from error
+    try:
         if owner is not None:
             os.chown(path, owner, -1)
     except OSError as error:
-        raise ConfigError(public=f"{path}: cannot be listened on: {error.strerror}.") from error
+        sock.close()
+        raise ConfigError(public=_not_given(path, owner, error)) from error
     sock.listen(_WAITING)
     return sock
+
+
+def _not_given(path: Path, owner: int | None, error: OSError) -> str:
+    if error.errno == errno.EINVAL:  # a user namespace does not map it
+        return (
+            f"pools.uids: front doors run as the uid after the range, {owner}, and there is none on"
+            " this system (/proc/self/uid_map tells which there are); choose a lower range."
+        )
+    return f"{path}: cannot be given to the front doors' uid {owner}: {error.strerror}."
