@@ -144,7 +144,7 @@ def key_add(desk: Desk, name: str, key_file: str) -> None:
 def key_ls(desk: Desk, name: str) -> None:
     """List a user's keys."""
     found = desk.client.call("GET", f"/users/{_part(name)}/keys")
-    desk.out.table(found, ("fingerprint", "type", "comment", "added_at"))
+    desk.out.table(found, ("fingerprint", "type", "name", "added_at"))
 
 
 @user_key.command("rm")

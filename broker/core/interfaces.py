@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from broker.core.identities import Identities
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
@@ -19,19 +21,18 @@ if TYPE_CHECKING:
     from broker.core.firewall import Grant, Rules, Standing
     from broker.core.idle import Signal, Step
     from broker.core.model import (
+        Actor,
         AuditEntry,
         Deadline,
         Desktop,
         DesktopId,
         HomeArchive,
         InstanceId,
-        Key,
         Lease,
         LeaseKind,
         Session,
         SessionId,
         SessionState,
-        User,
         UserId,
     )
     from broker.core.pools import Pools
@@ -54,10 +55,10 @@ class Clock(Protocol):
 # --------------------------------------------------------------------------------------- store
 
 
-class Store(Protocol):
+class Store(Identities, Protocol):
     """The state. Each method is one transaction that is durable when it returns, and writes its
     audit row inside it. A cancelled caller leaves the transaction either whole or absent.
-    Every `actor` is as in `AuditEntry.actor`.
+    A bare string for an `actor` is an `Actor` who proved nothing.
 
     Raises `StateUnusable` when the database cannot be read or written.
     """
@@ -65,44 +66,16 @@ class Store(Protocol):
     async def instance(self) -> InstanceId:
         """The random id of this installation, made at the first call and kept for ever."""
 
-    # -- users and keys
-    async def add_user(self, name: str, *, admin: bool, actor: str) -> User:
-        """Raises `Conflict` when the name is taken."""
-
-    async def remove_user(self, user_id: UserId, *, actor: str) -> None:
-        """Take the account and its keys away and mark its desktops removed: homes and uids stay,
-        and nobody who is given the name later gets them. Raises `NotFound`, and `Conflict` while
-        one of its desktops has a live session.
-        """
-
-    async def set_enabled(self, user_id: UserId, *, enabled: bool, actor: str) -> None:
-        """Whether the user's keys prove anybody. Idempotent. Raises `NotFound`."""
-
-    async def user(self, name: str) -> User | None: ...
-
-    async def user_by_id(self, user_id: UserId) -> User | None:
-        """Also finds a removed user: a desktop's record can outlive its owner's account."""
-
-    async def users(self) -> Sequence[User]:
-        """All that are not removed, by name."""
-
-    async def add_key(
-        self, user_id: UserId, *, fingerprint: str, public: str, comment: str, actor: str
-    ) -> Key:
-        """Raises `Conflict` when the key is somebody's already, the same user's too; `NotFound`."""
-
-    async def remove_key(self, user_id: UserId, fingerprint: str, *, actor: str) -> None:
-        """Raises `NotFound`."""
-
-    async def keys(self, user_id: UserId) -> Sequence[Key]:
-        """In the order in which they were added."""
-
-    async def user_of_key(self, fingerprint: str) -> User | None:
-        """The enabled, unremoved user whom the key proves."""
-
     # -- desktops
     async def ensure_desktop(
-        self, user_id: UserId, name: str, *, template: str, host: str, pools: Pools, actor: str
+        self,
+        user_id: UserId,
+        name: str,
+        *,
+        template: str,
+        host: str,
+        pools: Pools,
+        actor: Actor | str,
     ) -> Desktop:
         """Find the user's desktop of the name, take up a removed one whose home was kept, or make
         one with a uid that nobody else has. Idempotent. Raises `NotFound` for an unknown user,
@@ -120,12 +93,12 @@ class Store(Protocol):
     ) -> Sequence[Desktop]:
         """By owner and name; with `removed`, those as well."""
 
-    async def remove_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def remove_desktop(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         """Mark it removed; its home and uid stay. Idempotent. Raises `NotFound`, and `Conflict`
         while it has a live session.
         """
 
-    async def note_home(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def note_home(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         """Its home is made; the first call sets the time. Idempotent. Raises `NotFound`."""
 
     async def unused_desktops(self, since: datetime, *, limit: int) -> Sequence[Desktop]:
@@ -137,16 +110,16 @@ class Store(Protocol):
         """Those whose home is packed away, removed ones too."""
 
     async def note_archived(
-        self, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str, actor: str
+        self, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str, actor: Actor | str
     ) -> HomeArchive:
         """Its home is packed away now: see `HomeArchive`. Raises `NotFound`, and `Conflict` while it
         has a live session, when no home was made yet, or when it is packed away already.
         """
 
-    async def note_restored(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def note_restored(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         """Its home is back on the engine. Idempotent. Raises `NotFound`."""
 
-    async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def forget_desktop(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         """Delete the record and release the uid, once its home is gone. Raises `NotFound`, and
         `Conflict` unless it is marked removed and has no live session.
         """
@@ -160,7 +133,7 @@ class Store(Protocol):
         image: str,
         pools: Pools,
         deadline: datetime,
-        actor: str,
+        actor: Actor | str,
     ) -> Session:
         """Make a session in STARTING that holds a port, a display and an address. Raises
         `AlreadyLive`, `NotFound` (or removed), `CapacityExhausted` naming the empty pool; then
@@ -168,14 +141,14 @@ class Store(Protocol):
         """
 
     async def release_port(
-        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: Actor | str
     ) -> Session:
         """The engine found the session's port taken by a stranger: set it aside until then, lease
         the next one. Raises `StaleState` unless the session is STARTING, `CapacityExhausted`.
         """
 
     async def release_address(
-        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: Actor | str
     ) -> Session:
         """The same for the bridge address."""
 
@@ -187,7 +160,7 @@ class Store(Protocol):
         to: SessionState,
         deadline: datetime | None,
         reason: str | None,
-        actor: str,
+        actor: Actor | str,
     ) -> Session:
         """Compare-and-set along `lifecycle.TRANSITIONS`; the step to ENDED releases the leases in
         the same transaction. `reason` None keeps what was there. Raises `StaleState` when the
@@ -216,7 +189,7 @@ class Store(Protocol):
 
     # -- sleep
     async def keep_session(
-        self, session_id: SessionId, *, until: datetime | None, actor: str
+        self, session_id: SessionId, *, until: datetime | None, actor: Actor | str
     ) -> Session:
         """Set until when it is kept; None: no longer. Raises `NotFound`, `StaleState` when it has
         ended.
@@ -230,7 +203,7 @@ class Store(Protocol):
         due_at: datetime | None,
         signal: Signal,
         reason: str,
-        actor: str,
+        actor: Actor | str,
     ) -> Deadline:
         """Append a change of the session's next step; the row is its own record, and has no audit
         entry beside it. Raises `NotFound`.
@@ -245,13 +218,20 @@ class Store(Protocol):
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]: ...
 
-    async def audit(self, *, limit: int = 100, subject: str | None = None) -> Sequence[AuditEntry]:
-        """Newest first."""
+    async def audit(
+        self,
+        *,
+        limit: int = 100,
+        subject: str | None = None,
+        actor: str | None = None,
+        before: int | None = None,
+    ) -> Sequence[AuditEntry]:
+        """Newest first; `actor` is one's name, and `before` a number that they must be below."""
 
     async def note(
         self,
         *,
-        actor: str,
+        actor: Actor | str,
         action: str,
         subject: str,
         detail: Mapping[str, str | int | bool | None],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, Any, NewType
 
 from broker.core.errors import BadRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from broker.core.idle import Signal, Step
@@ -28,6 +29,12 @@ SHARED_LOGIN = "desk"
 
 #: Names with a meaning of their own at the front door; they cannot be users.
 RESERVED_USERS = frozenset({"desk", "invite", "root", "admin"})
+
+#: Where an account's password is checked by Desk itself.
+LOCAL = "local"
+
+#: Characters of a key's name.
+KEY_NAME_LENGTH = 64
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 
@@ -54,6 +61,39 @@ def desktop_name(text: str) -> str:
     return text
 
 
+def group_name(text: str) -> str:
+    """Return `text` when it can name a group, else raise `BadRequest` with what is allowed."""
+    if not _NAME.fullmatch(text):
+        raise BadRequest(public=f"The group name {shown(text)} cannot be used: {_NAME_RULE}")
+    return text
+
+
+def key_name(text: str) -> str:
+    """Return `text` when it can name a key, else raise `BadRequest` with what is allowed."""
+    if not text.strip() or not text.isprintable() or len(text) > KEY_NAME_LENGTH:
+        raise BadRequest(
+            public=f"The key name {shown(text)} cannot be used: a name has 1 to"
+            f" {KEY_NAME_LENGTH} characters that can be printed, and not spaces alone."
+        )
+    return text
+
+
+def free_key_name(wanted: str, taken: Collection[str]) -> str:
+    """A name for a key near `wanted` (a comment, say, which may be empty, long or unprintable) that
+    is not among the `taken` ones: `wanted`, else `wanted-2` and so on; without one `key-1`.
+    """
+    stem = "".join(c for c in wanted if c.isprintable()).strip()[:KEY_NAME_LENGTH].strip()
+    if stem and stem not in taken:
+        return stem
+    number = 2 if stem else 1
+    while True:
+        end = f"-{number}"
+        name = (stem or "key")[: KEY_NAME_LENGTH - len(end)] + end
+        if name not in taken:
+            return name
+        number += 1
+
+
 _NAME_RULE = "a name has 1 to 31 characters a-z, 0-9, '_' and '-', and begins with a letter."
 
 
@@ -72,6 +112,8 @@ class User:
     admin: bool
     enabled: bool
     created_at: datetime
+    source: str = LOCAL
+    """Where the password is checked: `local`, or the name of an outside source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +125,95 @@ class Key:
     user_id: UserId
     public: str
     """`TYPE BASE64`, as in an `authorized_keys` line, without options or comment."""
-    comment: str
+    name: str
+    """As in `key_name`; no other key of the user has it."""
     added_at: datetime
+    expires_at: datetime | None = None
+    """From then on it proves nobody; None: never."""
+    sources: tuple[str, ...] = ()
+    """Networks as `ADDRESS/BITS` from which it proves anybody; empty: from anywhere."""
+    verify_required: bool = False
+    """Whether its device must have asked for its PIN, or the like."""
+    last_used_at: datetime | None = None
+    last_used_from: str | None = None
+    """The client's address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Password:
+    """What a user's password is checked against."""
+
+    user_id: UserId
+    id: str
+    """New with every setting: what the old one opened can be told from what the new one does."""
+    hash: str = field(repr=False)
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codes:
+    """What a user's one-time codes are checked against."""
+
+    user_id: UserId
+    secret: str = field(repr=False)
+    """In base32."""
+    confirmed_at: datetime | None
+    """None until the user has shown that they can make codes; until then none is asked for."""
+    last_step: int
+    """The newest step whose code was taken; -1 before the first."""
+    recovery_left: int
+    """How many recovery codes are unused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invite:
+    """A token, used once, that binds a key to its user; the token itself is kept nowhere."""
+
+    id: str
+    user_id: UserId
+    made_at: datetime
+    made_by: str
+    """As in `Actor.name`."""
+    expires_at: datetime
+    used_at: datetime | None
+    fingerprint: str | None
+    """Of the key that it bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Users for whom a policy holds beside the configuration's."""
+
+    name: str
+    priority: int
+    """Of groups that say something of the same, the one with the higher one counts."""
+    policy: Mapping[str, Any]
+    """Values by flat keys with dots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked for a change, how they proved it, and from where."""
+
+    name: str
+    """`user:NAME`, `admin:NAME`, `uid:N` of a local caller, or `broker`."""
+    proof: str | None = None
+    """`key SHA256:…`, `certificate …`, `password`, with `+code` where one was given too; None when
+    nothing was proven."""
+    origin: str | None = None
+    """The client's address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginNote:
+    """A login that succeeded, for the audit and the key's last use."""
+
+    user_id: UserId
+    fingerprint: str | None
+    """Of the user's key that proved them; None for everything else."""
+    at: datetime
+    address: str
+    actor: Actor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +303,7 @@ class Deadline:
     reason: str
     """In words for people."""
     actor: str
-    """As in `AuditEntry.actor`."""
+    """As in `Actor.name`."""
 
 
 class LeaseKind(StrEnum):
@@ -206,11 +335,36 @@ class AuditEntry:
     seq: int
     at: datetime
     actor: str
-    """`user:NAME`, `admin:NAME`, `uid:N` of a local caller, or `broker`."""
+    """As in `Actor.name`; so are the next two."""
+    proof: str | None = None
+    origin: str | None = None
     action: str
     """Noun and verb with a dot: `session.start`."""
     subject: str
     detail: dict[str, str | int | bool | None]
+    hash: str | None = None
+    """The link to the entry before, as in `chain.link`; None where the audit is older than its
+    chain, which the next start of the broker mends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditHead:
+    """The newest entry of the audit, as it is written beside the entries."""
+
+    seq: int
+    """0 while there is none."""
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a walk along the whole audit found."""
+
+    entries: int
+    """Those that are as they were written, up to the first that is not."""
+    head: AuditHead
+    problem: str | None
+    """The first thing that is wrong, as one sentence that names the entry; None: nothing is."""
 
 
 class NetworkPolicy(StrEnum):

@@ -42,7 +42,7 @@ async def note_deadline(
         due_at=due_at,
         signal=signal,
         reason=reason,
-        actor=tx.actor,
+        actor=tx.actor.name,
     )
     await tx.connection.execute(
         insert(deadline).values(

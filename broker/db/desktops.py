@@ -51,7 +51,7 @@ async def remove_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
     await tx.connection.execute(
         update(desktop).where(desktop.c.id == desktop_id).values(removed_at=tx.now)
     )
-    await tx.record(
+    tx.record(
         "desktop.remove",
         desktop_id,
         {"user": found.user_id, "name": found.name, "uid": found.uid},
@@ -65,7 +65,7 @@ async def note_home(tx: Transaction, desktop_id: DesktopId) -> None:
     await tx.connection.execute(
         update(desktop).where(desktop.c.id == desktop_id).values(home_made_at=tx.now)
     )
-    await tx.record("home.create", desktop_id, {"user": found.user_id, "uid": found.uid})
+    tx.record("home.create", desktop_id, {"user": found.user_id, "uid": found.uid})
 
 
 async def note_archived(
@@ -85,7 +85,7 @@ async def note_archived(
             archive_sha256=sha256,
         )
     )
-    await tx.record(
+    tx.record(
         "home.archive",
         desktop_id,
         {"user": found.user_id, "size": size, "unpacked": unpacked, "sha256": sha256},
@@ -108,7 +108,7 @@ async def note_restored(tx: Transaction, desktop_id: DesktopId) -> None:
         )
     )
     detail = {"user": found.user_id, "sha256": found.archive.sha256}
-    await tx.record("home.restore", desktop_id, detail)
+    tx.record("home.restore", desktop_id, detail)
 
 
 async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
@@ -124,7 +124,7 @@ async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
     await tx.connection.execute(delete(deadline).where(deadline.c.session_id.in_(runs)))
     await tx.connection.execute(delete(session).where(session.c.desktop_id == desktop_id))
     await tx.connection.execute(delete(desktop).where(desktop.c.id == desktop_id))
-    await tx.record(
+    tx.record(
         "desktop.forget",
         desktop_id,
         {"user": found.user_id, "name": found.name, "uid": found.uid},
@@ -213,7 +213,7 @@ async def _create(
         )
     )
     await leases.record_uid(tx, host=host, uid=made.uid, desktop_id=made.id)
-    await tx.record(
+    tx.record(
         "desktop.create",
         made.id,
         {"user": user_id, "name": name, "template": template, "uid": made.uid},
@@ -228,7 +228,7 @@ async def _revive(tx: Transaction, found: Desktop, *, template: str) -> Desktop:
         .values(template=template, removed_at=None)
         .returning(desktop)
     )
-    await tx.record(
+    tx.record(
         "desktop.revive",
         found.id,
         {

@@ -77,7 +77,7 @@ async def begin_session(
         created_at=tx.now,
         changed_at=tx.now,
     )
-    await tx.record("session.begin", session_id, {"image": image, **_held(made)})
+    tx.record("session.begin", session_id, {"image": image, **_held(made)})
     return made
 
 
@@ -99,7 +99,7 @@ async def replace_lease(
         after = replace(before, port=numbers[kind])
     else:
         after = replace(before, address=str(IPv4Address(numbers[kind])))
-    await tx.record(
+    tx.record(
         "lease.set_aside",
         session_id,
         {
@@ -135,7 +135,7 @@ async def advance(
         raise NotFound(f"no session {session_id}")
     if moved.rowcount == 0:
         raise StaleState(f"session {session_id} is {after.state}, not {expected}")
-    await tx.record(
+    tx.record(
         _action(expected, to),
         session_id,
         {"before": expected.value, "after": to.value, "reason": after.reason, **_held(after)},
@@ -163,7 +163,7 @@ async def keep_session(
     await tx.connection.execute(
         update(session).where(session.c.id == session_id).values(kept_until=until)
     )
-    await tx.record(
+    tx.record(
         "session.keep",
         session_id,
         {

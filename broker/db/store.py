@@ -7,11 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core import lifecycle
-from broker.core.errors import AlreadyLive, Conflict
+from broker.core.errors import AlreadyLive
 from broker.core.interfaces import Store
-from broker.core.model import LeaseKind, shown
-from broker.db import accounts, audit, deadlines, desktops, leases, sessions
-from broker.db.tables import session_live, user_key, user_name
+from broker.core.model import LeaseKind
+from broker.db import audit, deadlines, desktops, instance, leases, people, sessions
+from broker.db.identities import SqlIdentities
+from broker.db.tables import session_live
 from broker.db.transaction import Transactions
 
 if TYPE_CHECKING:
@@ -24,29 +25,29 @@ if TYPE_CHECKING:
     from broker.core.idle import Signal, Step
     from broker.core.interfaces import Clock
     from broker.core.model import (
+        Actor,
         AuditEntry,
         Deadline,
         Desktop,
         DesktopId,
         HomeArchive,
         InstanceId,
-        Key,
         Lease,
         Session,
         SessionId,
         SessionState,
-        User,
         UserId,
     )
     from broker.core.pools import Pools
     from broker.db.transaction import Transaction
 
 
-class SqlStore(Store):
+class SqlStore(SqlIdentities, Store):
     """The state, in whatever database the engine opens."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
         self._do = Transactions(engine, clock)
 
     async def close(self) -> None:
@@ -54,70 +55,28 @@ class SqlStore(Store):
         await self._engine.dispose()
 
     async def instance(self) -> InstanceId:
-        found = await self._do.read(accounts.instance)
+        found = await self._do.read(instance.instance)
         if found is not None:
             return found
-        return await self._do.write(accounts.make_instance, actor="broker")
-
-    # -- users and keys
-    async def add_user(self, name: str, *, admin: bool, actor: str) -> User:
-        taken = Conflict(f"user {name} exists", public=f"The name {shown(name)} is taken.")
-        return await self._do.write(
-            lambda tx: accounts.add_user(tx, name, admin=admin),
-            actor=actor,
-            refusals={user_name: taken},
-        )
-
-    async def remove_user(self, user_id: UserId, *, actor: str) -> None:
-        await self._do.write(lambda tx: accounts.remove_user(tx, user_id), actor=actor)
-
-    async def set_enabled(self, user_id: UserId, *, enabled: bool, actor: str) -> None:
-        await self._do.write(
-            lambda tx: accounts.set_enabled(tx, user_id, enabled=enabled), actor=actor
-        )
-
-    async def user(self, name: str) -> User | None:
-        return await self._do.read(lambda db: accounts.user_named(db, name))
-
-    async def user_by_id(self, user_id: UserId) -> User | None:
-        return await self._do.read(lambda db: accounts.user_by_id(db, user_id))
-
-    async def users(self) -> Sequence[User]:
-        return await self._do.read(accounts.users)
-
-    async def add_key(
-        self, user_id: UserId, *, fingerprint: str, public: str, comment: str, actor: str
-    ) -> Key:
-        others = Conflict(
-            f"{fingerprint} is not {user_id}'s", public="This key belongs to another user."
-        )
-        return await self._do.write(
-            lambda tx: accounts.add_key(
-                tx, user_id, fingerprint=fingerprint, public=public, comment=comment
-            ),
-            actor=actor,
-            refusals={user_key.primary_key: others},
-        )
-
-    async def remove_key(self, user_id: UserId, fingerprint: str, *, actor: str) -> None:
-        await self._do.write(lambda tx: accounts.remove_key(tx, user_id, fingerprint), actor=actor)
-
-    async def keys(self, user_id: UserId) -> Sequence[Key]:
-        return await self._do.read(lambda db: accounts.keys(db, user_id))
-
-    async def user_of_key(self, fingerprint: str) -> User | None:
-        return await self._do.read(lambda db: accounts.user_of_key(db, fingerprint))
+        return await self._do.write(instance.make_instance, actor="broker")
 
     # -- desktops
     async def ensure_desktop(
-        self, user_id: UserId, name: str, *, template: str, host: str, pools: Pools, actor: str
+        self,
+        user_id: UserId,
+        name: str,
+        *,
+        template: str,
+        host: str,
+        pools: Pools,
+        actor: Actor | str,
     ) -> Desktop:
         found = await self.desktop_of(user_id, name)
         if found is not None:
             return found
 
         async def make(tx: Transaction) -> Desktop:
-            await accounts.hold_user(tx, user_id)
+            await people.hold_user(tx, user_id)
             return await desktops.make_desktop(
                 tx, user_id, name, template=template, host=host, uids=pools.uids
             )
@@ -137,10 +96,10 @@ class SqlStore(Store):
             lambda db: desktops.desktops(db, user_id=user_id, removed=removed)
         )
 
-    async def remove_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def remove_desktop(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         await self._do.write(lambda tx: desktops.remove_desktop(tx, desktop_id), actor=actor)
 
-    async def note_home(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def note_home(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         await self._do.write(lambda tx: desktops.note_home(tx, desktop_id), actor=actor)
 
     async def unused_desktops(self, since: datetime, *, limit: int) -> Sequence[Desktop]:
@@ -150,7 +109,7 @@ class SqlStore(Store):
         return await self._do.read(desktops.archived_desktops)
 
     async def note_archived(
-        self, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str, actor: str
+        self, desktop_id: DesktopId, *, size: int, unpacked: int, sha256: str, actor: Actor | str
     ) -> HomeArchive:
         return await self._do.write(
             lambda tx: desktops.note_archived(
@@ -159,10 +118,10 @@ class SqlStore(Store):
             actor=actor,
         )
 
-    async def note_restored(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def note_restored(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         await self._do.write(lambda tx: desktops.note_restored(tx, desktop_id), actor=actor)
 
-    async def forget_desktop(self, desktop_id: DesktopId, *, actor: str) -> None:
+    async def forget_desktop(self, desktop_id: DesktopId, *, actor: Actor | str) -> None:
         await self._do.write(lambda tx: desktops.forget_desktop(tx, desktop_id), actor=actor)
 
     # -- sessions
@@ -174,7 +133,7 @@ class SqlStore(Store):
         image: str,
         pools: Pools,
         deadline: datetime,
-        actor: str,
+        actor: Actor | str,
     ) -> Session:
         return await self._do.write(
             lambda tx: sessions.begin_session(
@@ -185,7 +144,7 @@ class SqlStore(Store):
         )
 
     async def release_port(
-        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: Actor | str
     ) -> Session:
         return await self._do.write(
             lambda tx: sessions.replace_lease(
@@ -195,7 +154,7 @@ class SqlStore(Store):
         )
 
     async def release_address(
-        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: str
+        self, session_id: SessionId, *, until: datetime, pools: Pools, actor: Actor | str
     ) -> Session:
         return await self._do.write(
             lambda tx: sessions.replace_lease(
@@ -212,7 +171,7 @@ class SqlStore(Store):
         to: SessionState,
         deadline: datetime | None,
         reason: str | None,
-        actor: str,
+        actor: Actor | str,
     ) -> Session:
         lifecycle.check(expected, to)
         return await self._do.write(
@@ -244,7 +203,7 @@ class SqlStore(Store):
 
     # -- sleep
     async def keep_session(
-        self, session_id: SessionId, *, until: datetime | None, actor: str
+        self, session_id: SessionId, *, until: datetime | None, actor: Actor | str
     ) -> Session:
         return await self._do.write(
             lambda tx: sessions.keep_session(tx, session_id, until=until), actor=actor
@@ -258,7 +217,7 @@ class SqlStore(Store):
         due_at: datetime | None,
         signal: Signal,
         reason: str,
-        actor: str,
+        actor: Actor | str,
     ) -> Deadline:
         return await self._do.write(
             lambda tx: deadlines.note_deadline(
@@ -277,15 +236,27 @@ class SqlStore(Store):
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]:
         return await self._do.read(lambda db: leases.leases(db, kind))
 
-    async def audit(self, *, limit: int = 100, subject: str | None = None) -> Sequence[AuditEntry]:
-        return await self._do.read(lambda db: audit.entries(db, limit=limit, subject=subject))
+    async def audit(
+        self,
+        *,
+        limit: int = 100,
+        subject: str | None = None,
+        actor: str | None = None,
+        before: int | None = None,
+    ) -> Sequence[AuditEntry]:
+        return await self._do.read(
+            lambda db: audit.entries(db, limit=limit, subject=subject, actor=actor, before=before)
+        )
 
     async def note(
         self,
         *,
-        actor: str,
+        actor: Actor | str,
         action: str,
         subject: str,
         detail: Mapping[str, str | int | bool | None],
     ) -> None:
-        await self._do.write(lambda tx: tx.record(action, subject, detail), actor=actor)
+        async def note(tx: Transaction) -> None:
+            tx.record(action, subject, detail)
+
+        await self._do.write(note, actor=actor)

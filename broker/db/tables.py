@@ -22,15 +22,17 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     bindparam,
+    event,
+    false,
 )
 
 from broker.core.idle import Signal, Step
-from broker.core.model import LeaseKind, SessionState
+from broker.core.model import LOCAL, LeaseKind, SessionState
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
-    from sqlalchemy import Dialect
+    from sqlalchemy import Connection, Dialect
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -96,6 +98,7 @@ user = Table(
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("removed_at", UtcDateTime),
+    Column("source", String(31), nullable=False, server_default=LOCAL),
 )
 
 #: A removed user's name may be given again, to somebody else under another id.
@@ -115,9 +118,72 @@ user_key = Table(
     # A clock that was set back must not shuffle them.
     Column("position", Integer, nullable=False),
     Column("public", Text, nullable=False),
-    Column("comment", Text, nullable=False),
+    Column("name", Text, nullable=False),
     Column("added_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("sources", JSON, nullable=False, server_default="[]"),
+    Column("verify_required", Boolean, nullable=False, server_default=false()),
+    Column("last_used_at", UtcDateTime),
+    Column("last_used_from", Text),
     UniqueConstraint("user_id", "position"),
+)
+
+user_key_name = Index("uq_user_key_user_id_name", user_key.c.user_id, user_key.c.name, unique=True)
+
+password = Table(
+    "password",
+    metadata,
+    Column("user_id", String(16), ForeignKey("user.id"), primary_key=True),
+    Column("id", String(16), nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
+codes = Table(
+    "codes",
+    metadata,
+    Column("user_id", String(16), ForeignKey("user.id"), primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("confirmed_at", UtcDateTime),
+    Column("last_step", BigInteger, nullable=False),
+)
+
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("user_id", String(16), ForeignKey("user.id"), primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("used_at", UtcDateTime),
+)
+
+invite = Table(
+    "invite",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False, index=True),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    Column("fingerprint", String(64)),
+)
+
+group = Table(
+    "group",
+    metadata,
+    Column("name", String(31), primary_key=True),
+    Column("priority", Integer, nullable=False),
+    Column("policy", JSON, nullable=False),
+)
+
+membership = Table(
+    "membership",
+    metadata,
+    Column("user_id", String(16), ForeignKey("user.id"), primary_key=True),
+    Column("group_name", String(31), ForeignKey("group.name"), primary_key=True, index=True),
+    # `local` where an admin said so, else the outside source that did.
+    Column("source", String(31), primary_key=True),
 )
 
 desktop = Table(
@@ -244,6 +310,55 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False, index=True),
     Column("detail", JSON, nullable=False),
+    Column("proof", Text),
+    Column("origin", Text),
+    # None where it was written by a Desk that knew no chain, until the next start.
+    Column("hash", String(64)),
     # A number of a deleted entry is never given again.
     sqlite_autoincrement=True,
 )
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    CheckConstraint("number = 1", name="one_row"),
+)
+
+#: What is written stays as it is; only an entry without a hash may be given one. It keeps accidents
+#: away: who owns the database can take the triggers away, and the chain tells of what follows.
+_APPEND_ONLY = {
+    "sqlite": (
+        (
+            "CREATE TRIGGER audit_update BEFORE UPDATE ON audit"
+            " WHEN OLD.hash IS NOT NULL OR NEW.hash IS NULL"
+            " BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        ),
+        (
+            "CREATE TRIGGER audit_delete BEFORE DELETE ON audit"
+            " BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        ),
+    ),
+    "postgresql": (
+        (
+            "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$"
+        ),
+        (
+            "CREATE TRIGGER audit_update BEFORE UPDATE ON audit FOR EACH ROW"
+            " WHEN (OLD.hash IS NOT NULL OR NEW.hash IS NULL) EXECUTE FUNCTION audit_refuse()"
+        ),
+        (
+            "CREATE TRIGGER audit_delete BEFORE DELETE OR TRUNCATE ON audit"
+            " FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
+        ),
+    ),
+}
+
+
+@event.listens_for(audit, "after_create")
+def _protect(_table: Table, connection: Connection, **_: object) -> None:
+    for statement in _APPEND_ONLY[connection.dialect.name]:
+        connection.exec_driver_sql(statement)

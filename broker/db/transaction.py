@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from broker.core.errors import DeskError, StaleState, StateUnusable
+from broker.core.model import Actor
 from broker.db import tables
 from broker.db.sqlite import WRITES
 
@@ -39,18 +40,32 @@ class Transaction:
 
     connection: AsyncConnection
     now: datetime
-    actor: str
+    actor: Actor
+    told: list[dict[str, Any]] = field(default_factory=list)
 
-    async def record(self, action: str, subject: str, detail: Mapping[str, Fact]) -> None:
-        """Tell the audit of a change, in the transaction that makes it."""
-        await self.connection.execute(
-            insert(tables.audit).values(
-                at=self.now,
-                actor=self.actor,
-                action=action,
-                subject=subject,
-                detail=dict(detail),
-            )
+    def record(
+        self,
+        action: str,
+        subject: str,
+        detail: Mapping[str, Fact],
+        *,
+        actor: Actor | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Tell the audit of a change, in the transaction that makes it; of somebody else's and of
+        another moment where they are named. It is written at the transaction's end.
+        """
+        who = actor or self.actor
+        self.told.append(
+            {
+                "at": at or self.now,
+                "actor": who.name,
+                "proof": who.proof,
+                "origin": who.origin,
+                "action": action,
+                "subject": subject,
+                "detail": dict(detail),
+            }
         )
 
 
@@ -78,7 +93,7 @@ class Transactions:
         self,
         work: Callable[[Transaction], Awaitable[T]],
         *,
-        actor: str,
+        actor: Actor | str,
         refusals: Mapping[Unique, DeskError] | None = None,
     ) -> T:
         """Run `work` in a transaction that is durable on return; whatever it raises leaves nothing.
@@ -86,22 +101,27 @@ class Transactions:
         A collision that `refusals` names is raised as the error there. Every other one is with a
         transaction of the same moment: `work` runs afresh and sees what that one did.
         """
+        who = Actor(actor) if isinstance(actor, str) else actor
 
         async def writing() -> T:
             async with self._writers:
                 for _ in range(ATTEMPTS):
                     try:
-                        return await self._attempt(work, actor)
+                        return await self._attempt(work, who)
                     except IntegrityError as error:
                         _refuse(error, refusals or {})
-                raise StaleState(f"a transaction of {actor} collided {ATTEMPTS} times")
+                raise StaleState(f"a transaction of {who.name} collided {ATTEMPTS} times")
 
         return await _to_its_end(writing())
 
-    async def _attempt(self, work: Callable[[Transaction], Awaitable[T]], actor: str) -> T:
+    async def _attempt(self, work: Callable[[Transaction], Awaitable[T]], actor: Actor) -> T:
         with complaints():
             async with self._writer.begin() as connection:
-                return await work(Transaction(connection, self._clock.now(), actor))
+                tx = Transaction(connection, self._clock.now(), actor)
+                result = await work(tx)
+                if tx.told:
+                    await connection.execute(insert(tables.audit), tx.told)
+                return result
 
 
 @contextmanager

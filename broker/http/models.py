@@ -83,7 +83,7 @@ def key_out(key: Key) -> Json:
     return {
         "fingerprint": key.fingerprint,
         "type": key.public.split(" ", 1)[0],
-        "comment": key.comment,
+        "name": key.name,
         "added_at": key.added_at.isoformat(),
     }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from broker.core.errors import AccessDenied, BadRequest, Conflict, DeskError, NotFound
-from broker.core.model import DesktopId, desktop_name, shown, user_name
+from broker.core.model import DesktopId, desktop_name, free_key_name, shown, user_name
 from broker.core.spec import home_volume
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Accounts:
         """Make a user with keys; when a key cannot be had, no user is left behind."""
         parsed = [parse_key(line) for line in keys]
         for key in parsed:
-            if await self._store.user_of_key(key.fingerprint) is not None:
+            if await self._store.key_owner(key.fingerprint) is not None:
                 raise Conflict(public=f"The key {key.fingerprint} belongs to a user already.")
         user = await self._store.add_user(user_name(name), admin=admin, actor=actor)
         try:
@@ -123,10 +123,10 @@ class Accounts:
         """Whom the connection's key proves still. Raises `AccessDenied`: the account or the key
         can be gone since it was opened.
         """
-        user = await self._store.user_of_key(identity.fingerprint)
-        if user is None or user.id != identity.user_id:
+        found = await self._store.key_owner(identity.fingerprint)
+        if found is None or found[1].id != identity.user_id:
             raise AccessDenied(public=_TAKEN_AWAY)
-        return user
+        return found[1]
 
     async def remove_user(self, name: str, *, actor: str) -> None:
         """End what the user runs and take the account away; homes stay."""
@@ -150,11 +150,12 @@ class Accounts:
         return await self._add_key(user.id, parse_key(line), actor)
 
     async def _add_key(self, user_id: UserId, key: ParsedKey, actor: str) -> Key:
+        taken = {key.name for key in await self._store.keys(user_id)}
         return await self._store.add_key(
             user_id,
             fingerprint=key.fingerprint,
             public=key.public,
-            comment=key.comment,
+            name=free_key_name(key.comment, taken),
             actor=actor,
         )
 

@@ -77,9 +77,10 @@ class LocalGateway:
         self._connections = connections
 
     async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        user = await self._store.user_of_key(key.fingerprint)
-        if user is None or login.user not in {None, user.name}:
+        found = await self._store.key_owner(key.fingerprint)
+        if found is None or login.user not in {None, found[1].name}:
             return None
+        _, user = found
         return Identity(
             user_id=user.id, user=user.name, desktop=login.desktop, fingerprint=key.fingerprint
         )

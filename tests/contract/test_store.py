@@ -88,6 +88,11 @@ async def ensure(store: Store, user: User, name: str, pools: Pools = POOLS) -> D
     )
 
 
+async def proven(store: Store, fingerprint: str) -> User | None:
+    found = await store.key_owner(fingerprint)
+    return found and found[1]
+
+
 async def begin(
     store: Store, desktop: Desktop, *, pools: Pools = POOLS, host: str = HOST
 ) -> Session:
@@ -210,10 +215,10 @@ async def test_a_removed_user_is_gone_but_found_by_id(store, ada):
 
 
 async def test_removing_a_user_takes_the_keys_and_marks_the_desktops(store, ada, main, clock):
-    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 A", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 A", name="lap", actor="x")
     clock.advance(5)
     await store.remove_user(ada.id, actor="admin:root")
-    assert await store.user_of_key(KEY) is None
+    assert await store.key_owner(KEY) is None
     assert await store.keys(ada.id) == []
     assert await store.desktop_of(ada.id, "main") is None
     assert await store.desktop(main.id) == replace(main, removed_at=clock.now())
@@ -252,17 +257,17 @@ async def test_removing_nobody_is_not_found(store, ada, nothing_written):
 
 async def test_a_key_proves_its_user(store, ada, clock):
     made = await store.add_key(
-        ada.id, fingerprint=KEY, public="ssh-ed25519 A", comment="ada@lap", actor="user:ada"
+        ada.id, fingerprint=KEY, public="ssh-ed25519 A", name="ada@lap", actor="user:ada"
     )
     assert made.added_at == clock.now()
-    assert await store.user_of_key(KEY) == ada
+    assert await proven(store, KEY) == ada
     assert await store.keys(ada.id) == [made]
-    assert await store.user_of_key("SHA256:other") is None
+    assert await store.key_owner("SHA256:other") is None
 
 
 async def test_keys_come_in_the_order_in_which_they_were_added(store, ada, clock):
     for name in ("SHA256:c", "SHA256:a", "SHA256:b"):
-        await store.add_key(ada.id, fingerprint=name, public="p", comment="", actor="x")
+        await store.add_key(ada.id, fingerprint=name, public="p", name=name, actor="x")
         clock.advance(1)
     assert [key.fingerprint for key in await store.keys(ada.id)] == [
         "SHA256:c",
@@ -274,46 +279,46 @@ async def test_keys_come_in_the_order_in_which_they_were_added(store, ada, clock
 async def test_keys_added_in_one_moment_keep_their_order(store, ada):
     names = ["SHA256:c", "SHA256:a", "SHA256:b"]
     for name in names:
-        await store.add_key(ada.id, fingerprint=name, public="p", comment="", actor="x")
+        await store.add_key(ada.id, fingerprint=name, public="p", name=name, actor="x")
     assert [key.fingerprint for key in await store.keys(ada.id)] == names
 
 
 async def test_another_users_key_is_refused_without_naming_them(store, ada, nothing_written):
     bob = await store.add_user("bob", admin=False, actor="x")
-    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
     async with nothing_written(Conflict) as caught:
-        await store.add_key(bob.id, fingerprint=KEY, public="p", comment="", actor="x")
+        await store.add_key(bob.id, fingerprint=KEY, public="p", name="lap", actor="x")
     assert caught.value.public == "This key belongs to another user."
-    assert await store.user_of_key(KEY) == ada
+    assert await proven(store, KEY) == ada
 
 
 async def test_ones_own_key_is_not_added_twice(store, ada, nothing_written):
-    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
     async with nothing_written(Conflict) as caught:
-        await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+        await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
     assert caught.value.public == "This key was added already."
 
 
 async def test_nobody_gets_no_key(store, ada, nothing_written):
     async with nothing_written(NotFound):
-        await store.add_key(NOBODY, fingerprint=KEY, public="p", comment="", actor="x")
+        await store.add_key(NOBODY, fingerprint=KEY, public="p", name="lap", actor="x")
     await store.remove_user(ada.id, actor="x")
     async with nothing_written(NotFound):
-        await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+        await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
 
 
 async def test_a_removed_key_proves_nobody_and_may_be_anothers(store, ada):
     bob = await store.add_user("bob", admin=False, actor="x")
-    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
     await store.remove_key(ada.id, KEY, actor="x")
-    assert await store.user_of_key(KEY) is None
-    await store.add_key(bob.id, fingerprint=KEY, public="p", comment="", actor="x")
-    assert await store.user_of_key(KEY) == bob
+    assert await store.key_owner(KEY) is None
+    await store.add_key(bob.id, fingerprint=KEY, public="p", name="lap", actor="x")
+    assert await proven(store, KEY) == bob
 
 
 async def test_only_ones_own_key_is_removed(store, ada, nothing_written):
     bob = await store.add_user("bob", admin=False, actor="x")
-    await store.add_key(ada.id, fingerprint=KEY, public="p", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
     async with nothing_written(NotFound):
         await store.remove_key(bob.id, KEY, actor="x")
     async with nothing_written(NotFound):
@@ -362,13 +367,13 @@ async def test_a_desktop_of_nobody_is_not_found(store, ada, nothing_written):
 
 
 async def test_a_disabled_user_is_proven_by_no_key(store, ada):
-    await store.add_key(ada.id, fingerprint="SHA256:a", public="t k", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint="SHA256:a", public="t k", name="lap", actor="x")
     for _ in range(2):
         await store.set_enabled(ada.id, enabled=False, actor="x")
-    assert await store.user_of_key("SHA256:a") is None
+    assert await store.key_owner("SHA256:a") is None
     assert (await store.user("ada")).enabled is False
     await store.set_enabled(ada.id, enabled=True, actor="x")
-    assert await store.user_of_key("SHA256:a") == ada
+    assert await proven(store, "SHA256:a") == ada
     assert await actions(store) == ["user.add", "key.add", "user.disable", "user.enable"]
     with pytest.raises(NotFound):
         await store.set_enabled(NOBODY, enabled=True, actor="x")
@@ -1040,7 +1045,7 @@ async def test_the_audit_tells_who_did_what_newest_first(store, ada, main, clock
 
 
 async def test_no_audit_row_holds_a_public_key_or_more(store, ada):
-    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 AAAA", comment="", actor="x")
+    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 AAAA", name="lap", actor="x")
     await store.remove_key(ada.id, KEY, actor="x")
     assert "AAAA" not in repr(await store.audit())
 

@@ -137,7 +137,7 @@ def _key(n: int, person: str) -> dict[str, Any]:
         "user_id": person,
         "position": 1,
         "public": f"ssh-ed25519 {n:068}",
-        "comment": f"{user(n)}@laptop",
+        "name": f"{user(n)}@laptop",
         "added_at": START,
     }
 

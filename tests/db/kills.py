@@ -94,7 +94,7 @@ class Writer:
         key = f"SHA256:{self._tag}.{self._next()}"
         self._keys.append(key)
         await self._store.add_key(
-            self._user.id, fingerprint=key, public="p", comment="", actor=self._tag
+            self._user.id, fingerprint=key, public="p", name=key, actor=self._tag
         )
         return "key.add", self._user.id, ["key", self._user.id, key], True
 

@@ -91,7 +91,7 @@ async def calls(store: SqlStore, size: Size) -> dict[str, tuple[Callable[[], Any
         "session": (lambda: store.session(some.id), 200),
         "live_session": (lambda: store.live_session(some.desktop_id), 200),
         "session_of_display": (lambda: store.session_of_display(HOST, some.display), 200),
-        "user_of_key": (lambda: store.user_of_key(fingerprint(size.desktops // 2)), 200),
+        "key_owner": (lambda: store.key_owner(fingerprint(size.desktops // 2)), 200),
         "desktop_of": (lambda: store.desktop_of(old.id, "main"), 200),
         "deadlines": (lambda: store.deadlines(some.id), 200),
         "keep_session": (

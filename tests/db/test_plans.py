@@ -95,7 +95,7 @@ async def test_nothing_that_a_connect_asks_is_scanned_for(store, place):
     for ask in (
         store.user(user(0)),
         store.user_by_id(ada.id),
-        store.user_of_key(fingerprint(0)),
+        store.key_owner(fingerprint(0)),
         store.keys(ada.id),
         store.desktop(session.desktop_id),
         store.desktop_of(ada.id, "main"),

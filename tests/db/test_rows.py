@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from broker.core.model import LeaseKind
-from broker.db import accounts, deadlines, desktops, leases, rows, sessions
+from broker.db import deadlines, desktops, leases, people, rows, sessions
 from tests.clocks import ManualClock
 from tests.contract.stores import HOST, SqliteFile
 from tests.db.big import Size, fill
@@ -75,7 +75,7 @@ async def test_others_have_their_turn_between_slices(store, many):
         (sessions, "_session", lambda store: store.live_sessions()),
         (deadlines, "_deadline", lambda store: store.last_deadlines(HOST)),
         (desktops, "_desktop", lambda store: store.desktops()),
-        (accounts, "_user", lambda store: store.users()),
+        (people, "user_of", lambda store: store.users()),
         (leases, "_lease", lambda store: store.leases(LeaseKind.UID)),
     ],
 )

@@ -32,7 +32,7 @@ def rows(place, query):
 
 async def test_a_transaction_that_fails_writes_no_audit_row(store, place):
     async def work(tx):
-        await tx.record("some.thing", "s", {})
+        tx.record("some.thing", "s", {})
         raise Conflict
 
     with pytest.raises(Conflict):
@@ -159,7 +159,7 @@ async def test_a_second_cancellation_does_not_hurry_the_end(store):
     async def work(tx):
         started.set()
         await go.wait()
-        await tx.record("some.thing", "s", {})
+        tx.record("some.thing", "s", {})
 
     caller = asyncio.get_running_loop().create_task(store._do.write(work, actor="x"))
     await started.wait()

@@ -60,7 +60,7 @@ STORE_READS = frozenset(
         "user_by_id",
         "users",
         "keys",
-        "user_of_key",
+        "key_owner",
         "desktop",
         "desktop_of",
         "desktops",

@@ -88,7 +88,7 @@ def _peopled() -> tuple[Path, str]:
                 user.id,
                 fingerprint=offered.fingerprint,
                 public=" ".join(line.split()[:2]),
-                comment="",
+                name="laptop",
                 actor="uid:0",
             )
         await store.close()

@@ -347,7 +347,7 @@ async def test_a_removal_that_the_engine_hinders_leaves_the_account_as_it_was(wo
     key = await broker.accounts.add_key("ada", new_key()[1], actor="uid:0")
     with outage(world):
         await broker.refused(EngineUnavailable, broker.accounts.remove_user("ada", actor="uid:0"))
-    assert (await broker.store.user_of_key(key.fingerprint)).name == "ada"
+    assert (await broker.store.key_owner(key.fingerprint))[1].name == "ada"
     await broker.accounts.remove_user("ada", actor="uid:0")
     assert not (await broker.store.session(session.id)).live
-    assert await broker.store.user_of_key(key.fingerprint) is None
+    assert await broker.store.key_owner(key.fingerprint) is None
