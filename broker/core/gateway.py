@@ -208,7 +208,7 @@ class Gateway(Protocol):
         """
 
     async def http(self, method: str, path: str) -> HttpReply:
-        """Answer what the HTTP port passes on: `/healthz`, `/readyz`, `/metrics`."""
+        """Answer what the HTTP port passes on: `/readyz`, `/metrics`."""
 
 
 class GatewayService(Gateway, Protocol):

@@ -1,5 +1,6 @@
 """The messages between a front door and the broker: the calls of `core.gateway`, as values."""
 
+import re
 from dataclasses import dataclass
 
 from broker.core import errors
@@ -25,6 +26,9 @@ PROTOCOL = "desk-gateway-1"
 #: Characters of one message: 4096 clients, each with the longest name that it can have, are told
 #: of in less.
 MESSAGE = 8 << 20
+
+#: Characters of one message of a door, other than `Hello` and a `Report`.
+CALL = 16 << 10
 
 #: Characters that wait to be written to one peer: one that does not read is let go.
 WAITING = 2 * MESSAGE
@@ -120,6 +124,26 @@ class Cancel:
 
 
 ToBroker = Hello | Ask | Cancel
+
+#: How a long message begins. What comes of the rest, `is_long` tells: a name can stand in it twice.
+_LONG = re.compile(r'\{"is":"(?:Hello"|Ask","number":\d{1,16},"what":\{"is":"Report")')
+
+
+def looks_long(text: str) -> bool:
+    """Whether what a door sent may have more characters than `CALL`, before it is read."""
+    return _LONG.match(text) is not None
+
+
+def is_long(message: ToBroker) -> bool:
+    """Whether that message may have more characters than `CALL`."""
+    return isinstance(message, Hello) or (
+        isinstance(message, Ask) and isinstance(message.what, Report)
+    )
+
+
+def longest(message: ToBroker) -> int:
+    """Characters that a door may send of that message."""
+    return MESSAGE if is_long(message) else CALL
 
 
 # ------------------------------------------------------------------------ from broker to door

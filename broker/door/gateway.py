@@ -12,9 +12,24 @@ import structlog
 from aiohttp import hdrs
 
 from broker.core import messages
-from broker.core.errors import BrokerUnavailable, DeskError, Interrupted, ShuttingDown
+from broker.core.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    DeskError,
+    Interrupted,
+    ShuttingDown,
+)
 from broker.core.gateway import DoorControl, HttpReply, Identity, Route, WordReply
-from broker.core.messages import MESSAGE, PROTOCOL, TO_BROKER, TO_DOOR, WAITING, Answer, Refusal
+from broker.core.messages import (
+    MESSAGE,
+    PROTOCOL,
+    TO_BROKER,
+    TO_DOOR,
+    WAITING,
+    Answer,
+    Refusal,
+    longest,
+)
 from broker.door.link import Link, Unsent
 from broker.system.line import CLOSE, Line, TooLong
 
@@ -51,6 +66,10 @@ HEARTBEAT = 20.0
 #: Seconds for the answer to what does not wait for a broker that is away.
 TOLD = 5.0
 
+#: Seconds that a request over HTTP waits for a broker that is away: whoever asks how Desk is wants
+#: to hear so.
+PASSED_ON = 1.0
+
 #: How often a call is asked: should it be what a broker dies of, it does not kill many.
 TRIES = 5
 
@@ -74,14 +93,18 @@ class FrontDoor(DoorControl, Protocol):
 class RemoteGateway:
     """Implements `core.gateway.Gateway` over the broker's socket. While the broker is away, what
     can be asked twice waits for it at most `wait` seconds; then it raises `BrokerUnavailable`.
-    What tells of attachments does not wait: it is told anew when the broker is back.
+    What tells of attachments does not wait: it is told anew when the broker is back. What came
+    over HTTP waits `passed_on` seconds.
     """
 
-    def __init__(self, path: Path, *, wait: float, told: float = TOLD) -> None:
+    def __init__(
+        self, path: Path, *, wait: float, told: float = TOLD, passed_on: float = PASSED_ON
+    ) -> None:
         """`told` is the time for an answer to what does not wait."""
         self._path = path
         self._wait = wait
         self._told = told
+        self._passed_on = passed_on
         self._link: Link | None = None
         self._changed = asyncio.Event()
         """There is a link, or there will be none any more."""
@@ -129,7 +152,7 @@ class RemoteGateway:
             self._away(str(error) or type(error).__name__)
             return False
         line: Line[ToBroker, ToDoor] = Line(
-            socket, TO_BROKER, TO_DOOR, longest=MESSAGE, waiting=WAITING
+            socket, TO_BROKER, TO_DOOR, longest=longest, waiting=WAITING
         )
         reason = await self._speak(line, door)
         welcome = self._trouble is None
@@ -205,7 +228,8 @@ class RemoteGateway:
         await self._tell(messages.Penalise(penalty))
 
     async def http(self, method: str, path: str) -> HttpReply:
-        reply = await self._ask(messages.GetHttp(method, path), again=method in {"GET", "HEAD"})
+        what = messages.GetHttp(method, path)
+        reply = await self._ask(what, again=method in {"GET", "HEAD"}, wait=self._passed_on)
         assert isinstance(reply, HttpReply)
         return reply
 
@@ -215,23 +239,25 @@ class RemoteGateway:
         *,
         progress: Callable[[str], None] | None = None,
         again: bool = True,
+        wait: float | None = None,
     ) -> Value:
         """Ask until there is an answer, each time waiting for the broker; not `again` what was
         begun.
         """
+        wait = self._wait if wait is None else wait
         waited = False
         for _ in range(TRIES):
             if self._link is None and progress is not None and not waited:
                 waited = True
                 progress(_RESTARTING)
-            link = await self._there()
+            link = await self._there(wait)
             try:
                 outcome = await _asked(link, what, progress)
             except Unsent:
                 await link.gone.wait()
                 continue
             if isinstance(outcome, Refusal) and outcome.code == ShuttingDown.code:
-                await self._end_of(link, outcome)
+                await _end_of(link, outcome, wait)
             elif outcome is not None:
                 return _value(outcome)
             elif not again:
@@ -251,25 +277,26 @@ class RemoteGateway:
             raise BrokerUnavailable("the connection broke")
         _value(outcome)
 
-    async def _there(self) -> Link:
+    async def _there(self, wait: float) -> Link:
         """The broker, when it comes in time."""
         try:
-            async with asyncio.timeout(self._wait):
+            async with asyncio.timeout(wait):
                 while self._link is None and not self._stopped:
                     await self._changed.wait()
         except TimeoutError:
-            raise BrokerUnavailable(f"away for {self._wait:g} s") from None
+            raise BrokerUnavailable(f"away for {wait:g} s") from None
         if self._link is None:
             raise BrokerUnavailable("the door is closing")
         return self._link
 
-    async def _end_of(self, link: Link, refusal: Refusal) -> None:
-        """A broker that leaves begins nothing new: the next one is asked, if this one goes soon."""
-        try:
-            async with asyncio.timeout(self._wait):
-                await link.gone.wait()
-        except TimeoutError:
-            raise refusal.error from None
+
+async def _end_of(link: Link, refusal: Refusal, wait: float) -> None:
+    """A broker that leaves begins nothing new: the next one is asked, if this one goes soon."""
+    try:
+        async with asyncio.timeout(wait):
+            await link.gone.wait()
+    except TimeoutError:
+        raise refusal.error from None
 
 
 async def _asked(
@@ -278,7 +305,7 @@ async def _asked(
     try:
         return await link.ask(what, progress)
     except TooLong as error:
-        raise DeskError(str(error)) from None
+        raise BadRequest(str(error), public="That is longer than anything Desk takes.") from None
 
 
 def _value(outcome: Answer | Refusal) -> Value:

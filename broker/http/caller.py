@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,14 +12,26 @@ import structlog
 from broker.core import messages
 from broker.core.codec import BadMessage
 from broker.core.errors import CapacityExhausted, DeskError, ShuttingDown
-from broker.core.messages import Answer, Ask, Cancel, Hello, Progress, Refusal, Welcome
+from broker.core.messages import (
+    CALL,
+    Answer,
+    Ask,
+    Cancel,
+    Hello,
+    Progress,
+    Refusal,
+    Welcome,
+    is_long,
+    looks_long,
+)
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-    from broker.core.gateway import Activity, Attachment, GatewayService, Holdings, Penalty
+    from broker.core.gateway import Activity, Attachment, GatewayService, Holdings, Load, Penalty
     from broker.core.messages import Asked, Noted, ToBroker, ToDoor
+    from broker.http.doorstep import Process
     from broker.system.line import Line
 
 log = structlog.get_logger()
@@ -25,8 +39,21 @@ log = structlog.get_logger()
 #: Calls of one door that may be under way: each of its 4096 connections has one, or waits for two.
 CALLS = 8192
 
-#: Identities, and sessions, that one door may hold.
+#: Characters of all of them together.
+UNDER_WAY = 4 << 20
+
+#: Of some, fewer may be under way: a report is long, and metrics take their time to write.
+FEWER: dict[type[Asked], int] = {messages.Report: 1, messages.GetHttp: 64}
+
+#: Of some, so many are worked at, and the others wait for them: neither the database nor the
+#: engine is one door's alone.
+LANES: dict[type[Asked], int] = {messages.Identify: 64, messages.Lost: 16}
+
+#: Identities, and sessions, that one door may hold; activities that it may report.
 HOLDINGS = 16_384
+
+#: Brackets and commas of a long message: what is read of them is many times as long as the text.
+PARTS = 32 * HOLDINGS
 
 #: Seconds until a connection has said which door it is.
 HELLO = 5.0
@@ -34,30 +61,47 @@ HELLO = 5.0
 #: Characters of what a door says of a client, and kinds of channels that a client may have.
 TEXT, KINDS = 256, 16
 
+#: Seconds that anything of a client can be ago: ten years.
+AGO = 3650 * 86_400.0
+
+#: Connections that a door can carry: more than a host has descriptors for.
+CARRIED = 1 << 20
+
 
 class Caller:
     """Implements `DoorControl` for the door that called."""
 
     def __init__(
         self,
-        line: Line[ToDoor, ToBroker],
         gateway: GatewayService,
+        process: Process,
         *,
-        on_hello: Callable[[Caller], None],
+        on_hello: Callable[[Caller, str], None],
     ) -> None:
-        """`on_hello` is called once, when `door` is known."""
+        """`on_hello` is called with the door's name, before it becomes `door`; it may raise
+        `BadMessage`.
+        """
         self.door: str | None = None
-        self._line = line
+        self.process = process
+        self._line: Line[ToDoor, ToBroker]
         self._gateway = gateway
         self._on_hello = on_hello
+        self._size = 0
+        """Of the message that is read."""
         self._calls: dict[int, asyncio.Task[None]] = {}
+        self._kinds: Counter[type[Asked]] = Counter()
+        self._under_way = 0
+        self._lanes = {kind: asyncio.Semaphore(places) for kind, places in LANES.items()}
         self._words: set[asyncio.Task[None]] = set()
         self._work = Tasks()
         self._closing = False
         self._log = log
 
-    async def run(self) -> str:
-        """Speak with it until the connection ends; return why."""
+    async def run(self, line: Line[ToDoor, ToBroker]) -> str:
+        """Speak with it until the connection ends; return why. The line shows to `admit` what
+        comes.
+        """
+        self._line = line
         impatience = asyncio.get_running_loop().call_later(HELLO, self._silent)
         try:
             return await self._line.run(self._take)
@@ -95,7 +139,24 @@ class Caller:
 
     # ---------------------------------------------------------------------------- what it says
 
+    async def admit(self, text: str) -> None:
+        """Let a long message wait until its process may send it; raises `BadMessage` for what
+        should not be read at all.
+        """
+        self._size = len(text)
+        if not text.isascii():
+            raise BadMessage("ASCII is wanted")
+        if self._size <= CALL:
+            return
+        if not looks_long(text):
+            raise BadMessage(f"more than {CALL} characters")
+        if sum(text.count(part) for part in "[{,") > PARTS:
+            raise BadMessage(f"more than {PARTS} parts")
+        await asyncio.sleep(self.process.pause(self._size))
+
     async def _take(self, message: ToBroker) -> None:
+        if self._size > CALL and not is_long(message):
+            raise BadMessage(f"more than {CALL} characters")
         match message:
             case Hello():
                 self._greet(message)
@@ -115,10 +176,10 @@ class Caller:
         _check_texts(hello.door)
         if max(len(hello.holdings.identities), len(hello.holdings.sessions)) > HOLDINGS:
             raise BadMessage(f"more than {HOLDINGS} holdings")
+        # Before it is asked what is over, so that nothing that ends meanwhile is missed.
+        self._on_hello(self, hello.door)
         self.door = hello.door
         self._log = log.bind(door=hello.door)
-        # Before it is asked what is over, so that nothing that ends meanwhile is missed.
-        self._on_hello(self)
         self._put(Welcome())
         self._work.start(self._catch_up(hello.holdings), name="catch up")
 
@@ -140,29 +201,56 @@ class Caller:
         _check(ask.what)
         if self._closing:
             self._put(Refusal.of(ask.number, ShuttingDown()))
-        elif len(self._calls) >= CALLS:
-            self._refuse(ask, CapacityExhausted(f"{CALLS} calls of one door are under way"))
+        elif (full := self._full(ask.what)) is not None:
+            self._refuse(ask, CapacityExhausted(f"{full} of one door are under way"))
         else:
-            task = self._work.start(self._answer(ask), name="gateway call")
-            self._calls[ask.number] = task
-            task.add_done_callback(lambda _: self._calls.pop(ask.number))
-            if isinstance(ask.what, messages.SayWord):
-                self._words.add(task)
-                task.add_done_callback(self._words.discard)
+            self._start(ask, 0 if is_long(ask) else self._size)
+
+    def _full(self, what: Asked) -> str | None:
+        """What there is so much of that there may be no more."""
+        kind = type(what)
+        if len(self._calls) >= CALLS:
+            return f"{CALLS} calls"
+        if self._kinds[kind] >= FEWER.get(kind, CALLS):
+            return f"{FEWER[kind]} calls {kind.__name__}"
+        if self._under_way + self._size > UNDER_WAY and not isinstance(what, messages.Report):
+            return f"calls of {UNDER_WAY} characters"
+        return None
+
+    def _start(self, ask: Ask, size: int) -> None:
+        kind = type(ask.what)
+        task = self._work.start(self._answer(ask), name="gateway call")
+        self._calls[ask.number] = task
+        self._kinds[kind] += 1
+        self._under_way += size
+
+        def done(task: asyncio.Task[None]) -> None:
+            del self._calls[ask.number]
+            self._kinds[kind] -= 1
+            self._under_way -= size
+            self._words.discard(task)
+
+        task.add_done_callback(done)
+        if isinstance(ask.what, messages.SayWord):
+            self._words.add(task)
 
     async def _answer(self, ask: Ask) -> None:
         try:
-            self._put(Answer(ask.number, await self._perform(ask)))
+            async with self._lanes.get(type(ask.what), nullcontext()):
+                value = await self._perform(ask)
+            self._put(Answer(ask.number, value))
         except DeskError as error:
             self._refuse(ask, error)
         except Exception:  # noqa: BLE001 - here errors become words for a door
-            self._log.exception("call failed", call=type(ask.what).__name__)
+            if (spared := self.process.line()) is not None:
+                self._log.exception("call failed", call=type(ask.what).__name__, **spared)
             self._put(Refusal.of(ask.number, DeskError()))
 
     def _refuse(self, ask: Ask, error: DeskError) -> None:
         """The operator's text stays here: the internet reaches the door."""
-        call = type(ask.what).__name__
-        self._log.info("call refused", call=call, code=error.code, problem=str(error))
+        if (spared := self.process.line()) is not None:
+            call = type(ask.what).__name__
+            self._log.info("call refused", call=call, code=error.code, problem=str(error), **spared)
         self._put(Refusal.of(ask.number, error))
 
     async def _perform(self, ask: Ask) -> messages.Value:
@@ -210,16 +298,29 @@ def _check(what: Asked) -> None:
             _check_attachment(attachment)
         case messages.Report(activities):
             _check_report(activities)
+        case messages.Carries(load):
+            _check_load(load)
 
 
-def _check_report(activities: Iterable[Activity]) -> None:
+def _check_report(activities: Sequence[Activity]) -> None:
+    if len(activities) > HOLDINGS:
+        raise BadMessage(f"more than {HOLDINGS} activities")
     for activity in activities:
         _check_attachment(activity.attachment)
         _check_texts(*activity.kinds)
         if len(activity.kinds) > KINDS:
             raise BadMessage(f"more than {KINDS} kinds of channels")
-        if min(activity.attached_for, *activity.ages.values(), 0.0) < 0:
-            raise BadMessage("something is yet to come")
+        for ago in (activity.attached_for, *activity.ages.values()):
+            # Written so that what is no number is none of them.
+            if not ago >= 0:
+                raise BadMessage("something is yet to come")
+            if not ago <= AGO:
+                raise BadMessage("something was too long ago")
+
+
+def _check_load(load: Load) -> None:
+    if not 0 <= load.authenticated <= load.connections <= CARRIED:
+        raise BadMessage(f"of 0 to {CARRIED} connections, some are authenticated")
 
 
 def _check_attachment(attachment: Attachment) -> None:

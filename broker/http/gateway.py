@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import hdrs, web
 
+from broker.core.codec import BadMessage
 from broker.core.messages import MESSAGE, PROTOCOL, TO_BROKER, TO_DOOR, WAITING
 from broker.http.caller import Caller
+from broker.http.doorstep import Doorstep
 from broker.system.line import CLOSE, Line
-from broker.system.peer import peer_of
 
 if TYPE_CHECKING:
     import socket
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from broker.core.gateway import GatewayService
     from broker.core.messages import ToBroker, ToDoor
+    from broker.http.doorstep import Process
     from broker.service.connections import Doors
 
 log = structlog.get_logger()
@@ -31,6 +33,9 @@ HEARTBEAT = 20.0
 
 #: Doors that may be connected at a time: more than any host has cores.
 DOORS = 256
+
+#: Characters of a version that is not this one, in the log.
+_SHOWN = 64
 
 
 class GatewayServer:
@@ -48,21 +53,23 @@ class GatewayServer:
     ) -> None:
         self._gateway = gateway
         self._doors = doors
-        self._uids = frozenset(uids)
+        self._uids = uids
         self._grace = grace
         self._callers: set[Caller] = set()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Doors that may come back still."""
-        self._runner: web.AppRunner | None = None
+        self._owners: dict[str, int] = {}
+        """Whose process each door is, also of those that may come back."""
+        self._doorstep: Doorstep | None = None
+        self._runner: web.ServerRunner | None = None
         self._closing = False
 
     async def start(self, sock: socket.socket) -> None:
         """Listen on a Unix socket that is bound already. It is closed by `close`; whoever keeps a
         copy can have the next broker listen there.
         """
-        application = web.Application()
-        application.router.add_get("/gateway", self._connect)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2 * CLOSE)
+        self._doorstep = Doorstep(self._connect, self._uids, access_log=None)
+        self._runner = web.ServerRunner(self._doorstep, shutdown_timeout=2 * CLOSE)
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
 
@@ -79,8 +86,8 @@ class GatewayServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _connect(self, request: web.Request) -> web.StreamResponse:
-        self._check(request)
+    async def _connect(self, request: web.BaseRequest) -> web.StreamResponse:
+        process = self._check(request)
         socket = web.WebSocketResponse(
             protocols=[PROTOCOL],
             heartbeat=HEARTBEAT,
@@ -89,46 +96,66 @@ class GatewayServer:
             timeout=CLOSE,
         )
         await socket.prepare(request)
+        transport = request.transport
+
+        def greeted(caller: Caller, door: str) -> None:
+            self._came(caller, door)
+            if transport is not None and self._doorstep is not None:
+                self._doorstep.known(transport)
+
+        caller = Caller(self._gateway, process, on_hello=greeted)
         line: Line[ToDoor, ToBroker] = Line(
-            socket, TO_DOOR, TO_BROKER, longest=MESSAGE, waiting=WAITING
+            socket,
+            TO_DOOR,
+            TO_BROKER,
+            longest=lambda _: MESSAGE,
+            waiting=WAITING,
+            admit=caller.admit,
         )
-        caller = Caller(line, self._gateway, on_hello=self._came)
         self._callers.add(caller)
         reason = "it failed"
         try:
-            reason = await caller.run()
+            reason = await caller.run(line)
         finally:
             self._callers.discard(caller)
             self._left(caller, reason)
         await line.close()
         return socket
 
-    def _check(self, request: web.Request) -> None:
-        """Raises what refuses whoever may not connect."""
-        if request.transport is None:
+    def _check(self, request: web.BaseRequest) -> Process:
+        """Whose connection it is. Raises what refuses whoever asks for something else."""
+        assert self._doorstep is not None
+        process = self._doorstep.process(request.transport)
+        if process is None:
             raise web.HTTPServiceUnavailable(text="The caller left.")
-        peer = peer_of(request.transport.get_extra_info("socket"))
-        if peer.uid not in self._uids:
-            log.warning("stranger at the gateway", uid=peer.uid, pid=peer.pid)
-            raise web.HTTPForbidden(text="Only front doors may use this socket.")
+        if (request.method, request.path) != (hdrs.METH_GET, "/gateway"):
+            raise web.HTTPNotFound(text="There is /gateway alone here.")
         spoken = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         if spoken != PROTOCOL:
-            log.error("the versions of door and broker differ", door=spoken, broker=PROTOCOL)
+            if (spared := process.line()) is not None:
+                log.error(
+                    "the versions of door and broker differ",
+                    door=spoken[:_SHOWN],
+                    broker=PROTOCOL,
+                    **spared,
+                )
             raise web.HTTPBadRequest(
                 text=f"This broker speaks {PROTOCOL} alone.",
                 headers={hdrs.SEC_WEBSOCKET_PROTOCOL: PROTOCOL},
             )
         if self._closing or len(self._callers) >= DOORS:
             raise web.HTTPServiceUnavailable(text="No more doors are let in just now.")
+        return process
 
-    def _came(self, caller: Caller) -> None:
-        assert caller.door is not None
-        if (timer := self._leaving.pop(caller.door, None)) is not None:
+    def _came(self, caller: Caller, door: str) -> None:
+        if self._owners.setdefault(door, caller.process.pid) != caller.process.pid:
+            raise BadMessage("another process is that door")
+        if (timer := self._leaving.pop(door, None)) is not None:
             timer.cancel()
-        before = self._doors.join(caller.door, caller)
+        before = self._doors.join(door, caller)
         if isinstance(before, Caller):
             before.let_go("it came again")
-        log.info("front door connected", door=caller.door)
+        log.info("front door connected", door=door)
 
     def _left(self, caller: Caller, reason: str) -> None:
         door = caller.door
@@ -142,6 +169,6 @@ class GatewayServer:
             self._leaving[door] = loop.call_later(self._grace, self._gone, door)
 
     def _gone(self, door: str) -> None:
-        del self._leaving[door]
+        del self._leaving[door], self._owners[door]
         self._gateway.gone(door)
         log.info("front door gone", door=door)

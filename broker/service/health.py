@@ -1,4 +1,4 @@
-"""Whether the broker lives, whether it can serve, and what it measures."""
+"""Whether the broker can serve, and what it measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """Answers `/healthz`, `/readyz` and `/metrics`."""
+    """Answers `/readyz` and `/metrics`."""
 
     def __init__(
         self,
@@ -45,8 +45,6 @@ class Health:
         if method not in {"GET", "HEAD"}:
             return _text(405, "Only GET is allowed here.\n")
         match path:
-            case "/healthz":
-                return _text(200, "ok\n")
             case "/readyz":
                 checks = await self.checks()
                 wrong = {name for name, found in checks.items() if found != "ok"}

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Seconds that a goodbye may take.
 CLOSE = 1.0
 
+#: Characters of a message that is read in a thread: others would be kept waiting for so long.
+ASIDE = 64 << 10
+
 #: Characters of a reason that fit into the frame that closes a web socket.
 _REASON = 120
 
@@ -44,17 +47,20 @@ class Line(Generic[Sent, Got]):
         sends: Codec[Sent],
         gets: Codec[Got],
         *,
-        longest: int,
+        longest: Callable[[Sent], int],
         waiting: int,
+        admit: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """`longest` is the bound of a message, `waiting` of all that wait to be sent, in characters.
-        The bound of what comes is the socket's own.
+        The bound of what comes is the socket's own. `admit` is shown each text before it is read;
+        it may let it wait, or raise `BadMessage`.
         """
         self._socket = socket
         self._sends = sends
         self._gets = gets
         self._longest = longest
         self._most = waiting
+        self._admit = admit
         self._waiting: deque[str] = deque()
         self._size = 0
         self._filled = asyncio.Event()
@@ -72,7 +78,7 @@ class Line(Generic[Sent, Got]):
         if self.over:
             return
         text = self._sends.write(message)
-        if len(text) > self._longest:
+        if len(text) > self._longest(message):
             raise TooLong(f"a message of {len(text)} characters")
         self._size += len(text)
         if self._size > self._most:
@@ -118,7 +124,7 @@ class Line(Generic[Sent, Got]):
             match came.type:
                 case WSMsgType.TEXT:
                     try:
-                        await take(self._gets.read(came.data))
+                        await take(await self._message(came.data))
                     except BadMessage as error:
                         self.end(str(error), code=aiohttp.WSCloseCode.PROTOCOL_ERROR)
                 case WSMsgType.BINARY:
@@ -129,6 +135,16 @@ class Line(Generic[Sent, Got]):
                     self.end(f"the other side closed it: {came.extra or came.data}")
                 case _:
                     self.end("the connection broke")
+
+            # What came at once is not taken at once: others have something to do too.
+            await asyncio.sleep(0)
+
+    async def _message(self, text: str) -> Got:
+        if self._admit is not None:
+            await self._admit(text)
+        if len(text) > ASIDE:
+            return await asyncio.to_thread(self._gets.read, text)
+        return self._gets.read(text)
 
     async def _write(self) -> None:
         with suppress(ConnectionError):

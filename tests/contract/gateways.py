@@ -200,7 +200,7 @@ class Pair:
 
     def dial(self, door: FakeDoor | None = None, *, wait: float = PATIENCE, **options):
         """A gateway that connects when it can, for ever, and the task that keeps it."""
-        remote = RemoteGateway(self.path, wait=wait, **options)
+        remote = RemoteGateway(self.path, wait=wait, **{"passed_on": wait, **options})
         remote.running = self._tasks.start(remote.run(door or FakeDoor()), name="gateway")
         return remote
 

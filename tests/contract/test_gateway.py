@@ -168,7 +168,7 @@ async def test_the_http_port_is_answered(site):
     reply = await site.gateway.http("GET", "/metrics")
     assert reply.status == 200
     assert b"# HELP desk_session_starts_total" in reply.body
-    assert (await site.gateway.http("POST", "/healthz")).status == 405
+    assert (await site.gateway.http("POST", "/readyz")).status == 405
 
 
 # ---------------------------------------------------------------------------------- attachments

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
+import threading
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -12,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from broker.core.errors import (
+    BadRequest,
     BrokerUnavailable,
     CapacityExhausted,
     DeskError,
@@ -19,11 +23,25 @@ from broker.core.errors import (
     Interrupted,
     ShuttingDown,
 )
-from broker.core.gateway import Holdings, HttpReply, WordReply
-from broker.core.messages import PROTOCOL, TO_BROKER, Ask, Attached, Hello, Identify, Report
+from broker.core.gateway import Holdings, HttpReply, Load, WordReply
+from broker.core.messages import (
+    CALL,
+    PROTOCOL,
+    TO_BROKER,
+    Ask,
+    Attached,
+    Cancel,
+    Carries,
+    Hello,
+    Identify,
+    Report,
+    SayWord,
+)
 from broker.door import gateway as door_side
-from broker.http import caller
+from broker.http import caller, doorstep
 from broker.http import gateway as broker_side
+from broker.system.line import ASIDE
+from broker.system.peer import Peer
 from tests.contract.gateways import (
     ANN,
     KEY,
@@ -65,7 +83,7 @@ def calls_of(remote, said):
         "identify": lambda: remote.identify(LOGIN, KEY),
         "route": lambda: remote.route(ANN, display=None, progress=said.append),
         "lost": lambda: remote.lost("s1"),
-        "http": lambda: remote.http("GET", "/healthz"),
+        "http": lambda: remote.http("GET", "/readyz"),
         "word": lambda: remote.word(ANN, ["stop"]),
     }
 
@@ -90,6 +108,16 @@ def telling(remote):
 
 
 # ------------------------------------------------------------------- a broker that goes and comes
+
+
+async def test_http_waits_shortly_for_a_broker_that_is_away(pair):
+    """Who asks how Desk is wants to hear so; who logs in waits on."""
+    remote = pair.dial(passed_on=SHORT)
+    waiting = pair.begin(remote.identify(LOGIN, KEY))
+    assert isinstance(await answer(pair.begin(remote.http("GET", "/readyz"))), BrokerUnavailable)
+    assert not waiting.done()
+    await pair.open()
+    assert await answer(waiting) == ANN
 
 
 @pytest.mark.parametrize("call", ANSWERS)
@@ -485,10 +513,9 @@ async def test_a_stranger_is_refused(pair, broker):
     door = FakeDoor()
     remote = pair.dial(door, wait=SHORT)
     assert isinstance(await answer(pair.begin(remote.lost("s1"))), BrokerUnavailable)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+    with pytest.raises(aiohttp.ClientConnectionError):
         async with pair.raw():
             pass
-    assert refused.value.status == 403
     assert (door.reports, broker.calls) == (0, [])
 
 
@@ -530,7 +557,9 @@ SECRET = "hunter2"
     ("said", "reason"),
     [
         (["}"], "it is no JSON"),
-        (["[" * 100_000], "it is no JSON"),
+        (["[" * 10_000], "it is no JSON"),
+        (["[" * 100_000], "more than 16384 characters"),
+        (['"ä"'], "ASCII is wanted"),
         (['{"is":"Steal"}'], "'Steal' is unknown"),
         ([HELLO.replace('"door1"', '"door1","x":1')], "Hello has no 'x'"),
         ([HELLO, HELLO], "Hello came twice"),
@@ -545,6 +574,23 @@ SECRET = "hunter2"
         ([HELLO, ask(Attached(attachment(user="u" * 257)))], "up to 256 characters"),
         ([HELLO, ask(Report((activity(attached_for=-1.0),)))], "yet to come"),
         ([HELLO, ask(Report((activity(ages={"typing": -1.0}),)))], "yet to come"),
+        ([HELLO, ask(Report((activity(attached_for=1e15),)))], "too long ago"),
+        ([HELLO, ask(Report((activity(ages={"data": 1e308}),)))], "too long ago"),
+        ([HELLO, ask(Report((activity(),))).replace("1.5", "NaN")], "a number is wanted"),
+        ([HELLO, ask(Report((activity(),))).replace("1.5", "1e999")], "a number is wanted"),
+        ([HELLO, ask(Report((activity(),) * 4))], "more than 3 activities"),
+        ([HELLO, ask(Carries(Load(connections=-1, authenticated=-1)))], "are authenticated"),
+        ([HELLO, ask(Carries(Load(connections=1, authenticated=2)))], "are authenticated"),
+        ([HELLO, ask(Carries(Load(connections=1 << 40, authenticated=0)))], "are authenticated"),
+        ([HELLO, ask(SayWord(ANN, ("x" * CALL,)))], "more than 16384 characters"),
+        (
+            [
+                HELLO,
+                ask(Report(()))[:-2] + ',"x":"' + "x" * CALL + '"},' + ask(SayWord(ANN, ()))[1:],
+            ],
+            "more than 16384 characters",
+        ),
+        ([HELLO, ask(Report(())).replace("[]", "[" + "[]," * 300_000 + "0]")], "524288 parts"),
         ([HELLO, ask(Report((activity(kinds=("shell",) * 17),)))], "more than 16 kinds"),
         ([HELLO, ask(Identify(LOGIN, KEY)).replace('"ann"', f'["{SECRET}"]')], "in Login: "),
     ],
@@ -562,7 +608,7 @@ async def test_what_no_door_says_ends_its_connection(pair, broker, monkeypatch, 
     assert reason in came.extra
     assert [line for line in logs if reason in line.get("reason", "")]
     assert SECRET not in str(logs)
-    assert broker.count("identify") + broker.count("attached") == 0
+    assert {call[0] for call in broker.calls} <= {"catch_up", "report", "gone"}
 
 
 async def test_binary_messages_end_a_connection(pair):
@@ -615,14 +661,271 @@ async def test_an_answer_that_is_too_long_is_a_refusal(pair, broker, monkeypatch
     assert (await answer(remote.word(ANN, ["list"]))).stdout == broker.output
 
 
-async def test_a_call_that_is_too_long_is_refused_at_the_door(pair, broker, monkeypatch):
-    monkeypatch.setattr(door_side, "MESSAGE", 10_000)
+async def test_a_call_that_is_too_long_is_refused_at_the_door(pair, broker):
+    """With a sentence for whoever wrote it; a report may be longer."""
     await pair.open()
     remote = await pair.connected()
-    with pytest.raises(DeskError):
-        await remote.lost("s" * 10_001)
+    with pytest.raises(BadRequest):
+        await remote.lost("s" * CALL)
+    reply = await remote.word(ANN, ["x" * CALL])
+    assert "(bad_request)" in reply.stderr
     assert broker.calls == [("catch_up", NOBODY)]
-    await answer(remote.lost("s"))
+    await answer(remote.report("door1", [activity()] * 100))
+    assert broker.count("report") == 1
+
+
+async def test_what_is_too_long_or_has_too_many_parts_is_not_even_read(pair, monkeypatch):
+    """Reading it takes seconds, and many times its size."""
+    read = reads(monkeypatch)
+    await pair.open()
+    bomb = ask(Report(())).replace("[]", "[" + "[]," * 300_000 + "0]")
+    for text in ("[" * (CALL + 1), bomb):
+        async with pair.raw(text) as strange:
+            await answer(strange.receive())
+    assert read == []
+
+
+async def test_a_long_message_is_read_aside(pair, broker, monkeypatch):
+    """Nobody else waits for it."""
+    read = reads(monkeypatch)
+    await pair.open()
+    remote = await pair.connected()
+    await answer(remote.report("door1", [activity()] * 1000))
+    (thread,) = [thread for size, thread in read if size > ASIDE]
+    assert thread is not threading.main_thread()
+
+
+async def test_what_comes_at_once_is_not_taken_at_once(pair, monkeypatch):
+    """Each other task gets its turn between two messages."""
+    turns, taken = 0, []
+
+    async def turn():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    take = caller.Caller._take
+
+    async def noted(self, message):
+        taken.append(turns)
+        await take(self, message)
+
+    monkeypatch.setattr(caller.Caller, "_take", noted)
+    await pair.open()
+    turning = pair.begin(turn())
+    async with pair.raw(HELLO, *(TO_BROKER.write(Cancel(number)) for number in range(200))):
+        await until(lambda: len(taken) == 201)
+    turning.cancel()
+    assert len(set(taken)) == 201
+
+
+async def test_the_calls_of_a_door_are_bounded_together(pair, broker, monkeypatch):
+    """However few they are."""
+    monkeypatch.setattr(caller, "UNDER_WAY", 30_000)
+    await pair.open()
+    remote = await pair.connected()
+    gate = broker.hold("lost")
+    two = [pair.begin(remote.lost("s" * 14_000)) for _ in range(2)]
+    await until(lambda: broker.count("lost") == 2)
+    with pytest.raises(CapacityExhausted):
+        await answer(remote.lost("s" * 14_000))
+    gate.set()
+    for one in two:
+        await answer(one)
+    assert await answer(remote.lost("s" * 14_000)) is None
+
+
+@pytest.mark.parametrize("call", ["report", "http"])
+async def test_of_some_calls_fewer_are_under_way(pair, broker, monkeypatch, call):
+    """And a login is none of them."""
+    monkeypatch.setitem(caller.FEWER, door_side.messages.GetHttp, 1)
+    await pair.open()
+    remote = await pair.connected()
+    gate = broker.hold(call)
+    begin = {
+        "report": lambda: remote.report("door1", [activity()] * 100),
+        "http": lambda: remote.http("GET", "/metrics"),
+    }[call]
+    first = pair.begin(begin())
+    await until(lambda: broker.count(call) == 1)
+    with pytest.raises(CapacityExhausted):
+        await answer(begin())
+    assert await answer(remote.identify(LOGIN, KEY)) == ANN
+    gate.set()
+    assert not isinstance(await answer(first), Exception)
+    await answer(begin())
+
+
+async def test_a_door_does_not_have_the_database_to_itself(pair, broker, monkeypatch):
+    """So many are asked at a time; the others wait, and are not refused."""
+    monkeypatch.setitem(caller.LANES, Identify, 2)
+    await pair.open()
+    remote = await pair.connected()
+    gate = broker.hold("identify")
+    asked = [pair.begin(remote.identify(LOGIN, KEY)) for _ in range(6)]
+    await answer(remote.lost("s1"))
+    assert broker.count("identify") == 2
+    gate.set()
+    for one in asked:
+        assert await answer(one) == ANN
+
+
+async def test_long_messages_come_in_measure(pair, broker, monkeypatch):
+    """Over all connections of a process; other doors are heard meanwhile."""
+    text = ask(Report((activity(),) * 200))
+    monkeypatch.setattr(doorstep, "LONG", 1.5 * len(text))
+    monkeypatch.setattr(doorstep, "LONG_AGAIN", 1.0)
+    await pair.open()
+    async with pair.raw(HELLO, text):
+        await until(lambda: broker.count("report") == 1)
+    async with pair.raw(HELLO, text) as again:
+        await again.receive()
+        other_process(monkeypatch)
+        remote = await pair.connected(FakeDoor("door2"))
+        await answer(remote.report("door2", [activity()] * 200))
+        await answer(remote.lost("s1"))
+    assert [call[1] for call in broker.calls if call[0] == "report"] == ["door1", "door2"]
+
+
+# ------------------------------------------------------------- doors that keep others out
+
+
+def other_process(monkeypatch, pid=1):
+    """From now on connections come from it, as the kernel would say."""
+    monkeypatch.setattr(doorstep, "peer_of", lambda _: Peer(pid=pid, uid=os.getuid(), gid=0))
+
+
+def reads(monkeypatch):
+    """What is read at the broker: sizes, and the threads that read."""
+    read = []
+
+    class Noting:
+        @staticmethod
+        def read(text):
+            read.append((len(text), threading.current_thread()))
+            return TO_BROKER.read(text)
+
+    monkeypatch.setattr(broker_side, "TO_BROKER", Noting)
+    return read
+
+
+CROWD = """
+import socket, sys
+held = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+for one in held:
+    one.connect(sys.argv[1])
+print(sum(one.recv(1) == b"" for one in held[2:]), flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_one_process_does_not_take_the_places_of_others(pair):
+    """The kernel tells them apart."""
+    await pair.open()
+    crowd = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CROWD, str(pair.path), stdin=-1, stdout=-1
+    )
+    assert await answer(crowd.stdout.readline()) == b"6\n"
+    await answer((await pair.connected()).lost("s1"))
+    crowd.stdin.close()
+    await crowd.wait()
+
+
+async def test_a_process_that_comes_too_often_waits(pair, monkeypatch):
+    """With few lines about it in the log, and no bound for others."""
+    monkeypatch.setattr(doorstep, "OFTEN", 2)
+    monkeypatch.setattr(doorstep, "AGAIN", 0.001)
+    monkeypatch.setattr(doorstep, "LINES", 3)
+    await pair.open()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            async with pair.raw(HELLO) as good:
+                await answer(good.receive())
+        for _ in range(20):
+            with pytest.raises(aiohttp.ClientConnectionError):
+                async with pair.raw():
+                    pass
+    refused = [line for line in logs if line["event"] == "connection refused at the gateway"]
+    assert len(refused) == 3
+    other_process(monkeypatch)
+    await pair.connected()
+
+
+async def test_who_says_nothing_gives_way_to_who_comes(pair, monkeypatch):
+    """From however many processes."""
+    monkeypatch.setattr(doorstep, "UNKNOWN", 3)
+    await pair.open()
+    silent = []
+    for pid in range(100, 105):
+        other_process(monkeypatch, pid)
+        silent.append(await asyncio.open_unix_connection(pair.path))
+        await until(lambda pid=pid: pid in pair.server._doorstep._processes)
+    assert [await answer(reader.read()) for reader, _ in silent[:2]] == [b"", b""]
+    other_process(monkeypatch)
+    remote = await pair.connected()
+    assert await answer(silent[2][0].read()) == b""
+    await answer(remote.lost("s1"))
+    assert not silent[3][0].at_eof()
+    for _, writer in silent:
+        writer.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /gateway HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n\r\n"])
+async def test_who_never_becomes_a_door_is_cut_off(pair, monkeypatch, said):
+    monkeypatch.setattr(doorstep, "PATIENCE", 0.1)
+    await pair.open()
+    reader, writer = await asyncio.open_unix_connection(pair.path)
+    writer.write(said)
+    with suppress(ConnectionError):
+        await answer(reader.read())
+    writer.close()
+    await until(lambda: not pair.server._doorstep._here)
+
+
+async def test_a_door_stays_though_it_is_long_there(pair, monkeypatch):
+    monkeypatch.setattr(doorstep, "PATIENCE", SHORT)
+    await pair.open()
+    remote = await pair.connected()
+    await asyncio.sleep(3 * SHORT)
+    await answer(remote.lost("s1"))
+    assert pair.server._doorstep._unknown == {}
+
+
+async def test_nobody_speaks_for_the_door_of_another_process(pair, broker, monkeypatch):
+    """Neither while it is there nor while it may come back; then the name is free."""
+    await pair.open(grace=0.2)
+    async with pair.raw(HELLO) as mine:
+        await answer(mine.receive())
+        own = mine
+        other_process(monkeypatch)
+        for _ in range(2):
+            async with pair.raw(HELLO) as theirs:
+                assert "another process" in (await answer(theirs.receive())).extra
+        pair.doors.end_key("k", "Gone.")
+        assert "Gone." in (await answer(own.receive())).data
+    async with pair.raw(HELLO) as theirs:
+        assert "another process" in (await answer(theirs.receive())).extra
+    await until(lambda: broker.count("gone") == 1)
+    async with pair.raw(HELLO) as theirs:
+        assert (await answer(theirs.receive())).type is aiohttp.WSMsgType.TEXT
+
+
+async def test_refusals_do_not_fill_the_log(pair, broker, monkeypatch):
+    """What it was spared, it says with the next line."""
+    monkeypatch.setattr(doorstep, "LINES", 3)
+    monkeypatch.setattr(doorstep, "LINES_AGAIN", 20.0)
+    await pair.open()
+    remote = await pair.connected()
+    broker.errors["lost"] = EngineUnavailable("down")
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(40):
+            await answer(pair.begin(remote.lost("s1")))
+        first = len(logs)
+        await asyncio.sleep(0.1)
+        await answer(pair.begin(remote.lost("s1")))
+    assert first < 20
+    assert sum(line.get("spared", 0) for line in logs) == 41 - len(logs)
 
 
 async def test_a_door_that_does_not_read_is_let_go(pair, broker):

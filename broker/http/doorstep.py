@@ -1,0 +1,167 @@
+"""Who may connect to the gateway, how often, and how much of the broker one process may take.
+
+The kernel tells doors apart, by the process: what a door says of itself a door that was taken over
+can say too. What is counted here outlives a connection, for to begin anew costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+
+from broker.core.bucket import Bucket
+from broker.core.messages import MESSAGE
+from broker.system.peer import peer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from aiohttp.web_protocol import RequestHandler
+
+    from broker.system.peer import Peer
+
+log = structlog.get_logger()
+
+#: Connections of one process at a time: one, and the one before whose end was not seen yet.
+EACH = 2
+
+#: Connections of one process at once, and then each second: a door tries once a second at most.
+OFTEN, AGAIN = 16, 2.0
+
+#: Connections that have not said which door they are; the next one takes the oldest one's place. A
+#: door says so at once.
+UNKNOWN = 32
+
+#: Seconds until a connection has said which door it is, if need be by force.
+PATIENCE = 10.0
+
+#: Characters of long messages that one process may send at once, and then each second: what it
+#: says when it comes, and the longest report every few seconds.
+LONG, LONG_AGAIN = 2 * MESSAGE, MESSAGE / 4
+
+#: Lines that one process may cause in the log at once, and then each second.
+LINES, LINES_AGAIN = 64, 1.0
+
+#: Processes that are remembered, beside those that are connected.
+REMEMBERED = 1024
+
+
+@dataclass(slots=True)
+class Process:
+    """What one process takes of the broker, over all of its connections."""
+
+    pid: int
+    connections: int = 0
+    held_back: int = 0
+    """Lines that the log was spared since the last one."""
+    _arrivals: Bucket = field(default_factory=lambda: Bucket(OFTEN, AGAIN, _now()))
+    _long: Bucket = field(default_factory=lambda: Bucket(LONG, LONG_AGAIN, _now()))
+    _lines: Bucket = field(default_factory=lambda: Bucket(LINES, LINES_AGAIN, _now()))
+
+    def arrives(self) -> bool:
+        """Whether one more connection may come."""
+        return self.connections < EACH and self._arrivals.take(1, _now())
+
+    def pause(self, characters: int) -> float:
+        """Seconds until a message so long may be read."""
+        return self._long.owe(characters, _now())
+
+    def line(self) -> dict[str, int] | None:
+        """What a log line of its making should say beside; None when it is one too many."""
+        if not self._lines.take(1, _now()):
+            self.held_back += 1
+            return None
+        spared, self.held_back = self.held_back, 0
+        return {"spared": spared} if spared else {}
+
+
+class Doorstep(web.Server):
+    """The HTTP server of the gateway's socket. Refuses by closing: nothing was read by then."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        uids: Collection[int],
+        **options: Any,
+    ) -> None:
+        """`uids` may connect."""
+        super().__init__(handler, **options)
+        self._uids = frozenset(uids)
+        self._processes: dict[int, Process] = {}
+        self._strangers = Process(pid=0)
+        """All that may not connect, in one."""
+        self._here: dict[asyncio.Transport, Process] = {}
+        self._unknown: dict[asyncio.Transport, asyncio.TimerHandle] = {}
+        """Those of them that have not said which door they are, the oldest first."""
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        peer = peer_of(transport.get_extra_info("socket"))
+        if peer.uid not in self._uids:
+            self._refuse(transport, peer, self._strangers, "no front door's user")
+            return
+        process = self._process(peer.pid)
+        if not process.arrives():
+            self._refuse(transport, peer, process, "it connects too often")
+            return
+        process.connections += 1
+        self._here[transport] = process
+        while len(self._unknown) >= UNKNOWN:
+            self._cut(next(iter(self._unknown)))
+        loop = asyncio.get_running_loop()
+        self._unknown[transport] = loop.call_later(PATIENCE, self._cut, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        if (transport := handler.transport) is not None:
+            self.known(transport)
+            if (process := self._here.pop(transport, None)) is not None:
+                process.connections -= 1
+        super().connection_lost(handler, exc)
+
+    def process(self, transport: asyncio.Transport | None) -> Process | None:
+        """Whose connection it is; None when it is over."""
+        return None if transport is None else self._here.get(transport)
+
+    def known(self, transport: asyncio.Transport) -> None:
+        """It has said which door it is."""
+        if (timer := self._unknown.pop(transport, None)) is not None:
+            timer.cancel()
+
+    def _process(self, pid: int) -> Process:
+        if pid not in self._processes:
+            if len(self._processes) >= REMEMBERED:
+                idle = (one.pid for one in self._processes.values() if not one.connections)
+                if (oldest := next(idle, None)) is not None:
+                    del self._processes[oldest]
+            self._processes[pid] = Process(pid)
+        return self._processes[pid]
+
+    def _refuse(
+        self, transport: asyncio.Transport, peer: Peer, process: Process, reason: str
+    ) -> None:
+        if (spared := process.line()) is not None:
+            log.warning(
+                "connection refused at the gateway",
+                uid=peer.uid,
+                pid=peer.pid,
+                reason=reason,
+                **spared,
+            )
+        _abort(transport)
+
+    def _cut(self, transport: asyncio.Transport) -> None:
+        self.known(transport)
+        _abort(transport)
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    """Not at once: the server's task for it must have begun."""
+    asyncio.get_running_loop().call_soon(transport.abort)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
