@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from broker.config import Config, load, parse
+from broker.core.blocks import Rule
 from broker.core.errors import ConfigError
 from broker.core.idle import IdlePolicy
 from broker.core.model import Template
+from broker.core.policy import Policy, Way
 from broker.core.pools import Pool
 
 ROOT = Path(__file__).resolve().parents[1]
+CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBsk2IRBmEjeCy9QSb0Ms8PD95yxSAdaZXvUVON+qUeN"
 GOOD = "template:\n  image: desk:latest\n"
 
 
@@ -76,6 +79,13 @@ def test_every_key_can_be_set():
             {enabled: false, crash: 1h, violation: 1m, grace_exceeded: 30s, authfail: 5s,
              noauth: 0.5s, min: 30s, max: 1h, sources: 1000, overflow: deny,
              exempt: [192.0.2.7, 2001:db8::/32]}
+        login:
+          {ways: [key+code, key], hardware_keys: true, authorities: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBsk2IRBmEjeCy9QSb0Ms8PD95yxSAdaZXvUVON+qUeN the lab's"],
+           revoked: /etc/desk/revoked_keys, codes: {issuer: Lab 7}, invites: {valid: 1h},
+           blocks: {after: 3, first: 1m, longest: 2m, exempt: [192.0.2.0/24]}}
+        allow:
+          {forward_local: false, forward_remote: false, agent: false, x11: false, sftp: false,
+           pty: false}
         http: {listen: "[::1]:8081"}
         engine: {socket: unix:///run/other.sock}
         network: {pool: 172.20.0.0/16, resolvers: [9.9.9.9, 1.1.1.1]}
@@ -96,6 +106,13 @@ def test_every_key_can_be_set():
     assert config.ssh.limits.rekey_stall == 10
     assert config.ssh.penalties.noauth == 0.5
     assert config.ssh.penalties.exempt == ("192.0.2.7/32", "2001:db8::/32")
+    assert config.login.ways == {Way.KEY, Way.KEY_CODE}
+    assert config.login.authorities == (CA,)
+    assert config.login.revoked == Path("/etc/desk/revoked_keys")
+    assert config.login.codes.issuer == "Lab 7"
+    assert config.login.invites.valid == 3600
+    assert config.login.blocks.rule == Rule(after=3, first=60, longest=120)
+    assert config.login.blocks.exempt == ("192.0.2.0/24",)
     assert config.http.listen.loopback
     assert config.network.resolvers == ("9.9.9.9", "1.1.1.1")
     assert config.pools.uids == Pool(500_000, 500_999)
@@ -108,6 +125,15 @@ def test_every_key_can_be_set():
         keep_up_to=8 * 3600,
         busy_for=12 * 3600,
         busy_cpu=0.5,
+    )
+    assert config.policy == Policy(
+        ways=frozenset({Way.KEY, Way.KEY_CODE}),
+        hardware_keys=True,
+        authorities=config.login.authorities,
+        idle=config.idle.policy,
+        desktops=1,
+        running=3,
+        allowed=frozenset(),
     )
     assert config.template.template("default") == Template(
         name="default",
@@ -191,8 +217,8 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
     top, deep = complaints("colour: red\nhttp:\n  port: 80\n" + GOOD)
     assert {top, deep} == {
         (
-            "desk.yaml:1: colour: this key is unknown; allowed are engine, http, idle, limits, log,"
-            " network, pools, ssh, starts, state, template."
+            "desk.yaml:1: colour: this key is unknown; allowed are allow, engine, http, idle,"
+            " limits, log, login, network, pools, ssh, starts, state, template."
         ),
         "desk.yaml:3: http.port: this key is unknown; allowed are listen.",
     }
@@ -256,6 +282,21 @@ MISTAKES = {
     "ssh: {penalties: {exempt: 10.0.0.1}}": "ssh.penalties.exempt: found '10.0.0.1'; allowed is a list.",
     "ssh: {penalties: {exempt: [campus]}}": "ssh.penalties.exempt.0: found 'campus'; allowed are addresses and networks",
     "ssh: {penalties: {exempt: [10.0.0.1/8]}}": "ssh.penalties.exempt.0: found '10.0.0.1/8'; allowed are addresses",
+    "login: {ways: []}": "login.ways: found '[]'; allowed is a list of key, key+code, password, password+code.",
+    "login: {ways: key}": "login.ways: found 'key'; allowed is a list of key, ",
+    "login: {ways: [key, face]}": "login.ways: found '['key', 'face']'; allowed is a list of key, ",
+    "login: {authorities: [mine]}": "login.authorities: found '['mine']'; allowed is an authority's",
+    "login: {revoked: revoked_keys}": "login.revoked: found 'revoked_keys'; allowed is an absolute path",
+    "login: {codes: {issuer: 'a:b'}}": "login.codes.issuer: found 'a:b'; allowed are 1 to 64 characters",
+    "login: {codes: {issuer: ''}}": "login.codes.issuer: found ''; allowed are 1 to 64 characters",
+    'login: {codes: {issuer: "a\\nb"}}': "login.codes.issuer: found 'a\\nb'; allowed are 1 to 64",
+    "login: {blocks: {after: 0}}": "login.blocks.after: found '0'; input should be greater than",
+    "login: {blocks: {first: 1h}}": "login.blocks.first: found '1h'; allowed is at most longest (15 min).",
+    "login: {blocks: {first: 5m, longest: 1m}}": "login.blocks.longest: found '1m'; allowed is no less than first (5 min).",
+    "login: {blocks: {exempt: [campus]}}": "login.blocks.exempt.0: found 'campus'; allowed are addresses and networks",
+    "login: {invites: {valid: 30s}}": "login.invites.valid: found '30s'; allowed is 1m to 365d.",
+    "login: {face: true}": "login.face: this key is unknown; allowed are authorities, blocks, codes,",
+    "allow: {clipboard: true}": "allow.clipboard: this key is unknown; allowed are agent, forward_local,",
     "ssh: {penalties: {exempt: [7]}}": "ssh.penalties.exempt.0: found '7'; allowed are addresses and",
     "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",
     "http: {listen: 0.0.0.0:80}": "http.listen: found '0.0.0.0:80'; allowed is a loopback address",

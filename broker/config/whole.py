@@ -17,7 +17,9 @@ from broker.config.desktops import (
     TemplateConfig,
 )
 from broker.config.kinds import Listen, Model
+from broker.config.login import AllowConfig, LoginConfig
 from broker.config.ssh import SshConfig
+from broker.core.policy import Policy
 
 
 class HttpConfig(Model):
@@ -40,6 +42,8 @@ class Config(Model):
 
     state: Path = Path("/var/lib/desk")
     ssh: SshConfig = SshConfig()
+    login: LoginConfig = LoginConfig()
+    allow: AllowConfig = AllowConfig()
     http: HttpConfig = HttpConfig()
     engine: EngineConfig = EngineConfig()
     network: NetworkConfig = NetworkConfig()
@@ -64,3 +68,16 @@ class Config(Model):
     @property
     def admin_socket(self) -> Path:
         return self.state / "admin.sock"
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for whoever no group says anything of."""
+        return Policy(
+            ways=self.login.ways,
+            hardware_keys=self.login.hardware_keys,
+            authorities=self.login.authorities,
+            idle=self.idle.policy,
+            desktops=self.limits.desktops_per_user,
+            running=self.limits.running_per_user,
+            allowed=self.allow.allowances,
+        )

@@ -118,6 +118,28 @@ class HeldBack(DeskError):
         super().__init__(detail, public=public)
 
 
+class Blocked(DeskError):
+    """Too many wrong passwords or codes for one account, known or not; `retry_after` is in how
+    many seconds the next one is taken.
+    """
+
+    code = "blocked"
+    default = "Too many wrong passwords or codes for this account. Try again later."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        public: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.retry_after = retry_after
+        if retry_after is not None:
+            stem = public or "Too many wrong passwords or codes for this account."
+            public = f"{stem} Try again in about {_about(retry_after)}."
+        super().__init__(detail, public=public)
+
+
 class EngineUnavailable(DeskError):
     """The container engine does not answer, or answered with an error of its own."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -19,6 +20,22 @@ class Login:
     """None: the key alone names the person."""
     desktop: str | None
     """None: the default desktop."""
+    invite: str | None = field(default=None, repr=False)
+    """The token of an invite; nobody is named then."""
+
+
+class Allowance(StrEnum):
+    """What a person's connections may do beyond shells, commands and the viewers."""
+
+    FORWARD_LOCAL = "forward_local"
+    """Connections from the client's side, by `-L`, `-D` and `-W`."""
+    FORWARD_REMOTE = "forward_remote"
+    """Listening in the desktop for the client, by `-R`."""
+    AGENT = "agent"
+    X11 = "x11"
+    SFTP = "sftp"
+    PTY = "pty"
+    """A terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +43,49 @@ class OfferedKey:
     """A public key as a client offered it: not yet proof of anything."""
 
     algorithm: str
+    """The key's type; of a certificate, that of the key in it."""
     fingerprint: str
-    """`SHA256:…`"""
+    """`SHA256:…` of the key; of a certificate, of the key in it."""
+    public: str = ""
+    """`TYPE BASE64` of that key."""
+    certificate: str | None = None
+    """The whole certificate in base64, where one was offered."""
+    user_present: bool | None = None
+    user_verified: bool | None = None
+    """Whether the device that holds the key was touched, and asked for its PIN or the like, as its
+    signature says; None while nothing is signed yet, and for keys without a device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A person, proven by the signed step of authentication."""
+    """A person, proven by the signed step of authentication, by a password, or with a code."""
 
     user_id: str
     user: str
     desktop: str | None
     """The desktop that the login name asked for."""
-    fingerprint: str
+    credential: str
+    """What proved them: a key's `SHA256:…`, `password:ID`, or `certificate:…`."""
+    method: str = "key"
+    """`key`, `certificate` or `password`, with `+code` where one was given too."""
+    address: str = ""
+    """The client's."""
+    allowed: tuple[Allowance, ...] = tuple(Allowance)
+    enrol: bool = False
+    """Let in to set up a one-time code, and for nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeWanted:
+    """Right so far; a one-time code is wanted too."""
+
+    ticket: str = field(repr=False)
+    """What the code is shown with, opaque; for two minutes, and never logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """The key is nobody's, and the invite would bind it once its owner signed."""
 
 
 @dataclass(frozen=True, slots=True)

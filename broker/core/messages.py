@@ -21,7 +21,7 @@ from broker.core.gateway import (
 
 #: The name of these messages, one and the same on both sides of a connection. Whoever changes
 #: anything of them counts on: an older door must not take a newer broker's words for its own.
-PROTOCOL = "desk-gateway-1"
+PROTOCOL = "desk-gateway-2"
 
 #: Characters of one message: 4096 clients, each with the longest name that it can have, are told
 #: of in less.
@@ -220,7 +220,7 @@ Told = EndSession | EndUser | EndKey | Penalise
 ToDoor = Welcome | Answer | Refusal | Progress | EndSession | EndUser | EndKey | Penalise
 
 
-_LATER = (errors.CapacityExhausted, errors.HeldBack)
+_LATER = (errors.Blocked, errors.CapacityExhausted, errors.HeldBack)
 
 _KINDS = {
     kind.code: kind

@@ -156,7 +156,7 @@ class Door:
     def end_key(self, fingerprint: str, sentence: str) -> None:
         """Disconnect whoever came in by that key."""
         for bridge in list(self._authenticated):
-            if bridge.identity is not None and bridge.identity.fingerprint == fingerprint:
+            if bridge.identity is not None and bridge.identity.credential == fingerprint:
                 bridge.say_goodbye(f"desk: {sentence}")
 
     def holdings(self) -> Holdings:
@@ -165,7 +165,7 @@ class Door:
         sessions = set(self._binder.sessions)
         for bridge in self._authenticated:
             assert bridge.identity is not None
-            identities[bridge.identity.user_id, bridge.identity.fingerprint] = bridge.identity
+            identities[bridge.identity.user_id, bridge.identity.credential] = bridge.identity
             if bridge.session_id is not None:
                 sessions.add(bridge.session_id)
         return Holdings(identities=tuple(identities.values()), sessions=tuple(sessions))

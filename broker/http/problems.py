@@ -25,6 +25,7 @@ _STATUS: dict[type[errors.DeskError], int] = {
     errors.Conflict: 409,
     errors.StaleState: 409,
     errors.SessionEnded: 409,
+    errors.Blocked: 429,
     errors.CapacityExhausted: 429,
     errors.HeldBack: 429,
     errors.EngineUnavailable: 503,
@@ -47,7 +48,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
         log.info("request refused", path=request.path, code=error.code, detail=str(error))
         problem = _problem(status, error.code, error.public)
-        if isinstance(error, errors.CapacityExhausted | errors.HeldBack):
+        if isinstance(error, errors.Blocked | errors.CapacityExhausted | errors.HeldBack):
             after = _LATER if error.retry_after is None else math.ceil(error.retry_after)
             problem.headers["Retry-After"] = str(after)
         return problem

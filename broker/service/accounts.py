@@ -123,7 +123,7 @@ class Accounts:
         """Whom the connection's key proves still. Raises `AccessDenied`: the account or the key
         can be gone since it was opened.
         """
-        found = await self._store.key_owner(identity.fingerprint)
+        found = await self._store.key_owner(identity.credential)
         if found is None or found[1].id != identity.user_id:
             raise AccessDenied(public=_TAKEN_AWAY)
         return found[1]

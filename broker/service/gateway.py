@@ -82,7 +82,7 @@ class LocalGateway:
             return None
         _, user = found
         return Identity(
-            user_id=user.id, user=user.name, desktop=login.desktop, fingerprint=key.fingerprint
+            user_id=user.id, user=user.name, desktop=login.desktop, credential=key.fingerprint
         )
 
     async def route(
@@ -155,7 +155,7 @@ class LocalGateway:
             try:
                 await self._accounts.proven(identity)
             except AccessDenied as refusal:
-                door.end_key(identity.fingerprint, refusal.public)
+                door.end_key(identity.credential, refusal.public)
         for session_id in holdings.sessions:
             session = await self._store.session(SessionId(session_id))
             if session is None or session.state is not SessionState.READY:

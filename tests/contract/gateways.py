@@ -34,7 +34,7 @@ PATIENCE = 10.0
 
 LOGIN = Login("ann", None)
 KEY = OfferedKey(algorithm="ssh-ed25519", fingerprint="SHA256:" + "x" * 43)
-ANN = Identity(user_id="u1", user="ann", desktop=None, fingerprint=KEY.fingerprint)
+ANN = Identity(user_id="u1", user="ann", desktop=None, credential=KEY.fingerprint)
 ROUTE = Route(
     session_id="s1",
     desktop_id="d1",

@@ -9,6 +9,7 @@ import pytest
 from broker.core.errors import (
     AccessDenied,
     BadRequest,
+    Blocked,
     CapacityExhausted,
     HeldBack,
     NotFound,
@@ -62,9 +63,7 @@ async def test_a_key_names_its_person(site):
     key, line = new_key()
     user = await site.broker.accounts.add_user("ada", admin=False, keys=[line], actor="uid:0")
     found = await site.gateway.identify(Login("ada", "lab"), key)
-    assert found == Identity(
-        user_id=user.id, user="ada", desktop="lab", fingerprint=key.fingerprint
-    )
+    assert found == Identity(user_id=user.id, user="ada", desktop="lab", credential=key.fingerprint)
 
 
 async def test_a_key_that_nobody_has_names_nobody(site):
@@ -104,7 +103,7 @@ async def test_a_refusal_keeps_its_code_and_its_sentence(site):
     assert refused.told == f"{StartFailed.default} (start_failed)"
 
 
-@pytest.mark.parametrize("kind", [CapacityExhausted, HeldBack])
+@pytest.mark.parametrize("kind", [Blocked, CapacityExhausted, HeldBack])
 async def test_a_refusal_for_a_while_says_for_how_long(site, kind):
     wanted = kind(public="Not now.", retry_after=40)
 
@@ -119,7 +118,7 @@ async def test_a_refusal_for_a_while_says_for_how_long(site, kind):
 async def test_a_key_that_was_taken_away_since_leads_nowhere(site):
     """Its connection was proven by a key that was good a moment before."""
     identity = await site.broker.person()
-    await site.broker.accounts.remove_key("ada", identity.fingerprint, actor="uid:0")
+    await site.broker.accounts.remove_key("ada", identity.credential, actor="uid:0")
     await site.broker.refused(AccessDenied, site.route(identity))
 
 
@@ -267,13 +266,13 @@ async def test_ends_reach_the_door(site):
     session = await site.broker.store.session(SessionId(route.session_id))
     await site.broker.freeze(session)
     await site.broker.sessions.stop(session.id, reason="it was time", actor="uid:0")
-    await site.broker.accounts.remove_key("ada", identity.fingerprint, actor="uid:0")
+    await site.broker.accounts.remove_key("ada", identity.credential, actor="uid:0")
     await site.broker.accounts.remove_user("ada", actor="uid:0")
     await until(lambda: len(site.door.told) == 4)
     asleep, stopped, key, user = site.door.told
     assert asleep == ("session", session.id, "It sleeps.", True)
     assert stopped == ("session", session.id, "Your desktop was stopped: it was time.", False)
-    assert (*key[:2], *user[:2]) == ("key", identity.fingerprint, "user", identity.user_id)
+    assert (*key[:2], *user[:2]) == ("key", identity.credential, "user", identity.user_id)
 
 
 async def test_a_door_that_was_away_hears_what_is_over_meanwhile(site):
@@ -287,7 +286,7 @@ async def test_a_door_that_was_away_hears_what_is_over_meanwhile(site):
     site.doors.part(site.door.id, site.doors._doors[site.door.id])
     await broker.freeze(sessions["ada"])
     await broker.sessions.stop(sessions["bob"].id, reason="it was time", actor="uid:0")
-    await broker.accounts.remove_key("cyd", people["cyd"].fingerprint, actor="uid:0")
+    await broker.accounts.remove_key("cyd", people["cyd"].credential, actor="uid:0")
     await broker.accounts.remove_user("bob", actor="uid:0")
     held = Holdings(identities=tuple(people.values()), sessions=(*routes.values(), "unknown"))
     back = FakeDoor()
@@ -298,12 +297,12 @@ async def test_a_door_that_was_away_hears_what_is_over_meanwhile(site):
         routes["ada"],
         routes["bob"],
         "unknown",
-        people["bob"].fingerprint,
-        people["cyd"].fingerprint,
+        people["bob"].credential,
+        people["cyd"].credential,
     }
     asleep = "Your desktop sleeps: nobody used it. Connect again to wake it."
     assert ends[routes["ada"]] == ("session", routes["ada"], asleep, True)
     kind, _, sentence, sleeps = ends[routes["bob"]]
     assert (kind, sleeps) == ("session", False)
     assert sentence.startswith("Your desktop was stopped: it was time. Connect again")
-    assert ends[people["cyd"].fingerprint][0] == "key"
+    assert ends[people["cyd"].credential][0] == "key"

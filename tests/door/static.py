@@ -30,7 +30,7 @@ class StaticGateway:
         if user is None or login.user not in (None, user):
             return None
         return Identity(
-            user_id=f"id-{user}", user=user, desktop=login.desktop, fingerprint=key.fingerprint
+            user_id=f"id-{user}", user=user, desktop=login.desktop, credential=key.fingerprint
         )
 
     async def route(self, identity, *, display, progress):

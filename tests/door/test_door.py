@@ -325,7 +325,7 @@ async def test_a_door_says_what_it_holds(world):
     await until(lambda: ("attached", "s1") in world.gateway.events)
     held = world.door.holdings()
     assert sorted(identity.user_id for identity in held.identities) == ["id-alice", "id-bob"]
-    assert ALICE.get_fingerprint() in {identity.fingerprint for identity in held.identities}
+    assert ALICE.get_fingerprint() in {identity.credential for identity in held.identities}
     assert held.sessions == ("s1",)
     world.door._binder.forget("s1")
     assert world.door.holdings().sessions == ("s1",), "somebody is in it"

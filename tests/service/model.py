@@ -457,7 +457,7 @@ class Model:
             user_id=row[0] if row else "gone",
             user=person,
             desktop=desktop,
-            fingerprint=_keys()[person][0].fingerprint,
+            credential=_keys()[person][0].fingerprint,
         )
 
     def desktop_id(self, person: str, desktop: str) -> str | None:

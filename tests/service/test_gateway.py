@@ -36,7 +36,7 @@ async def test_a_key_names_its_person_under_the_shared_and_the_own_name(broker, 
     key = await known(broker)
     identity = await broker.gateway.identify(login, key)
     assert (identity.user, identity.desktop) == ("ada", None)
-    assert identity.fingerprint == key.fingerprint
+    assert identity.credential == key.fingerprint
 
 
 async def test_the_login_names_the_desktop(broker):
@@ -171,7 +171,7 @@ async def test_the_default_desktop_counts_against_the_bound_as_any(world):
 async def test_a_key_taken_away_after_identifying_opens_nothing(world, broker):
     """The connection is older than the removal."""
     identity = await broker.person()
-    await broker.accounts.remove_key("ada", identity.fingerprint, actor="uid:0")
+    await broker.accounts.remove_key("ada", identity.credential, actor="uid:0")
     refused = await broker.refused(AccessDenied, broker.route(identity))
     assert refused.public == "Your account or key was taken away."
     assert world.containers == set()

@@ -480,7 +480,7 @@ async def test_an_engine_that_is_down_is_a_reply(world, broker, ada):
 
 async def test_who_lost_account_or_key_is_told_nothing_more(broker, ada):
     """The connection is older than the removal."""
-    await broker.accounts.remove_key("ada", ada.fingerprint, actor="uid:0")
+    await broker.accounts.remove_key("ada", ada.credential, actor="uid:0")
     for argv in (["list"], ["start"], ["help"]):
         reply = await say(broker, ada, *argv)
         assert (reply.status, reply.stdout) == (1, "")

@@ -61,7 +61,7 @@ class StaticGateway:
         if owner is None or login.user not in {None, owner}:
             return None
         return Identity(
-            user_id=f"id-{owner}", user=owner, desktop=login.desktop, fingerprint=key.fingerprint
+            user_id=f"id-{owner}", user=owner, desktop=login.desktop, credential=key.fingerprint
         )
 
     async def route(
@@ -73,7 +73,7 @@ class StaticGateway:
             user,
             display=display,
             desktop=identity.desktop,
-            fingerprint=identity.fingerprint,
+            credential=identity.credential,
         )
         told = plan.get("progress") or []
         for sentence in [told] if isinstance(told, str) else told:
