@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import shutil
-import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +31,8 @@ from broker.service.services import Services
 from broker.system.fakenft import FakeFilter
 from broker.telemetry import Metrics
 from tests.clocks import ManualClock
+from tests.contract.stores import AUDIT_KEY
+from tests.scratch import new_directory
 
 IMAGE = "desk:latest"
 
@@ -75,7 +75,17 @@ STORE_READS = frozenset(
         "last_deadlines",
         "session_of_display",
         "leases",
+        "password",
+        "codes",
+        "invites",
+        "invite_of",
+        "group",
+        "groups",
+        "groups_of",
+        "members",
         "audit",
+        "audit_chain",
+        "verify_audit",
     ]
 )
 
@@ -90,11 +100,8 @@ PATIENCE = 10.0
 
 
 def memory_directory() -> Path:
-    """A directory in memory where the host has that, for the caller to remove: each commit waits
-    for the disk elsewhere.
-    """
-    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="desk-test-", dir=shared))
+    """For the caller to remove; each commit waits for the disk elsewhere."""
+    return new_directory(memory=True)
 
 
 class FakeProbe:
@@ -276,7 +283,7 @@ class World:
     @classmethod
     async def create(cls, directory: Path) -> World:
         shutil.copy(_migrated(), directory / "desk.db")
-        store = SqlStore(open_engine(directory / "desk.db"), ManualClock())
+        store = SqlStore(open_engine(directory / "desk.db"), ManualClock(), AUDIT_KEY)
         instance = await store.instance()
         await store.close()
         return cls(directory, instance)
@@ -284,7 +291,7 @@ class World:
     async def broker(self, *, fate: Fate | None = None, reconciled: bool = True, **options):
         """A fresh broker over this world; `reconciled` says that it has looked around already."""
         database = open_engine(self.directory / "desk.db")
-        broker = Broker(self, SqlStore(database, self.clock), fate or Fate(), **options)
+        broker = Broker(self, SqlStore(database, self.clock, AUDIT_KEY), fate or Fate(), **options)
         self.brokers.append(broker)
         if reconciled:
             await broker.settle()

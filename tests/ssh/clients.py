@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import asyncssh
 
+from tests.scratch import new_directory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -54,12 +56,6 @@ def until(check: Callable[[], Any], seconds: float, what: str) -> Any:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 def listens(port: int) -> bool:
@@ -506,7 +502,7 @@ class Person:
         self.door = door
         self.name = name
         self.inner = door.inner
-        self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir="/tmp"))
+        self.folder = new_directory()
         self.env = environment()
         self.keys = [
             asyncssh.generate_private_key("ssh-ed25519", comment=name) for _ in range(keys)
@@ -578,6 +574,17 @@ Host inner
         )
         return ["ssh", "-F", str(config), "inner"]
 
+    def asyncssh(self, **options: Any) -> Any:
+        """A connection of asyncssh, to be entered."""
+        settings = {
+            "username": "desk",
+            "client_keys": [str(self.key_file)],
+            "known_hosts": str(self.known_hosts),
+            "config": None,
+            "agent_path": None,
+        }
+        return asyncssh.connect(HOST, self.door.port, **settings | options)
+
     def start(
         self, *arguments: str, env: dict[str, str] | None = None, argv: list[str] | None = None
     ) -> subprocess.Popen[bytes]:
@@ -590,6 +597,13 @@ Host inner
             env=env or self.env,
         )
         self._started.append(process)
+        return process
+
+    def attached(self, *options: str, then: str = "cat") -> subprocess.Popen[bytes]:
+        """A command in the background that runs by now; what it wrote to say so is read."""
+        process = self.start(*options, f"echo up; {then}")
+        assert process.stdout is not None
+        assert process.stdout.readline().rstrip() == b"up"
         return process
 
     def terminal(self, *arguments: str, **size: int) -> Terminal:

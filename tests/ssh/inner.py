@@ -8,13 +8,15 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
 
-from .clients import free_port, until
+from tests.ports import free_port
+from tests.scratch import new_directory
+
+from .clients import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,7 +105,7 @@ class InnerSshd:
             raise RuntimeError(
                 f"these tests need {', '.join(missing)}: apt install {' '.join(_PACKAGES)}"
             )
-        self.base = Path(tempfile.mkdtemp(prefix="desk-inner-", dir="/tmp"))
+        self.base = new_directory()
         self.base.chmod(0o755)
         self.home = self.base / "home"
         self.home.mkdir()

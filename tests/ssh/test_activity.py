@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .clients import HOST, Echo, Person, end, free_port, run, talk_tcp, talk_unix, until
+from tests.ports import free_port
+
+from .clients import HOST, Echo, Person, end, run, talk_tcp, talk_unix, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .clients import HOST, Person, environment, free_port, run, talk, talk_socks
+from tests.ports import free_port
+
+from .clients import HOST, Person, environment, run, talk, talk_socks
 from .mount import mounted
 from .playbook import ansible
 from .vscode import Window, kill_server

@@ -8,10 +8,11 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-import asyncssh
 import paramiko
 import pytest
 from paramiko.agent import AgentRequestHandler
+
+from tests.ports import free_port
 
 from .clients import (
     HOST,
@@ -20,7 +21,6 @@ from .clients import (
     Person,
     end,
     environment,
-    free_port,
     listens,
     run,
     talk_socks,
@@ -239,16 +239,7 @@ async def test_asyncssh_forwards(desk: Person) -> None:
     with Echo() as echo, Echo(far):
         async with (
             asyncio.timeout(30),
-            asyncssh.connect(
-                HOST,
-                desk.door.port,
-                username="desk",
-                client_keys=[str(desk.key_file)],
-                known_hosts=str(desk.known_hosts),
-                config=None,
-                agent_path=None,
-                compression_algs=["zlib@openssh.com", "none"],
-            ) as client,
+            desk.asyncssh(compression_algs=["zlib@openssh.com", "none"]) as client,
         ):
             local = await client.forward_local_port(HOST, 0, HOST, echo.port)
             remote = await client.forward_remote_port(HOST, 0, HOST, echo.port)

@@ -8,6 +8,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from tests.ports import free_port
+
 from .clients import (
     HOST,
     SPOKEN,
@@ -15,7 +17,6 @@ from .clients import (
     Person,
     end,
     environment,
-    free_port,
     listens,
     run,
     talk_socks,

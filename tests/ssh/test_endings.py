@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .clients import HOST, Echo, Person, Sink, free_port, frozen, talk_tcp, until
+from tests.ports import free_port
+
+from .clients import HOST, Echo, Person, Sink, frozen, talk_tcp, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +47,7 @@ def test_shell_reads_why(desk: Person) -> None:
 
 
 def test_command_on_a_terminal_reads_why(desk: Person) -> None:
-    process = desk.start("-tt", "echo up; exec sleep 60")
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\r\n"
+    process = desk.attached("-tt", then="exec sleep 60")
     _end(desk)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err.count(SAID)) == (255, 1)
@@ -115,10 +115,7 @@ def test_all_of_a_shared_connection_read_why(desk: Person) -> None:
     mux = desk.folder / "mux"
     master = desk.start("-M", "-S", str(mux), "-N")
     until(mux.exists, 10, "the master listens")
-    running = [desk.start("-S", str(mux), "echo up; exec sleep 60") for _ in range(2)]
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
+    running = [desk.attached("-S", str(mux), then="exec sleep 60") for _ in range(2)]
     with frozen(master):
         _end(desk)
     for process in running:
@@ -164,9 +161,7 @@ def test_who_is_about_to_enter_wakes_what_falls_asleep(desk: Person) -> None:
 def test_spare_is_dropped_with_its_session(desk: Person) -> None:
     """Whether it is ready or in the making."""
     log = desk.inner.log
-    process = desk.start("echo up; exec sleep 60")
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\n"
+    process = desk.attached(then="exec sleep 60")
     before = log.read_text().count("Accepted publickey")
     _end(desk)
     process.communicate(timeout=10)

@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 from asyncssh.public_key import SSHLocalKeyPair
 
-from .clients import HOST, Person, run, until
+from .clients import Person, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,15 +141,7 @@ async def test_signature_of_another_key(alice: Person, bob: Person) -> None:
     forged = SSHLocalKeyPair(bob.keys[0], None, None, None)
     forged.public_data = alice.keys[0].public_data
     with pytest.raises(asyncssh.PermissionDenied):
-        async with asyncssh.connect(
-            HOST,
-            alice.door.port,
-            username="desk",
-            client_keys=[forged],
-            known_hosts=None,
-            config=None,
-            agent_path=None,
-        ):
+        async with alice.asyncssh(client_keys=[forged]):
             pass
     assert alice.calls() == bob.calls() == []
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from .clients import HOST, SPOKEN, Echo, Person, end, free_port, listens, talk_tcp, until
+from tests.ports import free_port
+
+from .clients import HOST, SPOKEN, Echo, Person, end, listens, talk_tcp, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

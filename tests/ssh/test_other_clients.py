@@ -227,21 +227,9 @@ def test_paramiko_sessions_one_after_the_other(desk: Person, connect: Connect) -
 # -------------------------------------------------------------------------------------- asyncssh
 
 
-def _client(person: Person) -> Any:
-    return asyncssh.connect(
-        HOST,
-        person.door.port,
-        username="desk",
-        client_keys=[str(person.key_file)],
-        known_hosts=str(person.known_hosts),
-        config=None,
-        agent_path=None,
-    )
-
-
 async def test_asyncssh_exec(desk: Person) -> None:
     """asyncssh: signals by name, 4 MB back and forth, a terminal's size."""
-    async with asyncio.timeout(30), _client(desk) as client:
+    async with asyncio.timeout(30), desk.asyncssh() as client:
         assert (await client.run("kill -TERM $$")).exit_signal[0] == "TERM"
         assert len((await client.run("cat", input="z" * 4_000_000)).stdout) == 4_000_000
         sized = await client.run("stty size", term_type="xterm", term_size=(91, 31))
@@ -250,7 +238,7 @@ async def test_asyncssh_exec(desk: Person) -> None:
 
 async def test_asyncssh_sends_a_signal(desk: Person) -> None:
     """asyncssh: a signal request reaches the command."""
-    async with asyncio.timeout(30), _client(desk) as client:
+    async with asyncio.timeout(30), desk.asyncssh() as client:
         async with client.create_process("echo up; exec sleep 50") as process:
             await process.stdout.readline()
             process.send_signal("TERM")
@@ -261,7 +249,7 @@ async def test_asyncssh_sends_a_signal(desk: Person) -> None:
 async def test_asyncssh_sftp_and_forward(desk: Person) -> None:
     """asyncssh: sftp beside a forwarded connection."""
     with Echo() as echo:
-        async with asyncio.timeout(30), _client(desk) as client:
+        async with asyncio.timeout(30), desk.asyncssh() as client:
             async with client.start_sftp_client() as sftp:
                 assert "." in await sftp.listdir(".")
             reader, writer = await client.open_connection(HOST, echo.port)
@@ -273,7 +261,7 @@ async def test_asyncssh_sftp_and_forward(desk: Person) -> None:
 
 async def test_asyncssh_word(desk: Person) -> None:
     """asyncssh: the broker's words."""
-    async with asyncio.timeout(30), _client(desk) as client:
+    async with asyncio.timeout(30), desk.asyncssh() as client:
         done = await client.run("desk x y")
         assert (done.exit_status, done.stdout) == (7, "answers: x y\n")
         again = await client.run("desk big 3000000")

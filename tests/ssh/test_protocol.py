@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from .clients import Person, free_port
+from tests.ports import free_port
+
+from .clients import Person
 from .raw import (
     CLOSE,
     DENIED,

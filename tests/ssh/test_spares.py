@@ -62,9 +62,7 @@ def gate(desk: Person) -> Iterator[Gate]:
 
 def test_second_connect_needs_no_handshake_inside(desk: Person, gate: Gate) -> None:
     """With somebody attached, the next client gets the connection that is ready."""
-    first = desk.start("echo up; cat")
-    assert first.stdout is not None
-    assert first.stdout.readline() == b"up\n"
+    desk.attached()
     until(lambda: gate.accepted == 2, 10, "a spare is made")
     until(lambda: desk.inner.logins(gate.ports) == 2, 10, "the spare is ready")
     gate.hold()
@@ -75,9 +73,7 @@ def test_second_connect_needs_no_handshake_inside(desk: Person, gate: Gate) -> N
 
 def test_spare_is_made_anew(desk: Person, gate: Gate) -> None:
     """Each connect takes one and leaves one, and no more."""
-    first = desk.start("echo up; cat")
-    assert first.stdout is not None
-    assert first.stdout.readline() == b"up\n"
+    desk.attached()
     for number in range(5):
         until(lambda: gate.accepted == 2 + number, 10, "a spare is made")  # noqa: B023
         assert desk.ssh("true").status == 0
@@ -92,9 +88,7 @@ def test_spare_closes_when_nobody_came(
     person = new_person(own_door(spare_idle=0.5))
     with Gate(person.inner.port) as gate:
         person.through(gate)
-        first = person.start("echo up; cat")
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"up\n"
+        first = person.attached()
         until(lambda: gate.accepted == 2, 10, "a spare is made")
         end(first)
         until(lambda: gate.open == 0, 10, "everything inside is closed")
@@ -109,9 +103,7 @@ def test_spare_stays_while_somebody_is_attached(
     person = new_person(own_door(spare_idle=0.4))
     with Gate(person.inner.port) as gate:
         person.through(gate)
-        first = person.start("echo up; cat")
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"up\n"
+        first = person.attached()
         until(lambda: gate.accepted == 2, 10, "a spare is made")
         time.sleep(1)
         assert gate.open == 4
@@ -120,9 +112,7 @@ def test_spare_stays_while_somebody_is_attached(
 
 def test_dead_spare_is_not_used(desk: Person, gate: Gate) -> None:
     """A spare whose line was cut meanwhile is replaced without a word."""
-    first = desk.start("echo up; cat")
-    assert first.stdout is not None
-    assert first.stdout.readline() == b"up\n"
+    first = desk.attached()
     until(lambda: gate.accepted == 2, 10, "a spare is made")
     end(first)
     gate.cut()
@@ -133,9 +123,7 @@ def test_dead_spare_is_not_used(desk: Person, gate: Gate) -> None:
 
 def _with_standing_spare(person: Person, gate: Gate) -> None:
     """Somebody is attached, and the next spare's dial stands."""
-    first = person.start("echo up; cat")
-    assert first.stdout is not None
-    assert first.stdout.readline() == b"up\n"
+    person.attached()
     until(lambda: gate.accepted == 2, 10, "a spare is made")
     until(lambda: person.inner.logins(gate.ports) == 2, 10, "the spare is ready")
     gate.hold()
@@ -195,9 +183,7 @@ def test_door_closes_while_a_spare_is_made(
     """At whatever point of the dial the door ends, it ends quietly."""
     door = own_door(spare_delay=0.001 + moment * 0.002)
     person = new_person(door)
-    first = person.start("echo up; cat")
-    assert first.stdout is not None
-    assert first.stdout.readline() == b"up\n"
+    person.attached()
     complaint = door.close()
     assert not complaint, complaint
 

@@ -11,7 +11,9 @@ import asyncssh
 import paramiko
 import pytest
 
-from .clients import HOST, SPOKEN, Echo, Person, Relay, Sink, free_port, run, talk_tcp, until
+from tests.ports import free_port
+
+from .clients import HOST, SPOKEN, Echo, Person, Relay, Sink, run, talk_tcp, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .clients import HOST, SPOKEN, Echo, Person, Relay, free_port, frozen, run, talk_tcp
+from tests.ports import free_port
+
+from .clients import HOST, SPOKEN, Echo, Person, Relay, frozen, run, talk_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
