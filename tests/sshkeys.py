@@ -63,3 +63,15 @@ def security_key(plain: bytes, application: bytes = b"ssh:") -> tuple[str, bytes
 def counted(seed: str, count: int) -> bytes:
     """Bytes that look random and are the same each time."""
     return hashlib.shake_256(seed.encode()).digest(count)
+
+
+def certified(ca: Path, key: Path, *arguments: object, sign: tuple[str, ...] = ()) -> str:
+    """The base64 of a certificate of that key by that authority; `-n ada` unless told.
+
+    `key` is a path of a key or of a public key; `sign` goes to how the authority signs.
+    """
+    plain = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
+    told = arguments if "-n" in arguments else ("-n", "ada", *arguments)
+    identity = () if "-I" in arguments else ("-I", "a certificate")
+    keygen("-q", "-s", ca, *sign, *identity, *[one for one in told if one != ""], plain)
+    return plain.with_name(plain.stem + "-cert.pub").read_text().split()[1]

@@ -1,0 +1,97 @@
+"""The credential of a connection that a certificate opened: all that has to be looked at again
+while it stands, as one string.
+
+`certificate:SHA256:AUTHORITY:SERIAL:KEY:SHA1:KEY-ID:END`: fingerprints of the authority's and of
+the certificate's own key, the latter by SHA-1 too, as a revocation list can name it; the key id's
+SHA-256; and when it ends, in seconds since 1970, or `forever`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.core.publickeys import unpadded
+
+if TYPE_CHECKING:
+    from broker.core.certificates import Certificate
+
+_FOREVER = 2**64 - 1
+_SHA256 = r"([A-Za-z0-9+/]{43})"
+_FORM = re.compile(
+    rf"certificate:SHA256:{_SHA256}:(\d{{1,20}}):{_SHA256}:([A-Za-z0-9+/]{{27}}):{_SHA256}"
+    r":(\d{1,20}|forever)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """A key as a revocation list can name it."""
+
+    sha256: bytes
+    sha1: bytes
+
+    @classmethod
+    def of(cls, blob: bytes) -> Hashes:
+        return cls(
+            hashlib.sha256(blob).digest(), hashlib.sha1(blob, usedforsecurity=False).digest()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """Which certificate it was; `str` gives the credential."""
+
+    authority: bytes
+    """SHA-256 of the authority's key."""
+    serial: int
+    key: Hashes
+    key_id: bytes
+    """Its SHA-256: a key id can be of any length."""
+    valid_before: int
+    """As in `Certificate`."""
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> Issued:
+        return cls(
+            authority=hashlib.sha256(certificate.authority.blob).digest(),
+            serial=certificate.serial,
+            key=Hashes.of(certificate.key.blob),
+            key_id=hashlib.sha256(certificate.key_id).digest(),
+            valid_before=certificate.valid_before,
+        )
+
+    @classmethod
+    def parse(cls, credential: str) -> Issued | None:
+        """None for the credential of another kind, or none."""
+        found = _FORM.fullmatch(credential)
+        if found is None:
+            return None
+        authority, serial, key, sha1, key_id, end = found.groups()
+        return cls(
+            authority=_digest(authority),
+            serial=int(serial),
+            key=Hashes(_digest(key), _digest(sha1)),
+            key_id=_digest(key_id),
+            valid_before=_FOREVER if end == "forever" else int(end),
+        )
+
+    def __str__(self) -> str:
+        end = "forever" if self.valid_before == _FOREVER else str(self.valid_before)
+        return (
+            f"certificate:SHA256:{unpadded(self.authority)}:{self.serial}"
+            f":{unpadded(self.key.sha256)}:{unpadded(self.key.sha1)}:{unpadded(self.key_id)}:{end}"
+        )
+
+    @property
+    def proof(self) -> str:
+        """For people, as in the audit: the authority and the serial."""
+        return f"certificate SHA256:{unpadded(self.authority)} serial {self.serial}"
+
+
+def _digest(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4))
