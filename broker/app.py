@@ -18,8 +18,7 @@ from aiohttp import web
 from broker.core.errors import LoopDied
 from broker.core.messages import PROTOCOL
 from broker.core.model import SessionState
-from broker.db.connect import connect
-from broker.db.store import SqlStore
+from broker.db.opening import open_store
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
 from broker.http.gateway import GatewayServer
@@ -138,9 +137,8 @@ class Broker:
     @classmethod
     async def build(cls, config: Config, clock: Clock, stack: AsyncExitStack) -> Broker:
         """Open the state and the engine; `stack` closes them. Raises `StateUnusable`."""
-        database = await connect(config.database)
-        stack.push_async_callback(database.dispose)
-        store = SqlStore(database, clock)
+        store = await open_store(config.database, clock)
+        stack.push_async_callback(store.close)
         instance = await store.instance()
         engine = DockerEngine(instance, base_url=config.engine.socket)
         stack.push_async_callback(engine.close)

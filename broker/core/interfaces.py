@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SessionId,
         SessionState,
         UserId,
+        Verification,
     )
     from broker.core.pools import Pools
     from broker.core.spec import ContainerSpec
@@ -227,6 +228,15 @@ class Store(Identities, Protocol):
         before: int | None = None,
     ) -> Sequence[AuditEntry]:
         """Newest first; `actor` is one's name, and `before` a number that they must be below."""
+
+    async def audit_chain(self, *, after: int = 0, limit: int = 250) -> Sequence[AuditEntry]:
+        """The entries behind the number `after`, oldest first."""
+
+    async def verify_audit(self, *, after: int = 0) -> Verification:
+        """Walk along the chain from behind the entry `after`, whose own word is taken for what was
+        before, to its end. What is written meanwhile is looked at too. Raises `NotFound` when there
+        is no such entry.
+        """
 
     async def note(
         self,

@@ -1,20 +1,160 @@
-"""What was changed, when and by whom: read here, written by each transaction itself."""
+"""What was changed, when, by whom: written at the end of each transaction, chained, read here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, insert, select, update
 
-from broker.core.model import AuditEntry
+from broker.core.chain import BEGINNING, BEGUN, BROKEN
+from broker.core.model import AuditEntry, AuditHead
 from broker.db import rows
-from broker.db.tables import audit
+from broker.db.tables import audit, audit_head
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from broker.core.chain import Chain
+    from broker.db.transaction import Transaction
+
+#: Entries that are chained at a time where they were not.
+_AT_A_TIME = 1000
+
+_NO_HEAD = "the note of the last entry was gone."
+
+
+async def write(
+    connection: AsyncConnection, chain: Chain, told: Sequence[Mapping[str, Any]]
+) -> None:
+    """Append the entries. The head is held from here to the transaction's end, which is near."""
+    found = await connection.execute(
+        select(
+            audit_head.c.seq,
+            audit_head.c.hash,
+            select(func.max(audit.c.seq)).scalar_subquery().label("newest"),
+        ).with_for_update(of=audit_head)
+    )
+    row = found.one_or_none()
+    if row is None:
+        last = await _newest(connection)
+        seq, previous = (last.seq, last.hash or "") if last else (BEGINNING.seq, BEGINNING.hash)
+        await _found(connection, AuditHead(seq=seq, hash=previous))
+        told = [_broken(told[0]["at"], _NO_HEAD), *told]
+    else:
+        # An entry that somebody put behind the head is for a verification to find.
+        seq, previous = max(row.seq, row.newest or 0), row.hash
+    values = []
+    for one in told:
+        seq += 1
+        previous = chain.link(previous, AuditEntry(seq=seq, **one))
+        values.append({**one, "seq": seq, "hash": previous})
+    await connection.execute(insert(audit), values)
+    await connection.execute(update(audit_head).values(seq=seq, hash=previous))
+
+
+def _broken(at: datetime, why: str) -> dict[str, Any]:
+    return {
+        "at": at,
+        "actor": "broker",
+        "proof": None,
+        "origin": None,
+        "action": BROKEN,
+        "subject": "audit",
+        "detail": {"why": why},
+    }
+
+
+async def open_chain(tx: Transaction, chain: Chain, *, new: bool) -> str | None:
+    """Chain what no Desk has chained yet, where the key is `new`, and look at the end of the chain
+    where it is not. Returns the sentence that was written into the audit when it is not whole.
+    """
+    why = await _wrong(tx, chain, new=new)
+    if why is not None:
+        tx.record(BROKEN, "audit", {"why": why})
+    return why
+
+
+async def _wrong(tx: Transaction, chain: Chain, *, new: bool) -> str | None:
+    head = await read_head(tx.connection)
+    if head is None:
+        chained = await _newest(tx.connection, chained=True)
+        count, last = await _chain_rest(tx.connection, chain, chained)
+        await _found(tx.connection, last)
+        if not new or chained is not None:
+            return _NO_HEAD
+        if count:
+            tx.record(BEGUN, "audit", {"entries": count})
+        return None
+    why = await _torn(tx.connection, chain, head)
+    return "the audit's key was gone, and a new one was made." if why and new else why
+
+
+async def _torn(connection: AsyncConnection, chain: Chain, head: AuditHead) -> str | None:
+    """What is wrong with the last entry, in words; None: nothing is."""
+    last = await _newest(connection)
+    if last is None:
+        return None if head == BEGINNING else "all entries were gone."
+    if (last.seq, last.hash) != (head.seq, head.hash):
+        return f"the last entry was {last.seq}, and entry {head.seq} was noted as the last one."
+    if last.action == BROKEN:  # what it is tied to may be gone, which it says
+        return None
+    before = await connection.scalar(
+        select(audit.c.hash).where(audit.c.seq < last.seq).order_by(audit.c.seq.desc()).limit(1)
+    )
+    if chain.holds(before or BEGINNING.hash, last):
+        return None
+    return f"entry {last.seq} was changed, or the audit's key is another one."
+
+
+async def _chain_rest(
+    connection: AsyncConnection, chain: Chain, last: AuditEntry | None
+) -> tuple[int, AuditHead]:
+    """Chain all entries behind `last`; returns how many, and the head."""
+    head = BEGINNING if last is None else AuditHead(seq=last.seq, hash=last.hash or "")
+    count = 0
+    set_hash = update(audit).where(audit.c.seq == bindparam("of")).values(hash=bindparam("link"))
+    while page := await entries_after(connection, head.seq, limit=_AT_A_TIME):
+        links = []
+        for entry in page:
+            head = AuditHead(seq=entry.seq, hash=chain.link(head.hash, entry))
+            links.append({"of": entry.seq, "link": head.hash})
+        await connection.execute(set_hash, links)
+        count += len(page)
+    return count, head
+
+
+async def _found(connection: AsyncConnection, head: AuditHead) -> None:
+    await connection.execute(insert(audit_head).values(number=1, seq=head.seq, hash=head.hash))
+
+
+async def read_head(connection: AsyncConnection) -> AuditHead | None:
+    row = (await connection.execute(select(audit_head))).one_or_none()
+    return None if row is None else AuditHead(seq=row.seq, hash=row.hash)
+
+
+async def _newest(connection: AsyncConnection, *, chained: bool = False) -> AuditEntry | None:
+    query = select(audit).order_by(audit.c.seq.desc()).limit(1)
+    if chained:
+        query = query.where(audit.c.hash.is_not(None))
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _entry(row)
+
+
+async def entry(connection: AsyncConnection, seq: int) -> AuditEntry | None:
+    row = (await connection.execute(select(audit).where(audit.c.seq == seq))).one_or_none()
+    return None if row is None else _entry(row)
+
+
+async def entries_after(
+    connection: AsyncConnection, seq: int, *, limit: int
+) -> Sequence[AuditEntry]:
+    """Oldest first."""
+    query = select(audit).where(audit.c.seq > seq).order_by(audit.c.seq).limit(limit)
+    return await rows.values(await connection.execute(query), _entry)
 
 
 async def entries(
@@ -25,6 +165,7 @@ async def entries(
     actor: str | None,
     before: int | None,
 ) -> Sequence[AuditEntry]:
+    """Newest first."""
     query = select(audit).order_by(audit.c.seq.desc()).limit(limit)
     if subject is not None:
         query = query.where(audit.c.subject == subject)

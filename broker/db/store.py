@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core import lifecycle
-from broker.core.errors import AlreadyLive
+from broker.core.chain import BEGINNING, Chain, Walk
+from broker.core.errors import AlreadyLive, NotFound
 from broker.core.interfaces import Store
-from broker.core.model import LeaseKind
+from broker.core.model import AuditHead, LeaseKind
 from broker.db import audit, deadlines, desktops, instance, leases, people, sessions
 from broker.db.identities import SqlIdentities
 from broker.db.tables import session_live
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         SessionId,
         SessionState,
         UserId,
+        Verification,
     )
     from broker.core.pools import Pools
     from broker.db.transaction import Transaction
@@ -45,14 +47,24 @@ if TYPE_CHECKING:
 class SqlStore(SqlIdentities, Store):
     """The state, in whatever database the engine opens."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, audit_key: bytes) -> None:
         self._engine = engine
         self._clock = clock
-        self._do = Transactions(engine, clock)
+        self._chain = Chain(audit_key)
+        self._do = Transactions(engine, clock, self._chain)
 
     async def close(self) -> None:
         """Close the database; call it once nothing else calls the store."""
         await self._engine.dispose()
+
+    async def open_audit(self, *, new_key: bool) -> str | None:
+        """Begin the audit's chain where the key is new, and look at its end where it is not; call
+        it before anything is written. Returns the sentence that was written into the audit, when
+        what is there is not whole.
+        """
+        return await self._do.write(
+            lambda tx: audit.open_chain(tx, self._chain, new=new_key), actor="broker"
+        )
 
     async def instance(self) -> InstanceId:
         found = await self._do.read(instance.instance)
@@ -247,6 +259,30 @@ class SqlStore(SqlIdentities, Store):
         return await self._do.read(
             lambda db: audit.entries(db, limit=limit, subject=subject, actor=actor, before=before)
         )
+
+    async def audit_chain(self, *, after: int = 0, limit: int = 250) -> Sequence[AuditEntry]:
+        return await self._do.read(lambda db: audit.entries_after(db, after, limit=limit))
+
+    async def verify_audit(self, *, after: int = 0) -> Verification:
+        walk = Walk(self._chain, await self._start(after))
+        while True:
+            page = await self.audit_chain(after=walk.last.seq)
+            whole = all(walk.step(entry) for entry in page)
+            if page and whole:
+                continue
+            head = await self._do.read(audit.read_head) or BEGINNING
+            # What was written since the last page is no cut.
+            if whole and head.seq > walk.last.seq and await self.audit_chain(after=walk.last.seq):
+                continue
+            return walk.end(head)
+
+    async def _start(self, after: int) -> AuditHead:
+        if after == 0:
+            return BEGINNING
+        entry = await self._do.read(lambda db: audit.entry(db, after))
+        if entry is None:
+            raise NotFound(f"no audit entry {after}", public=f"There is no audit entry {after}.")
+        return AuditHead(seq=entry.seq, hash=entry.hash or "")
 
     async def note(
         self,

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from broker.core.errors import DeskError, StaleState, StateUnusable
 from broker.core.model import Actor
-from broker.db import tables
+from broker.db import audit
 from broker.db.sqlite import WRITES
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Index, PrimaryKeyConstraint
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from broker.core.chain import Chain
     from broker.core.interfaces import Clock
 
     Unique = Index | PrimaryKeyConstraint
@@ -72,10 +72,11 @@ class Transaction:
 class Transactions:
     """Runs work on the database, and turns what the database says into errors of ours."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, chain: Chain) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**{WRITES: True})
         self._clock = clock
+        self._chain = chain
         # SQLite has one writer at a time and makes the others poll; a queue in front is fair.
         self._writers = asyncio.Semaphore(1 if engine.dialect.name == "sqlite" else ATTEMPTS)
 
@@ -120,7 +121,7 @@ class Transactions:
                 tx = Transaction(connection, self._clock.now(), actor)
                 result = await work(tx)
                 if tx.told:
-                    await connection.execute(insert(tables.audit), tx.told)
+                    await audit.write(connection, self._chain, tx.told)
                 return result
 
 

@@ -159,7 +159,9 @@ def _groups() -> None:
 
 
 def _audit() -> None:
-    """The entries of before are chained by the broker's next start: here is no key for it."""
+    """The entries of before are chained by the broker's next start: here is no key for it. Where
+    there are none the chain begins.
+    """
     op.add_column("audit", sa.Column("proof", sa.Text()))
     op.add_column("audit", sa.Column("origin", sa.Text()))
     op.add_column("audit", sa.Column("hash", sa.String(64)))
@@ -171,6 +173,11 @@ def _audit() -> None:
         sa.PrimaryKeyConstraint("number", name="pk_audit_head"),
         sa.CheckConstraint("number = 1", name=op.f("ck_audit_head_one_row")),
     )
+    if not op.get_bind().scalar(sa.text("SELECT count(*) FROM audit")):
+        columns = map(sa.column, ("number", "seq", "hash"))
+        op.bulk_insert(
+            sa.table("audit_head", *columns), [{"number": 1, "seq": 0, "hash": "0" * 64}]
+        )
     for statement in APPEND_ONLY[op.get_bind().dialect.name]:
         op.execute(statement)
 

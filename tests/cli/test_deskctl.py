@@ -162,8 +162,9 @@ def test_keys_come_from_files_and_from_standard_input(served, run, pub, tmp_path
     assert told.count("SHA256:") == 2
     assert told.endswith(" now proves ada.\n")
     head, *keys = rows(run("user", "key", "ls", "ada"))
-    assert head[:3] == ["FINGERPRINT", "TYPE", "COMMENT"]
-    assert [row[1:3] for row in keys] == [["ssh-ed25519", "ada@laptop"]] * 4
+    assert head[:3] == ["FINGERPRINT", "TYPE", "NAME"]
+    names = ["ada@laptop", "ada@laptop-2", "ada@laptop-3", "ada@laptop-4"]
+    assert [row[1:3] for row in keys] == [["ssh-ed25519", name] for name in names]
 
 
 def test_a_key_file_that_is_none_is_refused_before_anything_is_made(served, refused, run, tmp_path):

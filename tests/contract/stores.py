@@ -18,6 +18,8 @@ from broker.db.store import SqlStore
 
 HOST = "host-a"
 
+AUDIT_KEY = bytes(range(32))
+
 POOLS = Pools(
     ports=Pool(20000, 20099),
     displays=Pool(1000, 1099),
@@ -38,7 +40,7 @@ class SqliteFile:
         shutil.copy(_migrated(), self.path)
 
     async def open(self, clock: Clock) -> SqlStore:
-        return SqlStore(await connect(self.path), clock)
+        return SqlStore(await connect(self.path), clock, AUDIT_KEY)
 
 
 PLACES = {"sqlite": SqliteFile}

@@ -33,7 +33,7 @@ from broker.core.model import SessionId, SessionState
 from broker.db.connect import connect
 from broker.db.store import SqlStore
 from tests.clocks import ManualClock
-from tests.contract.stores import HOST, SqliteFile
+from tests.contract.stores import AUDIT_KEY, HOST, SqliteFile
 from tests.db.big import POOLS
 
 #: Rounds over one file; each one checks all of it, so that ever larger ones would take ever longer.
@@ -184,7 +184,7 @@ def _write(path: Path, tag: str, seed: int, out: Any) -> None:
 
     async def writing() -> None:
         clock = ManualClock()
-        writer = Writer(SqlStore(await connect(path), clock), clock, tag, seed)
+        writer = Writer(SqlStore(await connect(path), clock, AUDIT_KEY), clock, tag, seed)
         said = await writer.begin()
         while True:
             # Short enough to be in the pipe whole or not at all.
@@ -207,7 +207,7 @@ async def round_of(
         tally.lost += unsound(connection)
         late = {tag: missing(connection, tag, of, tally.lost) for tag, of in said.items()}
     tally.unheard += sum(row is not None for row in late.values())
-    store = SqlStore(await connect(path), ManualClock())
+    store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
     for tag, of in said.items():
         tally.acknowledged.update(action for action, *_ in of)
         tally.lost += [f"{tag}: {wrong}" async for wrong in otherwise(store, of, late[tag])]

@@ -10,7 +10,7 @@ from broker.db import migrate
 from broker.db.connect import connect
 from broker.db.store import SqlStore
 from tests.clocks import ManualClock
-from tests.contract.stores import SqliteFile
+from tests.contract.stores import AUDIT_KEY, SqliteFile
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_a_missing_directory_is_named(tmp_path):
 
 
 async def test_damage_met_later_is_unusable_state(path):
-    store = SqlStore(await connect(path), ManualClock())
+    store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
     await store.add_user("ada", admin=False, actor="x")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE audit")

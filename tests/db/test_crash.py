@@ -28,11 +28,11 @@ from broker.core.model import DesktopId
 from broker.db.connect import connect
 from broker.db.store import SqlStore
 from tests.clocks import ManualClock
-from tests.contract.stores import HOST, POOLS
+from tests.contract.stores import AUDIT_KEY, HOST, POOLS
 
 async def main(path, desktops):
     clock = ManualClock()
-    store = SqlStore(await connect(path), clock)
+    store = SqlStore(await connect(path), clock, AUDIT_KEY)
     print("ready", flush=True)
     sys.stdin.readline()
     won = []

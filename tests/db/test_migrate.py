@@ -19,6 +19,7 @@ from broker.db.connect import connect
 from broker.db.store import SqlStore
 from broker.db.tables import metadata
 from tests.clocks import ManualClock
+from tests.contract.stores import AUDIT_KEY
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ async def test_a_session_of_before_sleep_is_read_and_kept(engine, path):
             connection.execute(row)
     assert await migrate.migrate(path) == ("0001", migrate.head())
     clock = ManualClock()
-    store = SqlStore(await connect(path), clock)
+    store = SqlStore(await connect(path), clock, AUDIT_KEY)
     (old,) = await store.live_sessions("host-a")
     assert (old.id, old.state, old.port, old.kept_until) == ("s2", SessionState.READY, 20000, None)
     assert await store.last_deadlines("host-a") == []
@@ -179,7 +180,7 @@ async def test_files_are_for_their_owner_alone(path, tmp_path):
     old = os.umask(0)
     try:
         await migrate.migrate(path)
-        store = SqlStore(await connect(path), ManualClock())
+        store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
         await store.instance()
         sqlite.back_up(path)
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
@@ -192,7 +193,7 @@ async def test_files_are_for_their_owner_alone(path, tmp_path):
 
 async def test_state_that_had_a_version_is_copied_first(path, monkeypatch):
     await migrate.migrate(path)
-    store = SqlStore(await connect(path), ManualClock())
+    store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
     ada = await store.add_user("ada", admin=False, actor="x")
     await store.close()
     with closing(sqlite3.connect(path)) as connection, connection:

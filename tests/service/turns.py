@@ -18,6 +18,7 @@ from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
 
 from broker.db.sqlite import open_engine
 from broker.db.store import SqlStore
+from tests.contract.stores import AUDIT_KEY
 from tests.service.harness import WRITES, Fate, Killed
 
 
@@ -93,7 +94,7 @@ def open_store(path, clock) -> SqlStore:
     _SHARED.setdefault("dialect", real.dialect)
     _SHARED.setdefault("cache", real._compiled_cache)
     real.dialect, real._compiled_cache = _SHARED["dialect"], _SHARED["cache"]
-    return SqlStore(engine, clock)
+    return SqlStore(engine, clock, AUDIT_KEY)
 
 
 @dataclass(eq=False)
