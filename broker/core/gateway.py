@@ -268,3 +268,8 @@ class GatewayService(Gateway, Protocol):
 
     def gone(self, door: str) -> None:
         """The door is no more, and all that were attached by it left with it. Idempotent."""
+
+    def unheard(self) -> None:
+        """A door is there that cannot be understood: anybody may be attached by it. To be told
+        again and again while it is.
+        """

@@ -58,6 +58,8 @@ class Process:
     connections: int = 0
     held_back: int = 0
     """Lines that the log was spared since the last one."""
+    misunderstood: bool = False
+    """Whether the log says that it speaks other messages."""
     _arrivals: Bucket = field(default_factory=lambda: Bucket(OFTEN, AGAIN, _now()))
     _long: Bucket = field(default_factory=lambda: Bucket(LONG, LONG_AGAIN, _now()))
     _lines: Bucket = field(default_factory=lambda: Bucket(LINES, LINES_AGAIN, _now()))

@@ -132,13 +132,16 @@ class GatewayServer:
             raise web.HTTPNotFound(text="There is /gateway alone here.")
         spoken = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         if spoken != PROTOCOL:
-            if (spared := process.line()) is not None:
+            # It comes again every second, for as long as it carries anybody.
+            if not process.misunderstood and (spared := process.line()) is not None:
+                process.misunderstood = True
                 log.error(
                     "the versions of door and broker differ",
                     door=spoken[:_SHOWN],
                     broker=PROTOCOL,
                     **spared,
                 )
+            self._gateway.unheard()
             raise web.HTTPBadRequest(
                 text=f"This broker speaks {PROTOCOL} alone.",
                 headers={hdrs.SEC_WEBSOCKET_PROTOCOL: PROTOCOL},

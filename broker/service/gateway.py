@@ -150,6 +150,9 @@ class LocalGateway:
     def gone(self, door: str) -> None:
         self._presence.gone(door)
 
+    def unheard(self) -> None:
+        self._presence.unheard()
+
     async def catch_up(self, holdings: Holdings, door: DoorControl) -> None:
         for identity in holdings.identities:
             try:

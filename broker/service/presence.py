@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from broker.core.errors import CapacityExhausted
 from broker.core.gateway import Load
 from broker.core.idle import Signal
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from broker.core.gateway import Activity, Attachment
     from broker.core.interfaces import Clock
+
+log = structlog.get_logger()
 
 #: Seconds without a word of a door after which its clients are taken for gone with it.
 DOOR_SILENCE = 60.0
@@ -54,6 +58,7 @@ class Presence:
         self._clock = clock
         self._saw = saw
         self._doors: dict[str, _Door] = {}
+        self._unheard: float | None = None
 
     def attached(self, door: str, attachment: Attachment, *, ago: float = 0.0) -> None:
         """Telling one twice changes nothing. Raises `CapacityExhausted`."""
@@ -86,6 +91,18 @@ class Presence:
     def gone(self, door: str) -> None:
         """The door is no more, and all of its clients with it."""
         self._doors.pop(door, None)
+
+    def unheard(self) -> None:
+        """There is a door that cannot be understood."""
+        if self.complete:
+            log.warning("a door cannot be understood; while it is there, nobody counts as away")
+        self._unheard = self._clock.monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are known that are attached: no door is there that cannot be understood."""
+        now = self._clock.monotonic()
+        return self._unheard is None or now - self._unheard > DOOR_SILENCE
 
     def carries(self, door: str, load: Load) -> None:
         self._door(door).load = load

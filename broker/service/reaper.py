@@ -100,6 +100,8 @@ class Reaper:
         sessions = await self._store.live_sessions(self._host.name)
         watches = self._watches.follow(sessions, await self._stored(sessions), asked=asked)
         self._notice_gap()
+        if not self._presence.complete:
+            self._watches.assume_use()
         self._inside.hold([s for s in sessions if s.state is SessionState.READY])
         await self._all(self._attend, await self._near(watches))
         await self._all(self._sample, [w for w in watches if self._wants_sample(w)])

@@ -188,6 +188,13 @@ class Watches:
             if watch.frozen is not None:
                 watch.frozen = now
 
+    def assume_use(self) -> None:
+        """Anybody may be in any session that runs: each counts as used now."""
+        now = self.clock.monotonic()
+        for watch in self._watches.values():
+            if watch.frozen is None:
+                watch.seen[Signal.WOKE] = now
+
     def forget_stored(self) -> None:
         """The wall clock was set: what is stored is of another time."""
         for watch in self._watches.values():

@@ -102,6 +102,7 @@ class ScriptedGateway:
         self.errors: dict[str, Exception] = {}
         self.sentences: tuple[str, ...] = ()
         self.output = "done\n"
+        self.misunderstood = 0
         self.route_answered = lambda: None
         """Called as the route is given."""
 
@@ -166,6 +167,9 @@ class ScriptedGateway:
 
     def gone(self, door) -> None:
         self.calls.append(("gone", door))
+
+    def unheard(self) -> None:
+        self.misunderstood += 1
 
 
 class Pair:
