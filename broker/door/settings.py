@@ -77,7 +77,9 @@ class Settings:
         """Raises `StateUnusable` for what another version wrote."""
         told: dict[str, Any] = json.loads(text)
         try:
-            return cls(**{**told, "limits": Limits(**told["limits"])})
+            limits = told.pop("limits")
+            exempt = tuple(limits.pop("penalty_exempt"))  # JSON has lists alone
+            return cls(limits=Limits(penalty_exempt=exempt, **limits), **told)
         except (TypeError, KeyError):
             raise StateUnusable(
                 public="This front door is of another version than the 'deskd serve' that started"

@@ -117,6 +117,33 @@ def test_a_state_that_cannot_be_made_is_told(config, state):
     assert said == f"{state}: cannot be used: File exists. (state_unusable)\n"
 
 
+# -------------------------------------------------------------------------------------- broker
+
+
+NO_PARENT = (
+    "'deskd broker' is for 'deskd serve' alone, which holds the state for it: run that."
+    " (state_unusable)\n"
+)
+
+
+def test_a_broker_without_its_parent_is_refused(config):
+    """Before it reads anything: two could use one state."""
+    assert run("broker", "--config", config, code=1) == NO_PARENT
+    assert run("broker", "--parent", "1", "--gateway", "3", code=1) == NO_PARENT
+
+
+def test_a_broker_that_was_not_given_the_lock_is_refused(config, state):
+    """Though it says so; with the lock of another holder in the way, and without."""
+    run("migrate", "--config", config)
+    words = ("broker", "--parent", os.getppid(), "--gateway", 0)
+    with StateLock(state / "lock"), (state / "lock").open() as mine:
+        for lock in (mine.fileno(), 0, 987):
+            done = CliRunner().invoke(
+                main, [str(word) for word in (*words, "--lock", lock)], input=config.read_text()
+            )
+            assert (done.exit_code, done.stderr) == (1, NO_PARENT)
+
+
 # ------------------------------------------------------------------------------------- process
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
+from broker import parent
 from broker.cli import (
     up,
     up_api,
@@ -32,6 +34,7 @@ from broker.cli import (
 from broker.config import Listen, parse
 from broker.core.errors import ConfigError, Conflict, StateUnusable
 from broker.core.model import user_name
+from broker.system import children
 from broker.system.fakenft import FakeFilter
 from broker.system.lock import StateLock
 
@@ -339,13 +342,46 @@ def test_a_broker_that_dies_is_shown_by_the_end_of_its_log(place, monkeypatch):
 
 
 def test_a_broker_that_does_not_come_is_not_left_half_started(place, monkeypatch):
-    monkeypatch.setattr(up_daemon, "READY_SECONDS", 0.3)
+    monkeypatch.setattr(up_daemon, "ANSWER_SECONDS", 0.3)
     fake_broker(place, monkeypatch, "echo $$ > ${0%/*}/pid; exec sleep 600")
     with pytest.raises(StateUnusable, match="not ready within"):
         up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
     pid = int((place.state / "pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_one_that_answers_and_is_not_well_gets_less_time(place, monkeypatch):
+    """Than one that is on its way still."""
+    monkeypatch.setattr(up_daemon, "READY_SECONDS", 0.3)
+    answers = itertools.chain([0, 0], itertools.repeat(503))
+    monkeypatch.setattr(up_daemon, "_readiness", lambda _: (next(answers), b""))
+    fake_broker(place, monkeypatch, "exec sleep 600")
+    with pytest.raises(StateUnusable, match=r"not ready within 0\.3 seconds"):
+        up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
+
+
+def test_who_is_waited_for_gets_the_time_that_it_takes():
+    """A child that starts, and doors and broker that leave one after the other."""
+    assert up_daemon.ANSWER_SECONDS > children._READY_WITHIN
+    assert up_daemon.STOP_SECONDS > parent.DOOR_PATIENCE + parent.BROKER_PATIENCE
+
+
+def test_a_broker_that_failed_gets_the_time_to_leave(place, monkeypatch):
+    """A parent that is killed takes starts under way with it."""
+    monkeypatch.setattr(up_daemon, "ANSWER_SECONDS", 0.5)
+    waits = []
+    wait = subprocess.Popen.wait
+
+    def noted(process, timeout=None):
+        waits.append(timeout)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", noted)
+    fake_broker(place, monkeypatch, "exec sleep 600")
+    with pytest.raises(StateUnusable):
+        up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
+    assert waits[0] == up_daemon.STOP_SECONDS
 
 
 @pytest.mark.parametrize(
