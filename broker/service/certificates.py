@@ -68,22 +68,20 @@ class Certificates:
         """Raises `ConfigError` when the revocation list cannot be used."""
         await self._revocations.current()
 
-    def names(self, certificate: str) -> tuple[str, ...]:
-        """The principals that it claims; nothing of it is proven. None for what is no certificate.
+    def names(self, certificate: str, *, authorities: Sequence[str] = ()) -> tuple[str, ...]:
+        """The principals of a certificate that an authority signed which is trusted for everybody,
+        or one of `authorities`: those of whoever could be meant. None of any other: strangers would
+        see by the time that it takes who is a user.
 
         Like all `certificate` here, it is the base64 of the whole.
         """
-        try:
-            return _read(certificate).principals
-        except Damaged:
-            return ()
+        vouched = self._vouched(certificate, authorities)
+        return () if isinstance(vouched, Refusal) else vouched[0].principals
 
-    async def judge(
-        self, certificate: str, *, user: str, address: str, authorities: Sequence[str] = ()
-    ) -> Verdict | Refusal:
-        """Whether it lets that user in from that address now; `authorities` are those trusted for
-        that user beside everybody's.
-        """
+    def _vouched(
+        self, certificate: str, authorities: Sequence[str]
+    ) -> tuple[Certificate, Hashes] | Refusal:
+        """What it says, and its authority's key, when that is trusted and signed it."""
         try:
             read = _read(certificate)
         except Damaged as damage:
@@ -94,6 +92,18 @@ class Certificates:
             return Refusal("its authority is not trusted")
         if not _signed(read):
             return Refusal("its authority did not sign it")
+        return read, authority
+
+    async def judge(
+        self, certificate: str, *, user: str, address: str, authorities: Sequence[str] = ()
+    ) -> Verdict | Refusal:
+        """Whether it lets that user in from that address now; `authorities` are those trusted for
+        that user beside everybody's.
+        """
+        vouched = self._vouched(certificate, authorities)
+        if isinstance(vouched, Refusal):
+            return vouched
+        read, authority = vouched
         issued = Issued.of(read)
         reason = objection(read, user=user, address=address, now=self._clock.now())
         reason = reason or await self._revoked(issued, authority)

@@ -137,10 +137,26 @@ async def test_what_is_no_certificate_is_refused(certificates, text):
     assert certificates.names(text) == ()
 
 
-async def test_the_names_that_it_claims_are_told_without_proof(folder, certificates):
-    """To find whom it could let in."""
-    encoded = sshkeys.certified(folder / "ca-rsa-2048", folder / "key", "-n", "ada,students")
-    assert certificates.names(encoded) == ("ada", "students")
+async def test_the_names_are_told_of_what_somebody_trusted_signed(folder, certificates):
+    """For everybody or for a group; a stranger's certificate makes nobody be looked for."""
+    arguments = ("-n", "ada,students", *VALID)
+    for kind, theirs, names in (
+        ("ed25519", (), ("ada", "students")),
+        ("rsa-2048", (), ()),
+        ("rsa-2048", ("rsa-2048",), ("ada", "students")),
+        ("rsa-2048", ("ecdsa-256",), ()),
+    ):
+        encoded = sshkeys.certified(folder / f"ca-{kind}", folder / "key", *arguments)
+        authorities = [trusted(folder, one) for one in theirs]
+        assert certificates.names(encoded, authorities=authorities) == names
+
+
+async def test_a_forged_certificate_has_no_names(certificates, certificate):
+    """Whatever authority it names."""
+    blob = base64.b64decode(certificate)
+    forged = base64.b64encode(blob.replace(b"ada", b"bob")).decode()
+    assert certificates.names(certificate) == ("ada",)
+    assert certificates.names(forged) == ()
 
 
 async def test_a_refusal_of_a_signed_one_is_told_to_the_operator(folder, certificates, certificate):
