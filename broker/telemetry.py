@@ -111,6 +111,12 @@ class Metrics:
             "Of these, the ones that proved who they are.",
             registry=registry,
         )
+        self.source_checks = Counter(
+            "desk_source_checks_total",
+            "Passwords that an outside source was asked about, by its answer.",
+            ["source", "outcome"],
+            registry=registry,
+        )
         self.loop_failures = Counter(
             "desk_loop_failures_total", "Failed passes of a loop.", ["loop"], registry=registry
         )

@@ -13,6 +13,8 @@ cd "$(dirname "$0")/.."
 UV='uv>=0.9,<1'
 CLIENTS='nftables iproute2 openssh-client openssh-server openssh-sftp-server rsync git sshfs sshpass curl openssl mosh xvfb xauth
   x11-utils x11-apps xpra python3-gi-cairo python3-paramiko dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
+# A directory, and what the library that asks it is built with.
+LDAP='slapd libldap-dev libsasl2-dev gcc libc6-dev python3-dev'
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -117,21 +119,27 @@ fingerprint() {
   { .venv/bin/python -V; cat uv.lock pyproject.toml; } | cksum
 }
 
-# A stamp for each of the two makes; the larger one holds the smaller.
+# A stamp for each of the three; the larger ones hold the smaller.
 current() {
   [ -x .venv/bin/deskd ] && [ "$(cat ".venv/.desk-$1" 2>/dev/null)" = "$(fingerprint)" ]
 }
 
 sync_venv() {
-  if current dev || current "$1"; then return; fi
+  for stamp in test dev run; do
+    if current "$stamp"; then return; fi
+    [ "$stamp" != "$1" ] || break
+  done
   demand_writable
   follow_certificates
   make_uv
   say "installing the Python packages that uv.lock names ($1) ..."
-  groups='--no-dev'
-  [ "$1" = run ] || groups='--group dev'
+  case "$1" in
+    run) groups='--no-dev' ;;
+    dev) groups='--group dev' ;;
+    test) groups='--group dev --extra ldap' ;;
+  esac
   # --inexact: an environment that developers test with keeps what they have in it.
-  # shellcheck disable=SC2086 # two words
+  # shellcheck disable=SC2086 # several words
   .venv/bin/uv sync -q --frozen --inexact $groups ||
     die 'the Python packages could not be installed; the words of uv stand above.'
   pwd >.venv/.desk-path
@@ -164,13 +172,22 @@ test_clients() {
     say "this is no Debian: tests of clients that are not installed are skipped."
     return
   fi
+  # As it is installed it would serve an empty directory to the network: tests start their own.
+  if ! installed slapd && can_be_root; then
+    echo 'slapd slapd/no_configuration boolean true' | as_root debconf-set-selections
+  fi
   # shellcheck disable=SC2086 # a list of package names
-  install_missing 'the test suite' $CLIENTS
+  install_missing 'the test suite' $CLIENTS $LDAP
+}
+
+# The library for directories is built here, which another system may not be ready for.
+test_venv() {
+  if installed libldap-dev; then sync_venv test; else sync_venv dev; fi
 }
 
 case "${1:-}" in
   run) make_venv; sync_venv run; ssh_client; packet_filter ;;
   dev) make_venv; sync_venv dev ;;
-  test) make_venv; sync_venv dev; test_clients ;;
+  test) make_venv; test_clients; test_venv ;;
   *) usage ;;
 esac

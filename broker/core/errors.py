@@ -252,6 +252,16 @@ class Interrupted(DeskError):
     )
 
 
+class SourceUnavailable(DeskError):
+    """An outside source of passwords answered neither yes nor no."""
+
+    code = "source_unavailable"
+    default = (
+        "The service that checks passwords does not answer just now."
+        " Try again later, or use your key."
+    )
+
+
 class StaleState(DeskError):
     """A compare-and-set lost: somebody else moved the record first. Reload and decide again."""
 

@@ -32,6 +32,7 @@ _STATUS: dict[type[errors.DeskError], int] = {
     errors.FirewallFailed: 503,
     errors.ImageMissing: 503,
     errors.ShuttingDown: 503,
+    errors.SourceUnavailable: 503,
     errors.StateUnusable: 503,
 }
 

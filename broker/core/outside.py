@@ -1,0 +1,62 @@
+"""The contract of outside sources: services that know a person's password though Desk does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+#: Characters of a password that is passed on.
+_LONGEST = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A source vouches that the password is this person's."""
+
+    source: str
+    name: str
+    groups: frozenset[str]
+    """Names of Desk's own groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A source does not vouch."""
+
+    known: bool
+    """It knows the name, so the password is wrong and no other source has a say."""
+
+
+class PasswordSource(Protocol):
+    """One service that checks passwords."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration; an account that came from here bears it."""
+
+    @property
+    def create(self) -> bool:
+        """Whether somebody without an account gets one by proving themselves here."""
+
+    async def check(self, name: str, password: str, *, address: str) -> Found | Refused:
+        """Whether the password is that person's; `address` is the client's. An empty password is
+        nobody's. Changes nothing at the source. Bounded in time, and raises `SourceUnavailable`
+        for every answer that is neither yes nor no. A cancelled caller waits no longer; what was
+        asked ends by itself.
+        """
+
+    def close(self) -> None:
+        """Let go of what it holds; nothing is asked afterwards."""
+
+
+def can_be_password(text: str) -> bool:
+    """Whether it may be passed on at all. The empty one may not: to some services that is a login
+    as nobody, which succeeds; and some read only as far as a NUL.
+    """
+    if not 0 < len(text) <= _LONGEST or "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Outside sources of passwords: one module for each kind, behind one protocol."""
