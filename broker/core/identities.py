@@ -205,6 +205,6 @@ class Identities(Protocol):
         self, user_id: UserId, names: Collection[str], *, source: str, actor: Actor | str
     ) -> None:
         """Make the memberships that `source` (not `local`) says be these, of groups that exist;
-        other names are ignored. Writes nothing, and no audit row, when they are so already. Raises
-        `NotFound`.
+        other names are ignored. When they are so already, writes nothing, and no audit row; else
+        raises `NotFound` when there is no such user.
         """

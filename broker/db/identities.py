@@ -242,11 +242,10 @@ class SqlIdentities(Identities):
         # Each login asks, and hardly any changes something: most need no writer's turn.
         before = await self._do.read(lambda db: groups.said_by(db, user_id, source))
         after = await self._do.read(lambda db: groups.known_of(db, names))
-        if before == after and await self.user_by_id(user_id) is not None:
-            return
-        await self._do.write(
-            lambda tx: groups.sync_groups(tx, user_id, names, source=source), actor=actor
-        )
+        if before != after:
+            await self._do.write(
+                lambda tx: groups.sync_groups(tx, user_id, names, source=source), actor=actor
+            )
 
 
 def _anothers(fingerprint: str) -> Conflict:

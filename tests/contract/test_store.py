@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
@@ -14,7 +13,6 @@ from broker.core.errors import (
     AlreadyLive,
     CapacityExhausted,
     Conflict,
-    DeskError,
     IllegalTransition,
     NotFound,
     StaleState,
@@ -35,46 +33,11 @@ from broker.core.model import (
     UserId,
 )
 from broker.core.pools import Pool, Pools
-from tests.clocks import ManualClock
-from tests.contract.stores import HOST, PLACES, POOLS, Place
+from tests.contract.stores import HOST, POOLS
 
 S = SessionState
 KEY = "SHA256:" + "a" * 43
 NOBODY = UserId("0" * 16)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=PLACES)
-def place(request, tmp_path) -> Place:
-    return PLACES[request.param](tmp_path)
-
-
-@pytest.fixture
-async def another(place, clock) -> AsyncIterator[Callable[[], Awaitable[Store]]]:
-    """Opens one more store over the same database."""
-    opened = []
-
-    async def open_one() -> Store:
-        opened.append(await place.open(clock))
-        return opened[-1]
-
-    yield open_one
-    for store in opened:
-        await store.close()
-
-
-@pytest.fixture
-async def store(another) -> Store:
-    return await another()
-
-
-@pytest.fixture
-async def ada(store) -> User:
-    return await store.add_user("ada", admin=False, actor="uid:0")
 
 
 @pytest.fixture
@@ -86,11 +49,6 @@ async def ensure(store: Store, user: User, name: str, pools: Pools = POOLS) -> D
     return await store.ensure_desktop(
         user.id, name, template="standard", host=HOST, pools=pools, actor="user:ada"
     )
-
-
-async def proven(store: Store, fingerprint: str) -> User | None:
-    found = await store.key_owner(fingerprint)
-    return found and found[1]
 
 
 async def begin(
@@ -124,39 +82,6 @@ async def move(
 async def actions(store: Store) -> list[str]:
     """The audit, oldest first."""
     return [entry.action for entry in reversed(await store.audit(limit=1000))]
-
-
-@pytest.fixture
-async def nothing_written(store):
-    """Hold that whatever is refused in the block leaves the state and the audit as they were."""
-
-    class Refused:
-        def __init__(self, error: type[DeskError]) -> None:
-            self._raises = pytest.raises(error)
-
-        async def __aenter__(self):
-            self._before = await facts(store)
-            return self._raises.__enter__()
-
-        async def __aexit__(self, *exc):
-            caught = self._raises.__exit__(*exc)
-            assert await facts(store) == self._before
-            return caught
-
-    return Refused
-
-
-async def facts(store: Store) -> object:
-    people = await store.users()
-    return (
-        people,
-        [await store.keys(user.id) for user in people],
-        await store.desktops(removed=True),
-        await store.live_sessions(),
-        await store.last_deadlines(HOST),
-        await store.leases(),
-        await store.audit(limit=1000),
-    )
 
 
 # ------------------------------------------------------------------------------------ instance
@@ -252,79 +177,6 @@ async def test_removing_nobody_is_not_found(store, ada, nothing_written):
         await store.remove_user(ada.id, actor="x")
 
 
-# ---------------------------------------------------------------------------------------- keys
-
-
-async def test_a_key_proves_its_user(store, ada, clock):
-    made = await store.add_key(
-        ada.id, fingerprint=KEY, public="ssh-ed25519 A", name="ada@lap", actor="user:ada"
-    )
-    assert made.added_at == clock.now()
-    assert await proven(store, KEY) == ada
-    assert await store.keys(ada.id) == [made]
-    assert await store.key_owner("SHA256:other") is None
-
-
-async def test_keys_come_in_the_order_in_which_they_were_added(store, ada, clock):
-    for name in ("SHA256:c", "SHA256:a", "SHA256:b"):
-        await store.add_key(ada.id, fingerprint=name, public="p", name=name, actor="x")
-        clock.advance(1)
-    assert [key.fingerprint for key in await store.keys(ada.id)] == [
-        "SHA256:c",
-        "SHA256:a",
-        "SHA256:b",
-    ]
-
-
-async def test_keys_added_in_one_moment_keep_their_order(store, ada):
-    names = ["SHA256:c", "SHA256:a", "SHA256:b"]
-    for name in names:
-        await store.add_key(ada.id, fingerprint=name, public="p", name=name, actor="x")
-    assert [key.fingerprint for key in await store.keys(ada.id)] == names
-
-
-async def test_another_users_key_is_refused_without_naming_them(store, ada, nothing_written):
-    bob = await store.add_user("bob", admin=False, actor="x")
-    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    async with nothing_written(Conflict) as caught:
-        await store.add_key(bob.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    assert caught.value.public == "This key belongs to another user."
-    assert await proven(store, KEY) == ada
-
-
-async def test_ones_own_key_is_not_added_twice(store, ada, nothing_written):
-    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    async with nothing_written(Conflict) as caught:
-        await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    assert caught.value.public == "This key was added already."
-
-
-async def test_nobody_gets_no_key(store, ada, nothing_written):
-    async with nothing_written(NotFound):
-        await store.add_key(NOBODY, fingerprint=KEY, public="p", name="lap", actor="x")
-    await store.remove_user(ada.id, actor="x")
-    async with nothing_written(NotFound):
-        await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
-
-
-async def test_a_removed_key_proves_nobody_and_may_be_anothers(store, ada):
-    bob = await store.add_user("bob", admin=False, actor="x")
-    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    await store.remove_key(ada.id, KEY, actor="x")
-    assert await store.key_owner(KEY) is None
-    await store.add_key(bob.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    assert await proven(store, KEY) == bob
-
-
-async def test_only_ones_own_key_is_removed(store, ada, nothing_written):
-    bob = await store.add_user("bob", admin=False, actor="x")
-    await store.add_key(ada.id, fingerprint=KEY, public="p", name="lap", actor="x")
-    async with nothing_written(NotFound):
-        await store.remove_key(bob.id, KEY, actor="x")
-    async with nothing_written(NotFound):
-        await store.remove_key(ada.id, "SHA256:other", actor="x")
-
-
 # ------------------------------------------------------------------------------------ desktops
 
 
@@ -364,19 +216,6 @@ async def test_a_desktop_of_nobody_is_not_found(store, ada, nothing_written):
     await store.remove_user(ada.id, actor="x")
     async with nothing_written(NotFound):
         await ensure(store, ada, "main")
-
-
-async def test_a_disabled_user_is_proven_by_no_key(store, ada):
-    await store.add_key(ada.id, fingerprint="SHA256:a", public="t k", name="lap", actor="x")
-    for _ in range(2):
-        await store.set_enabled(ada.id, enabled=False, actor="x")
-    assert await store.key_owner("SHA256:a") is None
-    assert (await store.user("ada")).enabled is False
-    await store.set_enabled(ada.id, enabled=True, actor="x")
-    assert await proven(store, "SHA256:a") == ada
-    assert await actions(store) == ["user.add", "key.add", "user.disable", "user.enable"]
-    with pytest.raises(NotFound):
-        await store.set_enabled(NOBODY, enabled=True, actor="x")
 
 
 async def test_a_home_is_noted_once(store, ada, main, clock):
@@ -1042,12 +881,6 @@ async def test_the_audit_tells_who_did_what_newest_first(store, ada, main, clock
     assert older[0].detail["uid"] == main.uid
     assert [e.action for e in await store.audit(limit=1)] == ["home.delete"]
     assert [e.action for e in await store.audit(subject=ada.id)] == ["user.add"]
-
-
-async def test_no_audit_row_holds_a_public_key_or_more(store, ada):
-    await store.add_key(ada.id, fingerprint=KEY, public="ssh-ed25519 AAAA", name="lap", actor="x")
-    await store.remove_key(ada.id, KEY, actor="x")
-    assert "AAAA" not in repr(await store.audit())
 
 
 # --------------------------------------------------------------------------------------- races
