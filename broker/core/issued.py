@@ -1,9 +1,9 @@
 """The credential of a connection that a certificate opened: all that has to be looked at again
 while it stands, as one string.
 
-`certificate:SHA256:AUTHORITY:SERIAL:KEY:SHA1:KEY-ID:END`: fingerprints of the authority's and of
-the certificate's own key, the latter by SHA-1 too, as a revocation list can name it; the key id's
-SHA-256; and when it ends, in seconds since 1970, or `forever`.
+`certificate:SHA256:AUTHORITY:SERIAL:SHA1:KEY:SHA1:KEY-ID:END`: fingerprints of the authority's and
+of the certificate's own key, by SHA-1 too, as a revocation list can name them; the key id's SHA-256;
+and when it ends, in seconds since 1970, or `forever`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _FOREVER = 2**64 - 1
 _SHA256 = r"([A-Za-z0-9+/]{43})"
+_SHA1 = r"([A-Za-z0-9+/]{27})"
 _FORM = re.compile(
-    rf"certificate:SHA256:{_SHA256}:(\d{{1,20}}):{_SHA256}:([A-Za-z0-9+/]{{27}}):{_SHA256}"
+    rf"certificate:SHA256:{_SHA256}:(\d{{1,20}}):{_SHA1}:{_SHA256}:{_SHA1}:{_SHA256}"
     r":(\d{1,20}|forever)",
     re.ASCII,
 )
@@ -46,8 +47,7 @@ class Hashes:
 class Issued:
     """Which certificate it was; `str` gives the credential."""
 
-    authority: bytes
-    """SHA-256 of the authority's key."""
+    authority: Hashes
     serial: int
     key: Hashes
     key_id: bytes
@@ -58,7 +58,7 @@ class Issued:
     @classmethod
     def of(cls, certificate: Certificate) -> Issued:
         return cls(
-            authority=hashlib.sha256(certificate.authority.blob).digest(),
+            authority=Hashes.of(certificate.authority.blob),
             serial=certificate.serial,
             key=Hashes.of(certificate.key.blob),
             key_id=hashlib.sha256(certificate.key_id).digest(),
@@ -71,26 +71,31 @@ class Issued:
         found = _FORM.fullmatch(credential)
         if found is None:
             return None
-        authority, serial, key, sha1, key_id, end = found.groups()
+        authority, serial, authority_sha1, key, key_sha1, key_id, end = found.groups()
         return cls(
-            authority=_digest(authority),
+            authority=Hashes(_digest(authority), _digest(authority_sha1)),
             serial=int(serial),
-            key=Hashes(_digest(key), _digest(sha1)),
+            key=Hashes(_digest(key), _digest(key_sha1)),
             key_id=_digest(key_id),
             valid_before=_FOREVER if end == "forever" else int(end),
         )
 
     def __str__(self) -> str:
         end = "forever" if self.valid_before == _FOREVER else str(self.valid_before)
-        return (
-            f"certificate:SHA256:{unpadded(self.authority)}:{self.serial}"
-            f":{unpadded(self.key.sha256)}:{unpadded(self.key.sha1)}:{unpadded(self.key_id)}:{end}"
+        digests = (self.authority.sha1, self.key.sha256, self.key.sha1, self.key_id)
+        return ":".join(
+            ("certificate", self.signed_by, str(self.serial), *map(unpadded, digests), end)
         )
+
+    @property
+    def signed_by(self) -> str:
+        """The fingerprint of the authority's key, as OpenSSH prints it."""
+        return f"SHA256:{unpadded(self.authority.sha256)}"
 
     @property
     def proof(self) -> str:
         """For people, as in the audit: the authority and the serial."""
-        return f"certificate SHA256:{unpadded(self.authority)} serial {self.serial}"
+        return f"certificate {self.signed_by} serial {self.serial}"
 
 
 def _digest(text: str) -> bytes:

@@ -79,15 +79,15 @@ class Revoked:
         """Whether that key is on it."""
         return hashes.sha256 in self._sha256 or hashes.sha1 in self._sha1
 
-    def certificate(self, issued: Issued, authority: Hashes) -> str | None:
-        """Why that certificate of that authority counts no more; None when it is not on it. A
-        serial of 0 is what an authority writes that gives none: it never is, as with OpenSSH.
+    def certificate(self, issued: Issued) -> str | None:
+        """Why that certificate counts no more; None when it is not on it. A serial of 0 is what an
+        authority writes that gives none: it never is, as with OpenSSH.
         """
-        if self.key(authority):
+        if self.key(issued.authority):
             return "its authority's key is revoked"
         if self.key(issued.key):
             return "its key is revoked"
-        for listed in (authority.sha256, None):
+        for listed in (issued.authority.sha256, None):
             serials, key_ids = self._certificates.get(listed, _NOTHING)
             if issued.key_id in key_ids:
                 return "its key id is revoked"

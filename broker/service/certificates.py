@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,10 @@ from broker.core.certificates import objection, read_certificate
 from broker.core.errors import ConfigError
 from broker.core.issued import Hashes, Issued
 from broker.core.model import shown
-from broker.core.publickeys import unpadded
 from broker.core.sshdata import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from broker.core.certificates import Certificate
@@ -76,23 +74,17 @@ class Certificates:
         Like all `certificate` here, it is the base64 of the whole.
         """
         vouched = self._vouched(certificate, authorities)
-        return () if isinstance(vouched, Refusal) else vouched[0].principals
+        return () if isinstance(vouched, Refusal) else vouched.principals
 
-    def _vouched(
-        self, certificate: str, authorities: Sequence[str]
-    ) -> tuple[Certificate, Hashes] | Refusal:
-        """What it says, and its authority's key, when that is trusted and signed it."""
+    def _vouched(self, certificate: str, authorities: Sequence[str]) -> Certificate | Refusal:
+        """What it says, when its authority is trusted and signed it."""
         try:
             read = _read(certificate)
         except Damaged as damage:
             return Refusal(str(damage))
-        trusted = _trusted((*self._authorities, *authorities))
-        authority = trusted.get(hashlib.sha256(read.authority.blob).digest())
-        if authority is None:
+        if read.authority.public not in {*self._authorities, *authorities}:
             return Refusal("its authority is not trusted")
-        if not _signed(read):
-            return Refusal("its authority did not sign it")
-        return read, authority
+        return read if _signed(read) else Refusal("its authority did not sign it")
 
     async def judge(
         self, certificate: str, *, user: str, address: str, authorities: Sequence[str] = ()
@@ -100,13 +92,12 @@ class Certificates:
         """Whether it lets that user in from that address now; `authorities` are those trusted for
         that user beside everybody's.
         """
-        vouched = self._vouched(certificate, authorities)
-        if isinstance(vouched, Refusal):
-            return vouched
-        read, authority = vouched
+        read = self._vouched(certificate, authorities)
+        if isinstance(read, Refusal):
+            return read
         issued = Issued.of(read)
         reason = objection(read, user=user, address=address, now=self._clock.now())
-        reason = reason or await self._revoked(issued, authority)
+        reason = reason or await self._revoked(issued)
         if reason is None:
             return Verdict(issued=issued, denied=read.denied, verify_required=read.verify_required)
         # Only what an authority signed gets into the log: anybody can make the rest up.
@@ -115,7 +106,7 @@ class Certificates:
             reason=reason,
             user=user,
             peer=address,
-            authority=f"SHA256:{unpadded(issued.authority)}",
+            authority=issued.signed_by,
             serial=issued.serial,
             key_id=shown(read.key_id.decode("utf-8", "backslashreplace")),
         )
@@ -125,12 +116,12 @@ class Certificates:
         """Why a certificate that let somebody in counts no more, for the operator; None while it
         does. `authorities` as in `judge`.
         """
-        authority = _trusted((*self._authorities, *authorities)).get(issued.authority)
-        if authority is None:
+        trusted = {_hashes(public) for public in (*self._authorities, *authorities)}
+        if issued.authority not in trusted:
             return "its authority is trusted no more"
         if _seconds(self._clock.now()) >= issued.valid_before:
             return "it expired"
-        return await self._revoked(issued, authority)
+        return await self._revoked(issued)
 
     async def key_revoked(self, public: str) -> bool:
         """Whether the revocation list has that plain key, `TYPE BASE64`. While the list cannot be
@@ -138,12 +129,12 @@ class Certificates:
         """
         return (await self._revocations.last()).key(_hashes(public))
 
-    async def _revoked(self, issued: Issued, authority: Hashes) -> str | None:
+    async def _revoked(self, issued: Issued) -> str | None:
         try:
             revoked = await self._revocations.current()
         except ConfigError:
             return "the revocation list cannot be used"
-        return revoked.certificate(issued, authority)
+        return revoked.certificate(issued)
 
 
 def _read(certificate: str) -> Certificate:
@@ -160,11 +151,6 @@ def _signed(certificate: Certificate) -> bool:
     except KeyImportError:
         return False
     return key.verify(certificate.signed, certificate.signature)
-
-
-def _trusted(authorities: Iterable[str]) -> dict[bytes, Hashes]:
-    hashes = [_hashes(public) for public in authorities]
-    return {one.sha256: one for one in hashes}
 
 
 def _hashes(public: str) -> Hashes:
