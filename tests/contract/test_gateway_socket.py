@@ -838,8 +838,8 @@ async def test_one_process_does_not_take_the_places_of_others(pair):
 async def test_a_process_that_comes_too_often_waits(pair, monkeypatch):
     """With few lines about it in the log, and no bound for others."""
     monkeypatch.setattr(doorstep, "OFTEN", 2)
-    monkeypatch.setattr(doorstep, "AGAIN", 0.001)
     monkeypatch.setattr(doorstep, "LINES", 3)
+    monkeypatch.setattr(doorstep, "_now", lambda: 0.0)
     await pair.open()
     with structlog.testing.capture_logs() as logs:
         for _ in range(2):
@@ -916,19 +916,19 @@ async def test_nobody_speaks_for_the_door_of_another_process(pair, broker, monke
 
 async def test_refusals_do_not_fill_the_log(pair, broker, monkeypatch):
     """What it was spared, it says with the next line."""
+    now = 0.0
     monkeypatch.setattr(doorstep, "LINES", 3)
-    monkeypatch.setattr(doorstep, "LINES_AGAIN", 20.0)
+    monkeypatch.setattr(doorstep, "_now", lambda: now)
     await pair.open()
     remote = await pair.connected()
     broker.errors["lost"] = EngineUnavailable("down")
     with structlog.testing.capture_logs() as logs:
         for _ in range(40):
             await answer(pair.begin(remote.lost("s1")))
-        first = len(logs)
-        await asyncio.sleep(0.1)
+        assert len(logs) == 3
+        now = 1 / doorstep.LINES_AGAIN
         await answer(pair.begin(remote.lost("s1")))
-    assert first < 20
-    assert sum(line.get("spared", 0) for line in logs) == 41 - len(logs)
+    assert [line.get("spared") for line in logs] == [None, None, None, 37]
 
 
 async def test_a_door_that_does_not_read_is_let_go(pair, broker):

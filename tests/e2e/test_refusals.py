@@ -39,7 +39,7 @@ def test_an_engine_that_is_down(new_desk, tmp_path, engine_host):
         desk = new_desk(engine={"socket": link.url})
         link.cut()
         desk.start(ready=False)
-        until(lambda: "checks" in desk.http("/readyz")[1], what="the broker")
+        until(lambda: "checks" in desk.http("/readyz")[1], what="the broker", within=60)
         assert desk.http("/readyz")[0] == 503
         ada = desk.person("ada")
         refused(desk, ada, b"engine does not answer")
@@ -60,7 +60,7 @@ def test_an_image_that_is_missing(new_desk):
     """The sentence names the cause; the log names the image; readiness is red."""
     desk = new_desk(template={"image": "desk-desktop:never-built"})
     desk.start(ready=False)
-    until(lambda: "checks" in desk.http("/readyz")[1], what="the broker")
+    until(lambda: "checks" in desk.http("/readyz")[1], what="the broker", within=60)
     refused(desk, desk.person("ada"), b"image", b"administrator")
     assert nothing_is_left(desk)
     assert "never-built" in str(desk.events("session not begun"))
