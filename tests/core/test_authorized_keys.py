@@ -185,8 +185,9 @@ def refused_in(line: str, zone: ZoneInfo) -> str:
 
 def test_of_two_times_the_earlier_counts():
     """As with OpenSSH."""
-    line = f'expiry-time="20310101Z",expiry-time="20300101Z" {KEY}'
-    assert parse_line(line).expires_at == datetime(2030, 1, 1, tzinfo=UTC)
+    early, late = 'expiry-time="20300101Z"', 'expiry-time="20310101Z"'
+    for options in (f"{early},{late}", f"{late},{early}"):
+        assert parse_line(f"{options} {KEY}").expires_at == datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def test_a_pin_can_be_required_of_a_security_key_alone():
