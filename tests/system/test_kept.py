@@ -248,6 +248,7 @@ async def test_who_drains_is_told_so_and_the_oldest_of_too_many_are_to_end(famil
         + "signal.sigwait([signal.SIGUSR1]); os.write(1, b'drains\\n'); time.sleep(600)"
     )
     draining = Draining(signal.SIGUSR1, 2)
+    lives = []
     for number in range(5):
         child = await family.start()
         draining.add(child)
@@ -255,9 +256,12 @@ async def test_who_drains_is_told_so_and_the_oldest_of_too_many_are_to_end(famil
         if number == 1:
             child.tell(signal.SIGKILL)
             await child.wait()
+        lives.append([one.lives for one in family.born])
+    assert lives[2] == [True, False, True]
+    assert lives[3] == [False, False, True, True]
+    assert lives[4] == [False, False, False, True, True]
     ends = [await family.born[number].wait() for number in (0, 1)]
     assert ends == [-signal.SIGTERM, -signal.SIGKILL]
-    assert [child.lives for child in family.born] == [False, False, False, True, True]
 
 
 async def test_who_does_not_end_is_killed(family):
