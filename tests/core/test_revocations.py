@@ -223,6 +223,19 @@ def test_ranges_hold_what_they_span(spans, serial):
     assert (serial in serials) is any(first <= serial <= first + more for first, more in spans)
 
 
+def test_a_range_within_another_does_not_end_it():
+    """The wider one goes on behind it."""
+    assert 7 in Serials([(0, 9), (3, 4)])
+
+
+def test_a_serial_of_0_is_never_revoked(folder):
+    """Half of the authorities give everybody that one; ssh-keygen takes no such list at all."""
+    span = bytes(8) + (5).to_bytes(8, "big")
+    revoked = Revoked(read_krl(by_hand(certificate_part(0x21, span))))
+    assert not ours(folder / "ca-key-0-cert.pub", revoked)
+    assert ours(folder / "ca-key-1-cert.pub", revoked)
+
+
 @given(st.sets(st.integers(0, 200), min_size=1), st.integers(0, 2**40))
 def test_bitmaps_hold_their_bits(bits, first):
     """And no others."""
