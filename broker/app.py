@@ -148,6 +148,7 @@ class Broker:
         """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave. Raises
         `LoopDied` when a loop ended before that.
         """
+        await self._services.certificates.check()
         await self._services.reconciling.once()
         uids = {os.geteuid()} if door_uid is None else {os.geteuid(), door_uid}
         server = GatewayServer(self._services.gateway, self._doors, uids=uids)
@@ -169,6 +170,7 @@ class Broker:
                 await self._services.sessions.quiesce(START_GRACE)
                 for task in running:
                     task.cancel()
+                await self._services.close()
                 await self._work.cancel()
                 await self._inside.close()
         if dead:
@@ -198,6 +200,7 @@ class Broker:
             explainer=services.explainer,
             reaper=services.reaper,
             watches=services.watches,
+            policies=services.policies,
         )
         path = self._config.admin_socket
         admin = sockets.bind_unix(path, mode=0o660, gid=admin_gid())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         InstanceId,
         Lease,
         LeaseKind,
+        Owner,
         Session,
         SessionId,
         SessionState,
@@ -177,6 +178,9 @@ class Store(Identities, Protocol):
 
     async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
         """Everything not ENDED, oldest first."""
+
+    async def live_owners(self) -> Mapping[DesktopId, Owner]:
+        """Of all desktops that have a session that is not ENDED."""
 
     async def addresses(
         self, host: str, states: Collection[SessionState]

@@ -181,6 +181,15 @@ class Invite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose a desktop is, and in which groups they are."""
+
+    user_id: UserId
+    groups: tuple[str, ...]
+    """Names, each once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Users for whom a policy holds beside the configuration's."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 
 from broker.core.errors import NotFound, StaleState
-from broker.core.model import LeaseKind, Session, SessionId, SessionState, new_id
+from broker.core.model import (
+    DesktopId,
+    LeaseKind,
+    Owner,
+    Session,
+    SessionId,
+    SessionState,
+    UserId,
+    new_id,
+)
 from broker.db import leases, rows
 from broker.db.desktops import hold_desktop
-from broker.db.tables import is_live, lease, session
+from broker.db.tables import desktop, is_live, lease, membership, session
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,7 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause, Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from broker.core.model import DesktopId
     from broker.core.pools import Pools
     from broker.db.transaction import Transaction
 
@@ -195,6 +204,23 @@ async def live_sessions(connection: AsyncConnection, host: str | None) -> Sequen
     if host is not None:
         query = query.where(session.c.host == host)
     return await rows.values(await connection.execute(query), _session)
+
+
+async def live_owners(connection: AsyncConnection) -> dict[DesktopId, Owner]:
+    query = (
+        select(desktop.c.id, desktop.c.user_id, membership.c.group_name)
+        .join(session, session.c.desktop_id == desktop.c.id)
+        .outerjoin(membership, membership.c.user_id == desktop.c.user_id)
+        .where(is_live)
+        .distinct()
+    )
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for desktop_id, user_id, name in await connection.execute(query):
+        groups[desktop_id, user_id].extend([] if name is None else [name])
+    return {
+        DesktopId(desktop_id): Owner(user_id=UserId(user_id), groups=tuple(names))
+        for (desktop_id, user_id), names in groups.items()
+    }
 
 
 async def addresses(

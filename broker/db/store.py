@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         HomeArchive,
         InstanceId,
         Lease,
+        Owner,
         Session,
         SessionId,
         SessionState,
@@ -204,6 +205,9 @@ class SqlStore(SqlIdentities, Store):
 
     async def live_sessions(self, host: str | None = None) -> Sequence[Session]:
         return await self._do.read(lambda db: sessions.live_sessions(db, host))
+
+    async def live_owners(self) -> Mapping[DesktopId, Owner]:
+        return await self._do.read(sessions.live_owners)
 
     async def addresses(
         self, host: str, states: Collection[SessionState]

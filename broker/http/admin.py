@@ -21,9 +21,11 @@ from broker.system.peer import is_admin, peer_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from broker.core.idle import IdlePolicy
     from broker.core.interfaces import Store
     from broker.core.model import Desktop, Session, UserId
     from broker.service.accounts import Accounts
+    from broker.service.policies import Policies
     from broker.service.presence import Presence, Present
     from broker.service.reaper import Reaper
     from broker.service.sessions import Sessions
@@ -52,6 +54,7 @@ class AdminApi:
         explainer: why.Explainer,
         reaper: Reaper,
         watches: Watches,
+        policies: Policies,
     ) -> None:
         self._store = store
         self._accounts = accounts
@@ -60,6 +63,7 @@ class AdminApi:
         self._explainer = explainer
         self._reaper = reaper
         self._watches = watches
+        self._policies = policies
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=_BODY, middlewares=[problems, _admins_alone])
@@ -156,12 +160,13 @@ class AdminApi:
         present: defaultdict[str, list[Present]] = defaultdict(list)
         for one in self._presence.everybody():
             present[one.attachment.session_id].append(one)
+        policies = await self._policies.idle(sessions)
         items = []
         for session in sessions:
             desktop = desktops.get(session.desktop_id)
             if desktop is not None:  # its record can go meanwhile
                 owner = await self._owner(desktop, owners)
-                use = self._use(session, present[session.id])
+                use = self._use(session, present[session.id], policies)
                 items.append(models.session_out(session, desktop, owner, use))
         return _items(items)
 
@@ -190,9 +195,10 @@ class AdminApi:
 
     async def extend_session(self, request: web.Request) -> web.Response:
         body = await _body(request, models.Extend)
-        seconds = keeping.seconds(body.time, self._watches.policy)
         session = await self._known(request)
-        watch = keeping.watched(session, named="The session", watches=self._watches)
+        policy = (await self._policies.idle([session]))(session)
+        seconds = keeping.seconds(body.time, policy)
+        watch = keeping.watched(session, named="The session", policy=policy, watches=self._watches)
         try:
             await self._reaper.keep(watch, seconds, actor=request[_ACTOR])
         except errors.StaleState:
@@ -264,18 +270,24 @@ class AdminApi:
     async def _session(self, session: Session) -> web.Response:
         desktop = await self._desktop(session)
         owner = await self._owner(desktop, await self._owners())
-        use = self._use(session, self._presence.of(session.id) if session.live else [])
+        present = self._presence.of(session.id) if session.live else []
+        use = self._use(session, present, await self._policies.idle([session]))
         return web.json_response(models.session_out(session, desktop, owner, use))
 
-    def _use(self, session: Session, present: Sequence[Present]) -> models.Use:
-        watch = self._watches.current(session)
+    def _use(
+        self,
+        session: Session,
+        present: Sequence[Present],
+        policies: Callable[[Session], IdlePolicy],
+    ) -> models.Use:
+        watch = self._watches.current(session, policies(session))
         if watch is None:
             return models.Use(present=present)
         facts = watch.facts(self._watches.clock.monotonic(), attached=bool(present))
         return models.Use(
             present=present,
             idle=alone(facts) if facts.frozen is None else None,
-            verdict=judge(facts, self._watches.policy),
+            verdict=judge(facts, watch.policy),
         )
 
     # -- leases

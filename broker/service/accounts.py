@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from broker.core.errors import AccessDenied, BadRequest, Conflict, DeskError, NotFound
-from broker.core.model import DesktopId, desktop_name, free_key_name, shown, user_name
+from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
+from broker.core.model import LOCAL, DesktopId, desktop_name, free_key_name, shown, user_name
 from broker.core.spec import home_volume
+from broker.service.authentication import TAKEN_AWAY
+from broker.service.identities import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from broker.core.gateway import Identity
     from broker.core.interfaces import Engine, Store
-    from broker.core.model import Desktop, Key, User, UserId
+    from broker.core.model import Actor, Desktop, Key, Password, User, UserId
     from broker.service.archivist import Archivist
     from broker.service.connections import Connections
     from broker.service.host import Host
+    from broker.service.passwords import Passwords
+    from broker.service.policies import Policies
     from broker.service.sessions import Sessions
 
 #: The one template there is for now.
@@ -70,9 +73,6 @@ def parse_key(line: str) -> ParsedKey:
     return ParsedKey(key.get_fingerprint(), " ".join(words[:2]), comment)
 
 
-_TAKEN_AWAY = "Your account or key was taken away."
-
-
 class Accounts:
     """Users, their keys and their desktops; every change is one audited transaction."""
 
@@ -85,7 +85,8 @@ class Accounts:
         host: Host,
         connections: Connections,
         archivist: Archivist,
-        desktops_per_user: int,
+        policies: Policies,
+        passwords: Passwords,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -93,7 +94,8 @@ class Accounts:
         self._host = host
         self._connections = connections
         self._archivist = archivist
-        self._desktops_per_user = desktops_per_user
+        self._policies = policies
+        self._passwords = passwords
         self._making = asyncio.Lock()
 
     # -- users and keys
@@ -119,21 +121,12 @@ class Accounts:
             raise NotFound(public=f"There is no user {shown(name)}.")
         return user
 
-    async def proven(self, identity: Identity) -> User:
-        """Whom the connection's key proves still. Raises `AccessDenied`: the account or the key
-        can be gone since it was opened.
-        """
-        found = await self._store.key_owner(identity.credential)
-        if found is None or found[1].id != identity.user_id:
-            raise AccessDenied(public=_TAKEN_AWAY)
-        return found[1]
-
     async def remove_user(self, name: str, *, actor: str) -> None:
         """End what the user runs and take the account away; homes stay."""
         user = await self.user(name)
         # First nobody gets in: a client that connects again and again would race every stop.
         await self._store.set_enabled(user.id, enabled=False, actor=actor)
-        self._connections.end_user(user.id, _TAKEN_AWAY)
+        self._connections.end_user(user.id, TAKEN_AWAY)
 
         async def stop() -> None:
             for desktop in await self._store.desktops(user_id=user.id):
@@ -162,7 +155,34 @@ class Accounts:
     async def remove_key(self, name: str, fingerprint: str, *, actor: str) -> None:
         user = await self.user(name)
         await self._store.remove_key(user.id, fingerprint, actor=actor)
-        self._connections.end_key(fingerprint, _TAKEN_AWAY)
+        self._connections.end_key(fingerprint, TAKEN_AWAY)
+
+    async def set_password(self, name: str, password: str, *, actor: Actor | str) -> Password:
+        """In place of the one before, whose connections end. Raises `NotFound`, `BadRequest` for
+        one that cannot be set, `Conflict` for an account whose password is kept elsewhere, and
+        `CapacityExhausted`.
+        """
+        user = await self.user(name)
+        if user.source != LOCAL:
+            raise Conflict(
+                public=f"The password of {name} is checked by {user.source}: change it there."
+            )
+        hashed = await self._passwords.hash(password)
+        before = await self._store.password(user.id)
+        made = await self._store.set_password(user.id, hashed, actor=actor)
+        self._end_password(before)
+        return made
+
+    async def remove_password(self, name: str, *, actor: Actor | str) -> None:
+        """What it opened ends. Raises `NotFound`, also when there is none."""
+        user = await self.user(name)
+        before = await self._store.password(user.id)
+        await self._store.remove_password(user.id, actor=actor)
+        self._end_password(before)
+
+    def _end_password(self, password: Password | None) -> None:
+        if password is not None:
+            self._connections.end_key(f"{PASSWORD}{password.id}", TAKEN_AWAY)
 
     # -- desktops
     async def desktop_for(self, user: User, name: str, *, actor: str) -> Desktop:
@@ -171,10 +191,11 @@ class Accounts:
         if found is not None:
             return found
         pools = await self._host.pools()
+        most = (await self._policies.of(user.id)).policy.desktops
         async with self._making:  # two at once would both be the last one allowed
             owned = await self._store.desktops(user_id=user.id)
             names = [desktop.name for desktop in owned]
-            if name not in names and len(owned) >= self._desktops_per_user:
+            if name not in names and len(owned) >= most:
                 raise Conflict(
                     public=f"You have {len(owned)} desktops ({', '.join(names)});"
                     " more are not allowed."

@@ -10,6 +10,7 @@ from broker.core.errors import AccessDenied, BadRequest, NotFound
 from broker.core.gateway import Identity, Route
 from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
 from broker.service import sentences
+from broker.service.authentication import ENROL_FIRST
 from broker.service.files import ACCOUNT
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.gateway import (
         Activity,
         Attachment,
+        CodeWanted,
         DoorControl,
         Holdings,
         HttpReply,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Store
     from broker.core.model import Desktop, Session, User
     from broker.service.accounts import Accounts
+    from broker.service.authentication import Authentication
     from broker.service.connections import Connections
     from broker.service.files import SessionKeys
     from broker.service.health import Health
@@ -57,6 +60,7 @@ class LocalGateway:
         store: Store,
         sessions: Sessions,
         accounts: Accounts,
+        authentication: Authentication,
         reconciler: Reconciler,
         keys: SessionKeys,
         presence: Presence,
@@ -68,6 +72,7 @@ class LocalGateway:
         self._store = store
         self._sessions = sessions
         self._accounts = accounts
+        self._authentication = authentication
         self._reconciler = reconciler
         self._keys = keys
         self._presence = presence
@@ -76,19 +81,32 @@ class LocalGateway:
         self._health = health
         self._connections = connections
 
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        found = await self._store.key_owner(key.fingerprint)
-        if found is None or login.user not in {None, found[1].name}:
-            return None
-        _, user = found
-        return Identity(
-            user_id=user.id, user=user.name, desktop=login.desktop, credential=key.fingerprint
-        )
+    async def identify(self, login: Login, key: OfferedKey, address: str = "") -> Identity | None:
+        found = await self._authentication.identify(login, key, address)
+        return found if isinstance(found, Identity) else None
+
+    async def check_password(
+        self, login: Login, password: str, address: str
+    ) -> Identity | CodeWanted | None:
+        return await self._authentication.check_password(login, password, address)
+
+    async def check_code(self, ticket: str, code: str, address: str) -> Identity | None:
+        return await self._authentication.check_code(ticket, code, address)
+
+    async def redeem(
+        self, login: Login, key: OfferedKey, address: str
+    ) -> Identity | CodeWanted | None:
+        return await self._authentication.redeem(login, key, address)
+
+    async def proven(self, identity: Identity) -> None:
+        self._authentication.proven(identity)
 
     async def route(
         self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
     ) -> Route:
-        user = await self._accounts.proven(identity)
+        user = await self._authentication.still(identity)
+        if identity.enrol:
+            raise AccessDenied(public=ENROL_FIRST)
         desktop = await self._pick(user, identity, display)
         session = await self._sessions.ensure(desktop, actor=f"user:{user.name}", tell=progress)
         access = self._keys.access(session.id)
@@ -156,7 +174,7 @@ class LocalGateway:
     async def catch_up(self, holdings: Holdings, door: DoorControl) -> None:
         for identity in holdings.identities:
             try:
-                await self._accounts.proven(identity)
+                await self._authentication.still(identity)
             except AccessDenied as refusal:
                 door.end_key(identity.credential, refusal.public)
         for session_id in holdings.sessions:

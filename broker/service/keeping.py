@@ -32,13 +32,13 @@ def seconds(text: str, policy: IdlePolicy) -> float:
     return asked
 
 
-def watched(session: Session | None, *, named: str, watches: Watches) -> Watch:
+def watched(session: Session | None, *, named: str, policy: IdlePolicy, watches: Watches) -> Watch:
     """The watch of a session that is ready or frozen. Raises `Conflict` for any other; `named` is
     what its sentence begins with.
     """
     if session is None or not session.live:
         raise Conflict(public=f"{named} is not running.")
-    watch = watches.current(session)
+    watch = watches.current(session, policy)
     if watch is None:
         raise Conflict(public=f"{named} is {session.state.value}. Try again in a moment.")
     return watch

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import datetime
 
-    from broker.core.idle import IdlePolicy, Verdict
+    from broker.core.idle import Verdict
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import Deadline, Session, SessionId
     from broker.service.host import Host
     from broker.service.inside import Inside
+    from broker.service.policies import Policies
     from broker.service.presence import Presence
     from broker.service.sessions import Sessions
     from broker.service.watches import Watch, Watches
@@ -70,7 +71,7 @@ class Reaper:
         watches: Watches,
         host: Host,
         clock: Clock,
-        policy: IdlePolicy,
+        policies: Policies,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -80,7 +81,7 @@ class Reaper:
         self._watches = watches
         self._host = host
         self._clock = clock
-        self._policy = policy
+        self._policies = policies
         self._last_pass: tuple[float, datetime] | None = None
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._passing = asyncio.Lock()
@@ -98,7 +99,9 @@ class Reaper:
         self._presence.expire()
         asked = self._clock.monotonic()
         sessions = await self._store.live_sessions(self._host.name)
-        watches = self._watches.follow(sessions, await self._stored(sessions), asked=asked)
+        policies = await self._policies.idle(sessions)
+        stored = await self._stored(sessions)
+        watches = self._watches.follow(sessions, policies, stored, asked=asked)
         self._notice_gap()
         if not self._presence.complete:
             self._watches.assume_use()
@@ -139,7 +142,6 @@ class Reaper:
         """
         attached = self._presence.counts()
         now = self._clock.monotonic()
-        horizon = self._policy.warn_before + LOOK_EVERY
         near = []
         for start in range(0, len(watches), _SLICE):
             for watch in watches[start : start + _SLICE]:
@@ -148,8 +150,8 @@ class Reaper:
                 if now < watch.quiet_until and not (watch.stale or watch.warning):
                     continue
                 facts = watch.facts(now, attached=attached[watch.session.id] > 0)
-                left = judge(facts, self._policy).due
-                left -= 0 if watch.frozen is not None else horizon
+                left = judge(facts, watch.policy).due
+                left -= 0 if watch.frozen is not None else watch.policy.warn_before + LOOK_EVERY
                 watch.quiet_until = now + left
                 if left <= 0 or watch.stale or watch.warning:
                     near.append(watch)
@@ -183,7 +185,7 @@ class Reaper:
         """What happens next, by what is known now."""
         attached = self._presence.anybody(watch.session.id)
         facts = watch.facts(self._clock.monotonic(), attached=attached)
-        return judge(facts, self._policy)
+        return judge(facts, watch.policy)
 
     async def refresh(self, watch: Watch) -> None:
         """Ask the desktop and the engine what is known only by asking."""
@@ -201,7 +203,7 @@ class Reaper:
             await self.refresh(watch)
         verdict = self.verdict(watch)
         await self.note(watch, verdict)
-        if verdict.due > self._policy.warn_before + LOOK_EVERY:
+        if verdict.due > watch.policy.warn_before + LOOK_EVERY:
             watch.withdraw()
         elif watch.frozen is not None:
             if verdict.due <= 0:
@@ -221,13 +223,13 @@ class Reaper:
         if self._worn_out(watch, verdict, now):
             watch.warned = None
         if watch.warned is None:
-            notice = sentences.notice(verdict, self._policy, alone=_alone(watch, now))
+            notice = sentences.notice(verdict, watch.policy, alone=_alone(watch, now))
             if not await self._inside.tell(watch.session.id, notice):
                 watch.untold = now if watch.untold is None else watch.untold
-                return now - watch.untold >= self._policy.warn_before
+                return now - watch.untold >= watch.policy.warn_before
             log.info("people warned", session=watch.session.id, due=round(verdict.due))
             watch.warned, watch.untold = self._clock.monotonic(), None
-        return self._clock.monotonic() - watch.warned >= self._policy.warn_before
+        return self._clock.monotonic() - watch.warned >= watch.policy.warn_before
 
     def _worn_out(self, watch: Watch, verdict: Verdict, now: float) -> bool:
         """Whether somebody came since the warning, or worked on in spite of it for as long as one
@@ -236,9 +238,9 @@ class Reaper:
         if watch.warned is None:
             return False
         if watch.seen.get(Signal.ARRIVED, 0.0) > watch.warned:
-            return verdict.due > -NEWCOMERS * self._policy.warn_before
+            return verdict.due > -NEWCOMERS * watch.policy.warn_before
         since = now - watch.warned
-        return since >= self._policy.warn_before and _alone(watch, now) < since
+        return since >= watch.policy.warn_before and _alone(watch, now) < since
 
     async def _put_to_sleep(self, watch: Watch, verdict: Verdict) -> None:
         if verdict.step is Step.STOP:
@@ -284,7 +286,7 @@ class Reaper:
             return now.step is Step.STOP and now.due <= 0
 
         now = self._clock.monotonic()
-        reason = sentences.why_stopped(verdict, watch.facts(now, attached=False), self._policy)
+        reason = sentences.why_stopped(verdict, watch.facts(now, attached=False), watch.policy)
         await self._sessions.retire(
             watch.session, reason=reason, sentence=sentences.stopped(reason), still=still
         )
@@ -298,9 +300,11 @@ class Reaper:
         if until is not None and known is not None and abs(until - known) < _SAME_WISH:
             return  # a program that asks again and again must not fill the records
         session = await self._store.keep_session(watch.session.id, until=until, actor=actor)
-        watch = self._watches.current(session) or watch  # it can have frozen meanwhile
+        watch = (
+            self._watches.current(session, watch.policy) or watch
+        )  # it can have frozen meanwhile
         verdict = self.verdict(watch)
-        if verdict.due > self._policy.warn_before:
+        if verdict.due > watch.policy.warn_before:
             watch.withdraw()
         await self.note(watch, verdict, actor=actor)
 
@@ -347,7 +351,7 @@ class Reaper:
             since, before = watch.cpu
             if now - since < _SAMPLE_EVERY:
                 return  # a moment's load is no job
-            if (used - before) / (now - since) >= self._policy.busy_cpu:
+            if (used - before) / (now - since) >= watch.policy.busy_cpu:
                 self._watches.saw(watch.session.id, Signal.JOB)
         watch.cpu = now, used
 

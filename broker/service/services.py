@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.admission import Bounds
 from broker.service.accounts import TEMPLATE, Accounts
 from broker.service.archives import Archives
 from broker.service.archivist import Archivist
+from broker.service.authentication import Authentication
+from broker.service.blocks import LoginBlocks
+from broker.service.certificates import Certificates
+from broker.service.codes import OneTimeCodes
+from broker.service.credentials import Credentials
 from broker.service.ending import Ending
 from broker.service.firewall import Firewall
 from broker.service.flights import Flights
 from broker.service.gateway import LocalGateway
+from broker.service.groups import Groups
 from broker.service.health import Health
 from broker.service.holdback import Holdback
+from broker.service.invites import Invites
 from broker.service.launch import Launcher
+from broker.service.logins import Logins
 from broker.service.loops import Loop
+from broker.service.passwords import Passwords
+from broker.service.policies import Policies
 from broker.service.presence import Presence
 from broker.service.reaper import Reaper
 from broker.service.reconciler import Reconciler
+from broker.service.revocations import Revocations
 from broker.service.sessions import Sessions
 from broker.service.starting import Starting
 from broker.service.starts import Starts
+from broker.service.tickets import Tickets
 from broker.service.watches import LOOK_EVERY, Watches
 from broker.service.why import Explainer
 from broker.service.words import Words
@@ -80,7 +91,6 @@ class Services:
         metrics: Metrics,
         measure: Callable[[], Awaitable[bytes]],
     ) -> None:
-        policy = config.idle.policy
         template = config.template.template(TEMPLATE)
         self.inside = inside
         self.keys = keys
@@ -90,7 +100,9 @@ class Services:
             per_user=config.starts.per_user,
             clock=clock,
         )
-        self.watches = Watches(clock, policy)
+        self.policies = Policies(store=store, default=config.policy)
+        self.groups = Groups(store=store, policies=self.policies)
+        self.watches = Watches(clock)
         self.presence = Presence(clock, self.watches.saw)
         self.flights = Flights(spawn, clock)
         self.holdback = Holdback(clock)
@@ -136,9 +148,8 @@ class Services:
             clock=clock,
             template=template,
             timeout=config.starts.timeout,
-            bounds=Bounds(
-                running=config.limits.running, running_per_user=config.limits.running_per_user
-            ),
+            running=config.limits.running,
+            policies=self.policies,
             metrics=metrics,
         )
         self.sessions = Sessions(
@@ -151,6 +162,7 @@ class Services:
             connections=connections,
             inside=inside,
         )
+        self.passwords = Passwords()
         self.accounts = Accounts(
             store=store,
             engine=engine,
@@ -158,7 +170,36 @@ class Services:
             host=host,
             connections=connections,
             archivist=self.archivist,
-            desktops_per_user=config.limits.desktops_per_user,
+            policies=self.policies,
+            passwords=self.passwords,
+        )
+        self.codes = OneTimeCodes(store=store, clock=clock, issuer=config.login.codes.issuer)
+        self.invites = Invites(store=store, clock=clock, valid=config.login.invites.valid)
+        self.blocks = LoginBlocks(
+            rule=config.login.blocks.rule,
+            exempt=config.login.blocks.exempt,
+            store=store,
+            clock=clock,
+            spawn=spawn,
+        )
+        self.logins = Logins(store=store, clock=clock, spawn=spawn)
+        self.certificates = Certificates(
+            authorities=config.login.authorities,
+            revocations=Revocations(config.login.revoked),
+            clock=clock,
+        )
+        self.authentication = Authentication(
+            store=store,
+            credentials=Credentials(
+                store=store, policies=self.policies, certificates=self.certificates, clock=clock
+            ),
+            policies=self.policies,
+            passwords=self.passwords,
+            codes=self.codes,
+            blocks=self.blocks,
+            invites=self.invites,
+            tickets=Tickets(clock),
+            logins=self.logins,
         )
         self.reconciler = Reconciler(
             store=store,
@@ -178,7 +219,7 @@ class Services:
             watches=self.watches,
             host=host,
             clock=clock,
-            policy=policy,
+            policies=self.policies,
         )
         self.explainer = Explainer(
             store=store,
@@ -186,17 +227,18 @@ class Services:
             watches=self.watches,
             presence=self.presence,
             clock=clock,
-            policy=policy,
+            policies=self.policies,
         )
         self.words = Words(
             store=store,
             sessions=self.sessions,
             accounts=self.accounts,
+            authentication=self.authentication,
             presence=self.presence,
             watches=self.watches,
             reaper=self.reaper,
             explainer=self.explainer,
-            policy=policy,
+            policies=self.policies,
             spawn=spawn,
             clock=clock,
         )
@@ -231,6 +273,7 @@ class Services:
             store=store,
             sessions=self.sessions,
             accounts=self.accounts,
+            authentication=self.authentication,
             reconciler=self.reconciler,
             keys=keys,
             presence=self.presence,
@@ -239,6 +282,11 @@ class Services:
             health=self.health,
             connections=connections,
         )
+
+    async def close(self) -> None:
+        """Nobody asks any more: write what waits, and let go of what was made here."""
+        await self.logins.settle()
+        self.passwords.close()
 
     async def _archive(self) -> None:
         await self.archivist.pass_once(self.archiving.beat)

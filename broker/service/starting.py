@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from broker.core import admission
+from broker.core.admission import Bounds
 from broker.core.errors import (
     AlreadyLive,
     DeskError,
@@ -23,7 +24,6 @@ from broker.core.words import spoken_size
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from broker.core.admission import Bounds
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import Desktop, Session, Template
     from broker.service.ending import Ending
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from broker.service.holdback import Holdback
     from broker.service.host import Host
     from broker.service.launch import Launcher
+    from broker.service.policies import Policies
     from broker.telemetry import Metrics
 
 T = TypeVar("T")
@@ -59,7 +60,8 @@ class Starting:
         clock: Clock,
         template: Template,
         timeout: float,
-        bounds: Bounds,
+        running: int | None,
+        policies: Policies,
         metrics: Metrics,
     ) -> None:
         self._store = store
@@ -72,7 +74,8 @@ class Starting:
         self._clock = clock
         self._template = template
         self._timeout = timeout
-        self._bounds = bounds
+        self._running = running
+        self._policies = policies
         self._metrics = metrics
         self._beginning = asyncio.Lock()
 
@@ -131,12 +134,13 @@ class Starting:
 
     async def _admit(self, desktop: Desktop) -> None:
         """Raises `CapacityExhausted` when no more desktops may run, or no more of this user's."""
+        policy = (await self._policies.of(desktop.user_id)).policy
         own = {other.id: other for other in await self._store.desktops(user_id=desktop.user_id)}
         live = await self._store.live_sessions(self._host.name)
         refusal = admission.refusal(
             running=len(live),
             of_user=[own[s.desktop_id].name for s in live if s.desktop_id in own],
-            bounds=self._bounds,
+            bounds=Bounds(running=self._running, running_per_user=policy.running),
         )
         if refusal is not None:
             raise refusal

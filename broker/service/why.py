@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker.core.idle import IdlePolicy, Verdict
     from broker.core.interfaces import Clock, Store
     from broker.core.model import Deadline, Desktop, HomeArchive, Session
+    from broker.service.policies import Policies
     from broker.service.presence import Presence, Present
     from broker.service.reaper import Reaper
     from broker.service.watches import Watches
@@ -87,19 +88,20 @@ class Explainer:
         watches: Watches,
         presence: Presence,
         clock: Clock,
-        policy: IdlePolicy,
+        policies: Policies,
     ) -> None:
         self._store = store
         self._reaper = reaper
         self._watches = watches
         self._presence = presence
         self._clock = clock
-        self._policy = policy
+        self._policies = policies
 
     async def why(self, desktop: Desktop) -> Why:
         """Raises `StateUnusable`."""
         session = await self._store.last_session(desktop.id)
-        watch = self._watches.current(session) if session is not None else None
+        policy = (await self._policies.of(desktop.user_id)).policy.idle
+        watch = self._watches.current(session, policy) if session is not None else None
         if watch is not None and watch.frozen is None:
             await self._reaper.refresh(watch)
         facts = None
@@ -113,7 +115,7 @@ class Explainer:
             ages=dict(facts.ages) if facts is not None else {},
             kept=facts.kept if facts is not None else 0.0,
             verdict=self._reaper.verdict(watch) if watch is not None else None,
-            policy=self._policy,
+            policy=policy,
             archive=desktop.archive,
             history=await self._store.deadlines(session.id, limit=_HISTORY) if session else [],
         )

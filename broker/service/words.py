@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
+from broker.core.errors import AccessDenied, BadRequest, Conflict, DeskError, NotFound
 from broker.core.gateway import WordReply
 from broker.core.model import DEFAULT_DESKTOP, SessionState, desktop_name, shown
 from broker.core.words import spoken, spoken_size
 from broker.service import keeping, why
+from broker.service.authentication import ENROL_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock, Store
     from broker.core.model import Desktop, Session, SessionId, User
     from broker.service.accounts import Accounts
+    from broker.service.authentication import Authentication
     from broker.service.flights import Spawn
+    from broker.service.policies import Policies
     from broker.service.presence import Presence
     from broker.service.reaper import Reaper
     from broker.service.sessions import Sessions
@@ -47,6 +50,9 @@ WORDS: dict[str, tuple[str, str]] = {
 
 #: What is answered inside a desktop: whatever runs there speaks for it alone.
 INSIDE = frozenset({"help", "status", "why", "stop", "extend", "keep", "sleep"})
+
+#: What is answered to whoever is let in to set up a one-time code.
+ENROLLING = frozenset({"help", "code"})
 
 _USAGE_STATUS, _REFUSED_STATUS = 2, 1
 
@@ -118,22 +124,24 @@ class Words:
         store: Store,
         sessions: Sessions,
         accounts: Accounts,
+        authentication: Authentication,
         presence: Presence,
         watches: Watches,
         reaper: Reaper,
         explainer: why.Explainer,
-        policy: IdlePolicy,
+        policies: Policies,
         spawn: Spawn,
         clock: Clock,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._accounts = accounts
+        self._authentication = authentication
         self._presence = presence
         self._watches = watches
         self._reaper = reaper
         self._explainer = explainer
-        self._policy = policy
+        self._policies = policies
         self._spawn = spawn
         self._clock = clock
 
@@ -141,10 +149,11 @@ class Words:
         """Of a person, by the front door."""
 
         async def caller() -> Caller:
-            user = await self._accounts.proven(identity)
+            user = await self._authentication.still(identity)
             return Caller(user, identity.desktop or DEFAULT_DESKTOP)
 
-        return await self._answer(caller, argv, inside=False)
+        words = ENROLLING if identity.enrol else frozenset(WORDS)
+        return await self._answer(caller, argv, inside=False, words=words)
 
     async def answer_inside(self, session_id: SessionId, argv: Sequence[str]) -> WordReply:
         """Of whatever runs in a desktop: it speaks for that desktop alone."""
@@ -157,14 +166,21 @@ class Words:
                 raise NotFound(public="This desktop is not known any more.")
             return Caller(user, desktop.name, inside=True)
 
-        return await self._answer(caller, argv, inside=True)
+        return await self._answer(caller, argv, inside=True, words=INSIDE)
 
     async def _answer(
-        self, find: Callable[[], Awaitable[Caller]], argv: Sequence[str], *, inside: bool
+        self,
+        find: Callable[[], Awaitable[Caller]],
+        argv: Sequence[str],
+        *,
+        inside: bool,
+        words: frozenset[str],
     ) -> WordReply:
         as_json = "--json" in argv
         try:
             call = parse(argv, inside=inside)
+            if call.word not in words:
+                raise AccessDenied(public=ENROL_FIRST)
             facts = await self._say(call.word)(await find(), call)
         except DeskError as error:
             return _refusal(error, as_json=as_json)
@@ -241,16 +257,14 @@ class Words:
 
     async def _extend(self, caller: Caller, call: Call) -> Facts:
         desktop = await self._named(caller, call)
-        return await self._kept(caller, desktop, self._seconds(call.time))
-
-    def _seconds(self, text: str | None) -> float:
-        if text is None:
-            return min(_EXTEND, self._policy.keep_up_to)
-        return keeping.seconds(text, self._policy)
+        policy = await self._idle(desktop)
+        if call.time is None:
+            return await self._kept(caller, desktop, min(_EXTEND, policy.keep_up_to))
+        return await self._kept(caller, desktop, keeping.seconds(call.time, policy))
 
     async def _keep(self, caller: Caller, call: Call) -> Facts:
         desktop = await self._named(caller, call)
-        return await self._kept(caller, desktop, self._policy.keep_up_to)
+        return await self._kept(caller, desktop, (await self._idle(desktop)).keep_up_to)
 
     async def _kept(self, caller: Caller, desktop: Desktop, seconds: float) -> Facts:
         await self._reaper.keep(await self._watch(desktop), seconds, actor=caller.actor)
@@ -294,7 +308,15 @@ class Words:
 
     async def _watch(self, desktop: Desktop) -> Watch:
         session = await self._store.live_session(desktop.id)
-        return keeping.watched(session, named=desktop.name, watches=self._watches)
+        return keeping.watched(
+            session,
+            named=desktop.name,
+            policy=await self._idle(desktop),
+            watches=self._watches,
+        )
+
+    async def _idle(self, desktop: Desktop) -> IdlePolicy:
+        return (await self._policies.of(desktop.user_id)).policy.idle
 
     async def _named(self, caller: Caller, call: Call) -> Desktop:
         name = desktop_name(call.name or caller.desktop)

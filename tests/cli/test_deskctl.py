@@ -52,6 +52,7 @@ class Served:
             explainer=self.broker.explainer,
             reaper=self.broker.reaper,
             watches=self.broker.watches,
+            policies=self.broker.policies,
         )
         self.runner = web.AppRunner(api.application(), access_log=None)
         await self.runner.setup()

@@ -26,6 +26,7 @@ from broker.core.model import (
     DesktopId,
     HomeArchive,
     LeaseKind,
+    Owner,
     Session,
     SessionId,
     SessionState,
@@ -967,3 +968,39 @@ async def test_a_removal_and_a_beginning_do_not_both_happen(store, another, ada)
             [begin(stores[0], desktop), stores[1].remove_desktop(desktop.id, actor="x")]
         )
         assert isinstance(began, Session) != (removed is None)
+
+
+async def test_owners_of_what_lives_are_told_with_their_groups(store, ada, main):
+    """Each group once, whoever said so; nobody of whom nothing lives."""
+    bob = await store.add_user("bob", admin=False, actor="uid:0")
+    theirs = await ensure(store, bob, "main")
+    assert await store.live_owners() == {}
+    for name in ("g", "h"):
+        await store.set_group(name, priority=0, policy={}, actor="uid:0")
+    await store.join_group(ada.id, "g", actor="uid:0")
+    await store.sync_groups(ada.id, ["g", "h"], source="campus", actor="broker")
+    session = await begin(store, main)
+    found = await store.live_owners()
+    assert {desktop: (o.user_id, sorted(o.groups)) for desktop, o in found.items()} == {
+        main.id: (ada.id, ["g", "h"])
+    }
+    await begin(store, theirs)
+    assert (await store.live_owners())[theirs.id] == Owner(user_id=bob.id, groups=())
+    await store.advance(
+        session.id,
+        expected=SessionState.STARTING,
+        to=SessionState.STOPPING,
+        deadline=None,
+        reason="a test",
+        actor="uid:0",
+    )
+    assert set(await store.live_owners()) == {main.id, theirs.id}
+    await store.advance(
+        session.id,
+        expected=SessionState.STOPPING,
+        to=SessionState.ENDED,
+        deadline=None,
+        reason=None,
+        actor="uid:0",
+    )
+    assert set(await store.live_owners()) == {theirs.id}

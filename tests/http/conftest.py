@@ -55,6 +55,7 @@ async def serve(tmp_path):
                 explainer=broker.explainer,
                 reaper=broker.reaper,
                 watches=broker.watches,
+                policies=broker.policies,
             ).application()
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()

@@ -70,6 +70,7 @@ STORE_READS = frozenset(
         "live_session",
         "last_session",
         "live_sessions",
+        "live_owners",
         "addresses",
         "deadlines",
         "last_deadlines",
@@ -351,6 +352,8 @@ class Broker:
         image: str = IMAGE,
         limits: dict | None = None,
         idle: dict | None = None,
+        login: dict | None = None,
+        allow: dict | None = None,
         inside: FakeInside | None = None,
         connections: FakeConnections | None = None,
     ) -> None:
@@ -379,6 +382,8 @@ class Broker:
                 "network": {"pool": pool},
                 "limits": {"desktops_per_user": desktops_per_user, **(limits or {})},
                 "idle": idle or {},
+                "login": login or {},
+                "allow": allow or {},
             }
         )
         self.host = Host(
@@ -423,6 +428,7 @@ class Broker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.services.passwords.close()
         await self.real_store.close()
 
     # ------------------------------------------------------------------------------------- steps
@@ -463,7 +469,7 @@ class Broker:
             await self.user(name)
         key, line = new_key()
         await self.accounts.add_key(name, line, actor="uid:0")
-        identity = await self.gateway.identify(Login(None, desktop), key)
+        identity = await self.gateway.identify(Login(None, desktop), key, "192.0.2.1")
         assert identity is not None
         return identity
 
@@ -530,8 +536,13 @@ class Broker:
 def new_key():
     """A key as a client offers it, and its line in a .pub file."""
     made = asyncssh.generate_private_key("ssh-ed25519", comment="ada@laptop")
-    offered = OfferedKey(algorithm="ssh-ed25519", fingerprint=made.get_fingerprint())
-    return offered, made.export_public_key().decode().strip()
+    line = made.export_public_key().decode().strip()
+    offered = OfferedKey(
+        algorithm="ssh-ed25519",
+        fingerprint=made.get_fingerprint(),
+        public=line.removesuffix(" ada@laptop"),
+    )
+    return offered, line
 
 
 class Gate:

@@ -12,6 +12,7 @@ from broker.core.gateway import Login
 from broker.core.model import LeaseKind, SessionState
 from broker.core.spec import home_volume
 from broker.service.accounts import parse_key
+from broker.service.authentication import TAKEN_AWAY
 from tests.service.harness import Gate, new_key, outage
 
 # ---------------------------------------------------------------------------------------- keys
@@ -78,7 +79,7 @@ async def test_a_user_comes_with_keys(broker):
     made = await broker.accounts.add_user("ada", admin=True, keys=lines, actor="uid:0")
     assert made.admin
     for key in offered:
-        identity = await broker.gateway.identify(Login(None, None), key)
+        identity = await broker.gateway.identify(Login(None, None), key, "192.0.2.1")
         assert identity.user == "ada"
 
 
@@ -128,7 +129,7 @@ async def test_keys_are_added_and_taken_away(broker):
     made = await broker.accounts.add_key("ada", line, actor="uid:0")
     assert made.fingerprint == offered.fingerprint
     await broker.accounts.remove_key("ada", made.fingerprint, actor="uid:0")
-    assert await broker.gateway.identify(Login(None, None), offered) is None
+    assert await broker.gateway.identify(Login(None, None), offered, "192.0.2.1") is None
     await broker.refused(
         NotFound, broker.accounts.remove_key("ada", made.fingerprint, actor="uid:0")
     )
@@ -280,8 +281,8 @@ async def test_a_removed_user_is_nobody_at_the_door(broker):
     """The open connection learns it too."""
     identity = await broker.person()
     await broker.accounts.remove_user("ada", actor="uid:0")
-    refused = await broker.refused(AccessDenied, broker.accounts.proven(identity))
-    assert refused.public == "Your account or key was taken away."
+    refused = await broker.refused(AccessDenied, broker.authentication.still(identity))
+    assert refused.public == TAKEN_AWAY
 
 
 async def test_removing_nobody_is_not_found(broker):

@@ -34,7 +34,7 @@ async def known(broker, name="ada"):
 async def test_a_key_names_its_person_under_the_shared_and_the_own_name(broker, login):
     """`desk@` and `ada@` are the same person with ada's key."""
     key = await known(broker)
-    identity = await broker.gateway.identify(login, key)
+    identity = await broker.gateway.identify(login, key, "192.0.2.1")
     assert (identity.user, identity.desktop) == ("ada", None)
     assert identity.credential == key.fingerprint
 
@@ -42,7 +42,7 @@ async def test_a_key_names_its_person_under_the_shared_and_the_own_name(broker, 
 async def test_the_login_names_the_desktop(broker):
     """It is taken as it stands; whether it exists is asked when it is wanted."""
     key = await known(broker)
-    identity = await broker.gateway.identify(Login(None, "lab"), key)
+    identity = await broker.gateway.identify(Login(None, "lab"), key, "192.0.2.1")
     assert identity.desktop == "lab"
 
 
@@ -50,22 +50,22 @@ async def test_a_key_proves_nobody_else(broker):
     """Under another's name one's own key is nothing."""
     key = await known(broker)
     await known(broker, "bob")
-    assert await broker.gateway.identify(Login("bob", None), key) is None
-    assert await broker.gateway.identify(Login("nobody", None), key) is None
+    assert await broker.gateway.identify(Login("bob", None), key, "192.0.2.1") is None
+    assert await broker.gateway.identify(Login("nobody", None), key, "192.0.2.1") is None
 
 
 async def test_an_unknown_key_is_nobody(broker):
     """Whatever name it comes with."""
     await known(broker)
     for name in (None, "ada"):
-        assert await broker.gateway.identify(Login(name, None), UNKNOWN) is None
+        assert await broker.gateway.identify(Login(name, None), UNKNOWN, "192.0.2.1") is None
 
 
 async def test_a_removed_users_key_is_nobody(broker):
     """And may become somebody else's."""
     key = await known(broker)
     await broker.accounts.remove_user("ada", actor="uid:0")
-    assert await broker.gateway.identify(Login(None, None), key) is None
+    assert await broker.gateway.identify(Login(None, None), key, "192.0.2.1") is None
 
 
 async def test_a_mere_probe_starts_and_writes_nothing(world, broker):
@@ -74,7 +74,7 @@ async def test_a_mere_probe_starts_and_writes_nothing(world, broker):
     audit = await broker.store.audit()
     calls = len(world.engine.calls)
     for name in (None, "ada", "bob"):
-        await broker.gateway.identify(Login(name, None), key)
+        await broker.gateway.identify(Login(name, None), key, "192.0.2.1")
     assert await broker.store.audit() == audit
     assert len(world.engine.calls) == calls
 
@@ -173,7 +173,7 @@ async def test_a_key_taken_away_after_identifying_opens_nothing(world, broker):
     identity = await broker.person()
     await broker.accounts.remove_key("ada", identity.credential, actor="uid:0")
     refused = await broker.refused(AccessDenied, broker.route(identity))
-    assert refused.public == "Your account or key was taken away."
+    assert refused.public == "Your account, password or key was taken away."
     assert world.containers == set()
 
 
@@ -181,7 +181,7 @@ async def test_a_key_given_to_somebody_else_meanwhile_opens_nothing(broker):
     """The connection proved ada; the key is bob's now."""
     key, line = new_key()
     await broker.accounts.add_user("ada", admin=False, keys=[line], actor="uid:0")
-    identity = await broker.gateway.identify(Login(None, None), key)
+    identity = await broker.gateway.identify(Login(None, None), key, "192.0.2.1")
     await broker.accounts.remove_user("ada", actor="uid:0")
     await broker.accounts.add_user("bob", admin=False, keys=[line], actor="uid:0")
     await broker.refused(AccessDenied, broker.route(identity))

@@ -28,7 +28,8 @@ class Records:
     def __init__(self, **idle) -> None:
         self.clock = ManualClock()
         self.clock.advance(100 * DAY)
-        self.watches = Watches(self.clock, IdleConfig.model_validate(idle).policy)
+        self.policy = IdleConfig.model_validate(idle).policy
+        self.watches = Watches(self.clock)
 
     def ago(self, seconds: float):
         return self.clock.now() - timedelta(seconds=seconds)
@@ -65,8 +66,14 @@ class Records:
 
     def follow(self, session: Session, stored=None):
         """`stored` is given by the first look after a restart alone."""
-        (watch,) = self.watches.follow([session], stored)
+        (watch,) = self.look([session], stored)
         return watch
+
+    def look(self, sessions, stored=None, **options):
+        return self.watches.follow(sessions, lambda _session: self.policy, stored, **options)
+
+    def current(self, session: Session):
+        return self.watches.current(session, self.policy)
 
     def facts(self, watch):
         return watch.facts(self.clock.monotonic(), attached=False)
@@ -85,7 +92,7 @@ def test_ready_and_frozen_sessions_are_watched_and_no_others(records):
     """What ended is forgotten with the next look."""
     watches = records.watches
     for state in SessionState:
-        found = watches.follow([records.session(state)])
+        found = records.look([records.session(state)])
         assert [w.session.state for w in found] == [state] * (state in {READY, FROZEN})
         assert (watches.of(SessionId("s")) is not None) == (state in {READY, FROZEN})
 
@@ -102,7 +109,7 @@ def test_a_new_session_is_taken_for_used_just_now(records):
 def test_what_is_seen_of_a_session_that_never_comes_is_not_kept(records):
     """A door can tell of what ended long ago."""
     records.watches.saw("other", Signal.TYPING)
-    records.watches.follow([])
+    records.look([])
     assert records.watches._early == {}
 
 
@@ -146,12 +153,12 @@ def test_between_two_looks_the_record_counts(records):
     """Whoever asks why sees what froze a moment ago as frozen, and what ended as gone."""
     records.follow(records.session(changed=HOUR))
     frozen = records.session(FROZEN)
-    assert records.watches.current(frozen).frozen is not None
-    assert records.watches.current(frozen) is records.watches.of(SessionId("s"))
-    assert records.watches.current(records.session(ENDED)) is None
+    assert records.current(frozen).frozen is not None
+    assert records.current(frozen) is records.watches.of(SessionId("s"))
+    assert records.current(records.session(ENDED)) is None
     new = replace(frozen, id=SessionId("t"))
-    assert records.watches.current(new) is records.watches.of(SessionId("t"))
-    assert records.watches.current(records.session(changed=HOUR)).frozen is not None, (
+    assert records.current(new) is records.watches.of(SessionId("t"))
+    assert records.current(records.session(changed=HOUR)).frozen is not None, (
         "a list of before it froze"
     )
 
@@ -229,7 +236,7 @@ def test_a_session_that_is_new_while_one_watches_began_just_now():
         facts = records.facts(records.follow(records.session(state, age=5 * HOUR, changed=HOUR)))
         assert facts.age == 0
         assert facts.frozen in {0, None}
-        records.watches.follow([])
+        records.look([])
 
 
 async def test_a_wish_that_another_process_takes_back_is_over_with_the_next_look(world):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -219,7 +218,8 @@ async def test_extend_without_a_time_gives_four_hours(broker, ada):
     await broker.route(ada)
     for argv in ((), ("main",)):
         assert await ok(broker, ada, "extend", *argv) == "main is kept awake for 4 h."
-    broker.words._policy = replace(broker.words._policy, keep_up_to=3600.0)
+    await broker.groups.set("lab", priority=0, policy={"idle.keep_up_to": "1h"}, actor="uid:0")
+    await broker.groups.join(await broker.store.user("ada"), "lab", actor="uid:0")
     assert await ok(broker, ada, "extend") == "main is kept awake for 1 h."
 
 
@@ -484,7 +484,9 @@ async def test_who_lost_account_or_key_is_told_nothing_more(broker, ada):
     for argv in (["list"], ["start"], ["help"]):
         reply = await say(broker, ada, *argv)
         assert (reply.status, reply.stdout) == (1, "")
-        assert reply.stderr == "desk: Your account or key was taken away. (access_denied)\n"
+        assert (
+            reply.stderr == "desk: Your account, password or key was taken away. (access_denied)\n"
+        )
     assert await broker.store.live_sessions() == []
 
 
