@@ -15,10 +15,9 @@ from broker.core.pools import Pool, Pools
 from broker.db.connect import connect
 from broker.db.migrate import migrate
 from broker.db.store import SqlStore
+from tests.contract.postgres import AUDIT_KEY, PostgresDatabase
 
 HOST = "host-a"
-
-AUDIT_KEY = bytes(range(32))
 
 POOLS = Pools(
     ports=Pool(20000, 20099),
@@ -43,7 +42,7 @@ class SqliteFile:
         return SqlStore(await connect(self.path), clock, AUDIT_KEY)
 
 
-PLACES = {"sqlite": SqliteFile}
+PLACES = {"sqlite": SqliteFile, "postgresql": PostgresDatabase}
 
 
 @cache

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 
 from broker.core.errors import StateUnusable
 from broker.core.idle import Signal, Step
-from broker.core.model import SessionState
+from broker.core.model import SessionState, key_name
 from broker.db import migrate, sqlite
 from broker.db.connect import connect
 from broker.db.store import SqlStore
@@ -162,7 +162,7 @@ def contents(connection):
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version'"
         " AND name NOT LIKE 'sqlite_%'"
     ).fetchall()
-    return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
+    return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in tables}
 
 
 async def test_a_step_that_fails_leaves_nothing(engine, path, monkeypatch):
@@ -304,3 +304,103 @@ async def test_an_older_desk_does_not_get_homes_that_it_could_not_find(engine, p
     with pytest.raises(RuntimeError, match="packed away: start their desktops first"):
         await migrate.run(engine, lambda config: command.downgrade(config, "0002"))
     assert schema(path) == third
+
+
+async def third(engine, path, *more):
+    """A state of before identities, with what `FIRST` says and `more`."""
+    await migrate.run(engine, lambda config: command.upgrade(config, "0001"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in FIRST:
+            connection.execute(row)
+    await migrate.run(engine, lambda config: command.upgrade(config, "0003"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in more:
+            connection.execute(*row)
+        return contents(connection)
+
+
+async def test_identities_come_to_what_was_there_and_go_again(engine, path):
+    before = await third(engine, path)
+    old = schema(path)
+    await migrate.run(engine, lambda config: command.upgrade(config, "0004"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        after = contents(connection)
+        new = ("password", "codes", "recovery_code", "invite", "group", "membership", "audit_head")
+        assert [after.pop(table) for table in new] == [[]] * 7
+        assert after.pop("user") == [(*row, "local") for row in before["user"]]
+        keys = [(*row, None, "[]", 0, None, None) for row in before["user_key"]]
+        assert after.pop("user_key") == keys
+        assert after.pop("audit") == [(*row, None, None, None) for row in before["audit"]]
+        assert before["user_key"] and before["audit"]
+        assert after == {table: before[table] for table in after}
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute("UPDATE audit SET actor = 'eve'")
+        for lie in (
+            (
+                "INSERT INTO user_key (fingerprint, user_id, position, public, name, added_at)"
+                " VALUES ('SHA256:b', 'u', 2, 'p', 'lap', 1)"
+            ),
+            "INSERT INTO membership VALUES ('u', 'nothing', 'local')",
+            "INSERT INTO invite VALUES ('i', 't', 'nobody', 1, 'x', 1, NULL, NULL)",
+            "INSERT INTO audit_head VALUES (2, 0, '')",
+        ):
+            with pytest.raises(sqlite3.IntegrityError):
+                connection.execute(lie)
+    await migrate.run(engine, lambda config: command.downgrade(config, "0003"))
+    assert schema(path) == old
+    with closing(sqlite3.connect(path)) as connection:
+        assert contents(connection) == before
+
+
+async def test_comments_become_names_that_differ(engine, path):
+    said = ["", "lap", "lap", "lap-2", "", " \t", "a\x1b[2Jb", "n" * 99, "n" * 99, "key-2", "é ü"]
+    await third(
+        engine,
+        path,
+        ["INSERT INTO user VALUES ('v', 'bob', 0, 1, 1, NULL)"],
+        ["INSERT INTO user_key VALUES ('SHA256:v', 'v', 1, 'p', 'lap', 1)"],
+        *(
+            (
+                "INSERT INTO user_key VALUES (?, 'u', ?, 'p', ?, 1)",
+                (f"SHA256:{n:02}", n, comment),
+            )
+            for n, comment in enumerate(said, 2)
+        ),
+    )
+    assert await migrate.migrate(path) == ("0003", migrate.head())
+    store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
+    keys = await store.keys("u")
+    names = [key.name for key in keys]
+    assert names[0] == "lap"
+    assert names[1:] == [
+        "key-2",
+        "lap-2",
+        "lap-3",
+        "lap-2-2",
+        "key-6",
+        "key-7",
+        "a[2Jb",
+        "n" * 64,
+        "n" * 62 + "-2",
+        "key-2-2",
+        "é ü",
+    ]
+    assert [key.name for key in await store.keys("v")] == ["lap"]
+    assert all(key_name(name) == name for name in names)
+    await store.close()
+
+
+async def test_an_older_desk_does_not_get_keys_whose_limits_it_would_not_hold(engine, path):
+    await third(engine, path)
+    await migrate.run(engine, lambda config: command.upgrade(config, "0004"))
+    for limit in ("expires_at = 5", "sources = '[\"10.0.0.0/8\"]'", "verify_required = 1"):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"UPDATE user_key SET {limit}")
+        with pytest.raises(RuntimeError, match="1 keys expire or are limited: remove them first"):
+            await migrate.run(engine, lambda config: command.downgrade(config, "0003"))
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(
+                "UPDATE user_key SET expires_at = NULL, sources = '[]', verify_required = 0"
+            )
+    await migrate.run(engine, lambda config: command.downgrade(config, "0003"))
