@@ -45,6 +45,7 @@ directory {folder}/data
 maxsize 16777216
 overlay memberof
 access to attrs=userPassword by anonymous auth by * none
+access to dn.exact="cn=hidden,{groups}" by dn.exact="{desk}" read by * none
 access to * by dn.exact="{desk}" read by self read by dn.subtree="{people}" read by * auth
 """
 
@@ -70,6 +71,7 @@ class Slapd:
                 root_password=ROOT_PASSWORD,
                 desk=DESK,
                 people=PEOPLE,
+                groups=GROUPS,
             )
         )
         # Under another path: a profile of AppArmor binds the one that Debian gave it.
@@ -140,7 +142,9 @@ def person(slapd: Slapd, name: str, password: str | None, **more: str | list[str
 
 
 def populate(slapd: Slapd) -> None:
-    """Ada is in staff by her entry, and in printers by a posix group; bob is in nothing."""
+    """Ada is in staff by her entry, in printers by a posix group, and in one that people do not see;
+    bob is in nothing.
+    """
     slapd.add(SUFFIX, objectClass=["dcObject", "organization"], dc="example", o="Example")
     for base in (PEOPLE, GROUPS):
         slapd.add(base, objectClass=["organizationalUnit"], ou=base.split(",")[0][3:])
@@ -153,7 +157,8 @@ def populate(slapd: Slapd) -> None:
     ada = person(slapd, "ada", "engine no 1")
     person(slapd, "bob", "Löwe zahm")
     person(slapd, "nokey", None)
-    slapd.add(f"cn=Staff,{GROUPS}", objectClass=["groupOfNames"], cn="Staff", member=ada)
+    for group in ("Staff", "hidden"):
+        slapd.add(f"cn={group},{GROUPS}", objectClass=["groupOfNames"], cn=group, member=ada)
     slapd.add(
         f"cn=printers,{GROUPS}",
         objectClass=["posixGroup"],
