@@ -11,6 +11,7 @@ import pwd
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -50,11 +51,11 @@ _numbers = count(1)
 class PostgresDatabase:
     """A `Place`; the test is skipped where PostgreSQL is not installed."""
 
-    def __init__(self, _directory: Path) -> None:
-        server = _server()
+    def __init__(self, _directory: Path, *, template: str = EMPTY) -> None:
+        """As `template` is: without anything, and without tables, when it is `template0`."""
+        self._server = _server()
         self.name = f"t{next(_numbers)}"
-        server.run("createdb", "-T", EMPTY, self.name)
-        self._server = server
+        self._server.run("createdb", "-T", template, self.name)
 
     async def open(self, clock: Clock) -> SqlStore:
         return SqlStore(self.engine(), clock, AUDIT_KEY)
@@ -80,7 +81,7 @@ class Server:
         self._process = subprocess.Popen(
             [programs / "postgres", "-D", data, "-k", self.directory, *settings],
             cwd=self.directory,
-            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - no threads yet
+            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - one call of the kernel
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             **self._account,
@@ -141,5 +142,6 @@ def _server() -> Server:
         await migrate.run(engine, lambda config: command.upgrade(config, "head"))
         await engine.dispose()
 
-    asyncio.run(fill())
+    with ThreadPoolExecutor(1) as elsewhere:  # a loop may run here
+        elsewhere.submit(lambda: asyncio.run(fill())).result()
     return server
