@@ -262,14 +262,18 @@ async def test_a_list_that_cannot_be_used_refuses_certificates(
     assert [log["event"] for log in logs] == ["revocation list usable again"]
 
 
-async def test_a_list_that_comes_back_as_it_was_is_usable(certificates, certificate, tmp_path):
-    """Moved away for a moment, with something else in its place."""
-    path, away = tmp_path / "revoked", tmp_path / "away"
+async def test_a_list_that_comes_back_as_it_was_is_usable(folder, clock, certificate, tmp_path):
+    """As when what holds it was not mounted for a moment."""
+    there, away = tmp_path / "mounted", tmp_path / "away"
+    there.mkdir()
+    (there / "revoked").write_text("serial: 8")
+    certificates = Certificates(
+        authorities=[trusted(folder)], revocations=Revocations(there / "revoked"), clock=clock
+    )
     assert isinstance(await judged(certificates, certificate), Verdict)
-    path.rename(away)
-    os.mkfifo(path)
+    there.rename(away)
     assert isinstance(await judged(certificates, certificate), Refusal)
-    away.rename(path)
+    away.rename(there)
     assert isinstance(await judged(certificates, certificate), Verdict)
 
 
