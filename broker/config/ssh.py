@@ -34,6 +34,7 @@ class SshLimits(Model):
     connections_per_user: Annotated[int, Field(ge=1, le=10_000)] = 64
     descriptors_reserved: Annotated[int, Field(ge=32, le=65_536)] = 256
     login_timeout: Annotated[Seconds, bounded(2, 600, "2s to 10m")] = 20.0
+    typing_timeout: Annotated[Seconds, bounded(2, 600, "2s to 10m")] = 120.0
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
     early_packet: Annotated[Size, bounded(35_000, 256 << 10, "35k to 256k")] = 35 << 10
     early_bytes: Annotated[Size, bounded(64 << 10, 4 << 20, "64k to 4m")] = 256 << 10

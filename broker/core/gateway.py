@@ -66,11 +66,11 @@ class Identity:
     """The desktop that the login name asked for."""
     credential: str
     """What proved them: a key's `SHA256:…`, `password:ID`, or `certificate:…`."""
-    method: str = "key"
+    method: str
     """`key`, `certificate` or `password`, with `+code` where one was given too."""
-    address: str = ""
+    address: str
     """The client's."""
-    allowed: tuple[Allowance, ...] = tuple(Allowance)
+    allowed: tuple[Allowance, ...]
     enrol: bool = False
     """Let in to set up a one-time code, and for nothing else."""
 
@@ -86,6 +86,10 @@ class CodeWanted:
 @dataclass(frozen=True, slots=True)
 class Invited:
     """The key is nobody's, and the invite would bind it once its owner signed."""
+
+
+KeyAnswer = Identity | CodeWanted | Invited | None
+"""What a key would do: let in, let in with a code behind it, be bound by the invite, nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class Holdings:
     """What a door holds open: what it would have been told to end, had it been there to hear."""
 
     identities: tuple[Identity, ...]
-    """Whose connections it has, each person by each key once."""
+    """Whose connections it has, each person by each credential once."""
     sessions: tuple[str, ...]
     """Sessions that somebody is in or about to enter, or that it keeps a connection to."""
 
@@ -201,8 +205,8 @@ class DoorControl(Protocol):
     def end_user(self, user_id: str, sentence: str) -> None:
         """Disconnect all that proved to be that user."""
 
-    def end_key(self, fingerprint: str, sentence: str) -> None:
-        """Disconnect all that came in by that key."""
+    def end_credential(self, credential: str, sentence: str) -> None:
+        """Disconnect all that came in by that credential."""
 
     def penalise(self, penalty: Penalty) -> None:
         """Another door met that source."""
@@ -213,10 +217,31 @@ class Gateway(Protocol):
     the user; a cancelled caller stops waiting, and what was begun for it goes on.
     """
 
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        """Whom the key would prove under that login; None for nobody. Reads alone, and is asked on
-        mere probes too: an answer is no identity until the client has signed.
+    async def identify(self, login: Login, key: OfferedKey, address: str) -> KeyAnswer:
+        """What the key would do under that login, for a client at that address; None for nothing.
+        Reads alone, and is asked on mere probes too: an answer is worth nothing until the client
+        has signed, and a device's key is asked about again with what its signature says.
         """
+
+    async def redeem(
+        self, login: Login, key: OfferedKey, address: str
+    ) -> Identity | CodeWanted | None:
+        """Bind the key to the invite's user, now that its owner has signed. None when the invite is
+        not open any more. Raises `Conflict` when the key is somebody else's.
+        """
+
+    async def check_password(
+        self, login: Login, password: str, address: str
+    ) -> Identity | CodeWanted | None:
+        """Whom the password proves; None for nobody. A login without a name, or with one that
+        nobody has, is as much work as any. Raises `Blocked`, `CapacityExhausted`.
+        """
+
+    async def check_code(self, ticket: str, code: str, address: str) -> Identity | None:
+        """Whom the ticket and the one-time code prove together. Raises `Blocked`."""
+
+    async def proven(self, identity: Identity) -> None:
+        """The door let them in."""
 
     async def route(
         self, identity: Identity, *, display: int | None, progress: Callable[[str], None]

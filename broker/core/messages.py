@@ -1,16 +1,18 @@
 """The messages between a front door and the broker: the calls of `core.gateway`, as values."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.core import errors
 from broker.core.codec import Codec
 from broker.core.gateway import (
     Activity,
     Attachment,
+    CodeWanted,
     Holdings,
     HttpReply,
     Identity,
+    Invited,
     Load,
     Login,
     OfferedKey,
@@ -21,7 +23,7 @@ from broker.core.gateway import (
 
 #: The name of these messages, one and the same on both sides of a connection. Whoever changes
 #: anything of them counts on: an older door must not take a newer broker's words for its own.
-PROTOCOL = "desk-gateway-2"
+PROTOCOL = "desk-gateway-3"
 
 #: Characters of one message: 4096 clients, each with the longest name that it can have, are told
 #: of in less.
@@ -49,6 +51,33 @@ class Hello:
 class Identify:
     login: Login
     key: OfferedKey
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redeem:
+    login: Login
+    key: OfferedKey
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPassword:
+    login: Login
+    password: str = field(repr=False)
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCode:
+    ticket: str = field(repr=False)
+    code: str = field(repr=False)
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +130,10 @@ class GetHttp:
     path: str
 
 
-Noted = Attached | Detached | Report | Carries | Penalise
+Noted = Proven | Attached | Detached | Report | Carries | Penalise
 """What a door says of others; no broker that is away is waited for to say it."""
 
-Asked = Identify | FindRoute | Lost | SayWord | GetHttp | Noted
+Asked = Identify | Redeem | CheckPassword | CheckCode | FindRoute | Lost | SayWord | GetHttp | Noted
 """The calls of the gateway. Which door calls is what it said in its `Hello`."""
 
 
@@ -154,7 +183,7 @@ class Welcome:
     """The answer to `Hello`: calls may come."""
 
 
-Value = Identity | Route | WordReply | HttpReply | None
+Value = Identity | CodeWanted | Invited | Route | WordReply | HttpReply | None
 """What a call gives."""
 
 
@@ -209,15 +238,15 @@ class EndUser:
 
 
 @dataclass(frozen=True, slots=True)
-class EndKey:
-    fingerprint: str
+class EndCredential:
+    credential: str
     sentence: str
 
 
-Told = EndSession | EndUser | EndKey | Penalise
+Told = EndSession | EndUser | EndCredential | Penalise
 """What the broker tells a door unasked: the calls of `DoorControl`."""
 
-ToDoor = Welcome | Answer | Refusal | Progress | EndSession | EndUser | EndKey | Penalise
+ToDoor = Welcome | Answer | Refusal | Progress | EndSession | EndUser | EndCredential | Penalise
 
 
 _LATER = (errors.Blocked, errors.CapacityExhausted, errors.HeldBack)

@@ -153,10 +153,10 @@ class Door:
             if bridge.identity is not None and bridge.identity.user_id == user_id:
                 bridge.say_goodbye(f"desk: {sentence}")
 
-    def end_key(self, fingerprint: str, sentence: str) -> None:
-        """Disconnect whoever came in by that key."""
+    def end_credential(self, credential: str, sentence: str) -> None:
+        """Disconnect whoever came in by that credential."""
         for bridge in list(self._authenticated):
-            if bridge.identity is not None and bridge.identity.credential == fingerprint:
+            if bridge.identity is not None and bridge.identity.credential == credential:
                 bridge.say_goodbye(f"desk: {sentence}")
 
     def holdings(self) -> Holdings:
@@ -226,7 +226,8 @@ class Door:
             common=self._common,
             place=place,
             offended=self._entrance.offended,
-            authenticator=bridge,
+            gateway=self._gateway,
+            listener=bridge,
         )
         bridge.adopt(wire)
         self._bridges.add(bridge)
@@ -264,8 +265,8 @@ class Door:
             compression_algs=None,
             signature_algs=_SIGNATURES,
             host_based_auth=False,
-            password_auth=False,
-            kbdint_auth=False,
+            password_auth=True,
+            kbdint_auth=True,
             gss_host=None,
             login_timeout=limits.login_timeout,
             rekey_bytes=limits.outer_rekey,

@@ -20,7 +20,7 @@ from broker.system.tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.core.gateway import Gateway, Identity, Login, OfferedKey
+    from broker.core.gateway import Gateway, Identity
     from broker.door.actions import Action
     from broker.door.attendance import Attendance, Visit
     from broker.door.binding import Binder, Bound
@@ -110,19 +110,23 @@ class Bridge:
 
     # ---------------------------------------------------------------------------- authentication
 
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        try:
-            return await self._gateway.identify(login, key)
-        except DeskError as error:
-            self._log.warning("identity unavailable", code=error.code, problem=str(error))
-            self.outer.excuse()
-            return None
+    def unknowable(self, error: DeskError) -> None:
+        self._log.warning("identity unavailable", code=error.code, problem=str(error))
 
     def authenticated(self, identity: Identity) -> None:
         self.identity = identity
+        self._splice.allow(identity.allowed)
         self._log = self._log.bind(user=identity.user, peer=self.outer.peer_name)
-        self._log.info("client authenticated", client=shown(self.outer.client_version, _CLIENT))
+        client = shown(self.outer.client_version, _CLIENT)
+        self._log.info("client authenticated", client=client, by=identity.method)
         self._on_authenticated(self)
+        self._background.start(self._tell_proven(identity), name="proven")
+
+    async def _tell_proven(self, identity: Identity) -> None:
+        try:
+            await self._gateway.proven(identity)
+        except DeskError as error:
+            self._log.warning("login not noted", code=error.code, problem=str(error))
 
     def _broken(self) -> None:
         """Work for this client failed in a way that nobody foresaw."""

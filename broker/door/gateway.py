@@ -19,7 +19,15 @@ from broker.core.errors import (
     Interrupted,
     ShuttingDown,
 )
-from broker.core.gateway import DoorControl, HttpReply, Identity, Route, WordReply
+from broker.core.gateway import (
+    CodeWanted,
+    DoorControl,
+    HttpReply,
+    Identity,
+    Invited,
+    Route,
+    WordReply,
+)
 from broker.core.messages import (
     MESSAGE,
     PROTOCOL,
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
         Activity,
         Attachment,
         Holdings,
+        KeyAnswer,
         Load,
         Login,
         OfferedKey,
@@ -183,10 +192,34 @@ class RemoteGateway:
 
     # ------------------------------------------------------------------------------ the calls
 
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        found = await self._ask(messages.Identify(login, key))
+    async def identify(self, login: Login, key: OfferedKey, address: str) -> KeyAnswer:
+        found = await self._ask(messages.Identify(login, key, address))
+        assert found is None or isinstance(found, (Identity, CodeWanted, Invited))
+        return found
+
+    async def redeem(
+        self, login: Login, key: OfferedKey, address: str
+    ) -> Identity | CodeWanted | None:
+        """Not asked twice: an invite that was bound in the first try would look used."""
+        found = await self._ask(messages.Redeem(login, key, address), again=False)
+        assert found is None or isinstance(found, (Identity, CodeWanted))
+        return found
+
+    async def check_password(
+        self, login: Login, password: str, address: str
+    ) -> Identity | CodeWanted | None:
+        found = await self._ask(messages.CheckPassword(login, password, address))
+        assert found is None or isinstance(found, (Identity, CodeWanted))
+        return found
+
+    async def check_code(self, ticket: str, code: str, address: str) -> Identity | None:
+        """Not asked twice: a code counts once."""
+        found = await self._ask(messages.CheckCode(ticket, code, address), again=False)
         assert found is None or isinstance(found, Identity)
         return found
+
+    async def proven(self, identity: Identity) -> None:
+        await self._tell(messages.Proven(identity))
 
     async def route(
         self, identity: Identity, *, display: int | None, progress: Callable[[str], None]

@@ -45,7 +45,9 @@ class Limits:
 
     # -- before authentication
     login_timeout: float = 20.0
-    """From accept to a proven identity; OpenSSH's LoginGraceTime is 120."""
+    """From accept to a proven identity, for a client that is asked nothing."""
+    typing_timeout: float = 120.0
+    """From the first question to a person on, what they typed included; OpenSSH's LoginGraceTime."""
     attempts: int = 6
     """Failed requests to authenticate, as OpenSSH's MaxAuthTries counts them."""
     early_packet: int = 35 * _KIB

@@ -98,8 +98,8 @@ class Link:
                 self._door.end_session(session_id, sentence, sleeps=sleeps)
             case messages.EndUser(user_id, sentence):
                 self._door.end_user(user_id, sentence)
-            case messages.EndKey(fingerprint, sentence):
-                self._door.end_key(fingerprint, sentence)
+            case messages.EndCredential(credential, sentence):
+                self._door.end_credential(credential, sentence)
             case messages.Penalise(penalty):
                 self._door.penalise(penalty)
 

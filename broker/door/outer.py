@@ -1,4 +1,4 @@
-"""The user's connection: bounds before authentication, and an identity from the signed step alone."""
+"""The user's connection: bounds before authentication, and an identity from what proved it alone."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asyncssh import DisconnectError, KeyImportError, MACError, ProtocolError, SSHServer
+from asyncssh import DisconnectError, MACError, ProtocolError, SSHServer
 from asyncssh.connection import SSHServerConnection
 from asyncssh.packet import String
-from asyncssh.public_key import decode_ssh_public_key
 
-from broker.core.gateway import OfferedKey
-from broker.door.login import parse_login
+from broker.core.gateway import CodeWanted, Identity, Invited
+from broker.door import offered
 from broker.door.penalties import Offence
+from broker.door.signon import Question, SignOn
 from broker.door.upgrade import Upgrading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from asyncssh.auth import Auth
+    from asyncssh.auth import Auth, KbdIntChallenge
     from asyncssh.packet import SSHPacket
 
-    from broker.core.gateway import Identity, Login
+    from broker.core.errors import DeskError
+    from broker.core.gateway import Gateway
     from broker.door.admission import Place
     from broker.door.source import Source
 
@@ -36,24 +37,21 @@ _VIOLATIONS = (ProtocolError, MACError, ValueError)
 
 
 class Owner(SSHServer):
-    """asyncssh's idea of an application: everybody must authenticate, by a key."""
+    """asyncssh's idea of an application: everybody must authenticate."""
 
     def begin_auth(self, username: str) -> bool:
         del username
         return True
 
-    def public_key_auth_supported(self) -> bool:
-        return True
 
-
-class Authenticator(Protocol):
-    """Who knows the people."""
-
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
-        """As the gateway's."""
+class Listener(Protocol):
+    """Who wants to know how it goes."""
 
     def authenticated(self, identity: Identity) -> None:
-        """The identity was proven by a signature; called once."""
+        """The identity was proven; called once."""
+
+    def unknowable(self, error: DeskError) -> None:
+        """Nobody could say whether what the client tried is right."""
 
 
 class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
@@ -64,21 +62,23 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         *args: Any,
         place: Place,
         offended: Callable[[Source, Offence], None],
-        authenticator: Authenticator,
+        gateway: Gateway,
+        listener: Listener,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._place = place
         self._offended = offended
-        self._authenticator = authenticator
-        self._proven = self._excused = False
-        self._asking = 0
+        self._listener = listener
+        self._sign_on = SignOn(gateway, tell=self._banner, trouble=self._unknowable)
+        self._proven = self._excused = self._typing = False
         self._offence: Offence | None = None
         self._early_packets = self._early_bytes = 0
         self._requests = self._failures = 0
         self._free_failure = False
-        self._known: dict[tuple[str, bytes], Identity | None] = {}
         self._proof: tuple[Auth | None, Identity] | None = None
+        self._halfway: Auth | None = None
+        """The attempt that gave a first proof, behind which a code is wanted."""
         self._max_recv_pktlen = self.common.limits.early_packet
 
     @property
@@ -92,6 +92,10 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         return self._place.source
 
     # -- before authentication
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._sign_on.address = self._peer_addr.partition("%")[0]
+
     def connection_lost(self, exc: Exception | None = None) -> None:
         self._place.close()
         super().connection_lost(exc)
@@ -126,7 +130,7 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         """Out at once: nothing that was written is worth waiting for."""
         self._login_timer = None
         self._offence = Offence.GRACE_EXCEEDED
-        if self._asking:
+        if self._sign_on.waiting:
             self.excuse()
         self.drop()
 
@@ -174,49 +178,100 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         """There is no configuration file that depends on the user."""
 
     # -- authentication
+    def public_key_auth_supported(self) -> bool:
+        return not self._sign_on.half(self._username)
+
+    def password_auth_supported(self) -> bool:
+        return not self._sign_on.half(self._username)
+
+    def kbdint_auth_supported(self) -> bool:
+        return True
+
     async def validate_public_key(
         self, username: str, key_data: bytes, msg: bytes, signature: bytes
     ) -> bool:
         """Whether the key is somebody's; with `msg`, whether its owner signed, which alone binds
         the identity. A probe binds nothing.
         """
-        attempt = self._auth
-        self._proof = None
+        attempt = self._begin()
         try:
-            key = decode_ssh_public_key(key_data)
-        except KeyImportError:
+            offer, key = offered.read(key_data)
+        except ValueError:
             return False
-        identity = await self._identify(username, key_data, key.get_fingerprint())
-        if identity is None:
-            return False
-        if not msg:
-            return True
+        found = await self._sign_on.key(username, offer)
+        if found is None or not msg:
+            return found is not None
         key.set_touch_required(True)
-        if _algorithm(signature).encode() not in self._sig_algs:
+        if offered.algorithm(signature).encode() not in self._sig_algs:
             return False
         if not key.verify(String(self._session_id) + msg, signature):
             return False
-        self._proof = (attempt, identity)
-        return True
+        offer = offered.signed(offer, signature)
+        found = await self._sign_on.key(username, offer)
+        if isinstance(found, Invited):
+            found = await self._sign_on.redeem(username, offer)
+        return self._conclude(attempt, username, found)
 
-    async def _identify(self, username: str, key_data: bytes, fingerprint: str) -> Identity | None:
-        """Ask once for each login and key: a probe and its signed step want the same answer."""
-        known = self._known
-        if (username, key_data) not in known:
-            login = parse_login(username)
-            identity = None
-            if login is not None:
-                algorithm = _algorithm(key_data)
-                offered = OfferedKey(algorithm=algorithm, fingerprint=fingerprint)
-                self._asking += 1
-                try:
-                    identity = await self._authenticator.identify(login, offered)
-                finally:
-                    self._asking -= 1
-            known[username, key_data] = identity
-        return known[username, key_data]
+    async def validate_password(self, username: str, password: str) -> bool:
+        attempt = self._begin()
+        return self._conclude(attempt, username, await self._sign_on.password(username, password))
+
+    async def get_kbdint_challenge(
+        self, username: str, lang: str, submethods: str
+    ) -> KbdIntChallenge:
+        del lang, submethods
+        self._begin()
+        self._give_time()
+        return _challenge(self._sign_on.question(username))
+
+    async def validate_kbdint_response(
+        self, username: str, responses: Sequence[str]
+    ) -> KbdIntChallenge:
+        attempt = self._begin()
+        found = await self._sign_on.answers(username, responses)
+        if isinstance(found, Question):
+            return _challenge(found)
+        return self._conclude(attempt, username, found)
+
+    def _begin(self) -> Auth | None:
+        """Another attempt, or step of one: what an earlier one proved is nothing of its own."""
+        self._proof = None
+        return self._auth
+
+    def _conclude(
+        self, attempt: Auth | None, username: str, found: Identity | CodeWanted | Invited | None
+    ) -> bool:
+        """What the attempt proved."""
+        if isinstance(found, Identity):
+            self._proof = attempt, found
+            return True
+        if isinstance(found, CodeWanted) and attempt is self._auth:
+            self._sign_on.begin_half(username, found)
+            self._halfway = attempt
+        return False
+
+    def _give_time(self) -> None:
+        """A person types what a program sends at once; they get that time once."""
+        if not self._typing and self._login_timer is not None:
+            self._typing = True
+            self._login_timer.cancel()
+            self._login_timer = self._loop.call_later(
+                self.common.limits.typing_timeout, self._login_timer_callback
+            )
+
+    def _banner(self, text: str) -> None:
+        if self._auth_in_progress and not self._auth_complete and self.alive:
+            self.send_auth_banner(text)
+
+    def _unknowable(self, error: DeskError) -> None:
+        self.excuse()
+        self._listener.unknowable(error)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
+        halfway, self._halfway = self._halfway, None
+        if halfway is not None and halfway is self._auth:
+            super().send_userauth_failure(True)
+            return
         if not self._free_failure:
             self._failures += 1
         if self._failures >= self.common.limits.attempts:
@@ -226,9 +281,9 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
             super().send_userauth_failure(partial_success)
 
     async def send_userauth_success(self) -> None:
-        """Only for the very attempt that carried the signature."""
+        """Only for the very attempt that carried the proof."""
         proof, self._proof = self._proof, None
-        self._known.clear()
+        self._sign_on.forget()
         if proof is None or proof[0] is not self._auth:
             self.fail("authentication failed", _TOO_MANY_ATTEMPTS)
             return
@@ -236,7 +291,7 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         self._place.leave()
         self._max_recv_pktlen = self.common.limits.packet
         await super().send_userauth_success()
-        self._authenticator.authenticated(proof[1])
+        self._listener.authenticated(proof[1])
 
 
 def _method(packet: SSHPacket) -> bytes:
@@ -251,7 +306,5 @@ def _method(packet: SSHPacket) -> bytes:
     return text
 
 
-def _algorithm(blob: bytes) -> str:
-    """The name that a key or a signature begins with."""
-    size = int.from_bytes(blob[:4], "big")
-    return blob[4 : 4 + size].decode("ascii", "replace")
+def _challenge(question: Question) -> KbdIntChallenge:
+    return "", question.instruction, "", question.prompts

@@ -13,13 +13,14 @@ from enum import Flag, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from broker.core.errors import Unsupported
+from broker.core.errors import AccessDenied, Unsupported
+from broker.core.gateway import Allowance
 from broker.door import xpra
 from broker.door.activity import Kind
 from broker.door.messages import string
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from broker.door.limits import Limits
 
@@ -77,6 +78,25 @@ CHANNEL_REQUESTS: Mapping[bytes, Grant] = MappingProxyType(
         b"auth-agent-req@openssh.com": Grant.AGENT,
     }
 )
+
+#: What of all that needs an allowance.
+NEEDS: Mapping[bytes, Allowance] = MappingProxyType(
+    {
+        b"direct-tcpip": Allowance.FORWARD_LOCAL,
+        b"direct-streamlocal@openssh.com": Allowance.FORWARD_LOCAL,
+        b"tcpip-forward": Allowance.FORWARD_REMOTE,
+        b"streamlocal-forward@openssh.com": Allowance.FORWARD_REMOTE,
+        b"auth-agent-req@openssh.com": Allowance.AGENT,
+        b"x11-req": Allowance.X11,
+        b"pty-req": Allowance.PTY,
+    }
+)
+
+
+def permits(name: bytes, allowed: Collection[Allowance]) -> bool:
+    """Whether the person may have what is asked under that name."""
+    return name not in NEEDS or NEEDS[name] in allowed
+
 
 #: The name under which a refused request travels on, so that its reply keeps its place.
 REFUSED = b"refused@desk"
@@ -137,20 +157,36 @@ _MOSH = re.compile(
 )
 _MOSH_WITHIN = 2048
 
+_NO_FILES = AccessDenied(public="sftp and scp are not allowed here.")
+
+#: scp's own protocol, and sftp's server by its path, in the beginning of a command.
+_FILES = re.compile(
+    r"""\s*["']?(?:[\w./-]*/)?(?:scp["']?\s(?:.*\s)?-\w*[tf]\b|sftp-server["']?(?:\s|$))"""
+)
+
+_FILES_WITHIN = 2048
+
 _WORD = re.compile(r"""\s*(["']?)desk\1(?:\s|$)""")
 
 
-def decide(request: bytes, limits: Limits) -> Word | Refusal | Desktop:
+def decide(
+    request: bytes, limits: Limits, allowed: Collection[Allowance]
+) -> Word | Refusal | Desktop:
     """What a shell, exec or subsystem request is for."""
     name, offset = string(request, 5)
+    files = Allowance.SFTP in allowed
     if name == b"shell":
         return Desktop(None, Kind.SHELL)
     if name == b"subsystem":
         sftp = string(request, offset + 1)[0] == b"sftp"
+        if sftp and not files:
+            return Refusal(_NO_FILES.told)
         return Desktop(None, Kind.SFTP if sftp else Kind.EXEC)
     command = string(request, offset + 1)[0].decode("utf-8", "replace")
     if _WORD.match(command):
         return Word(tuple(_split(command, limits)[1:]))
+    if not files and _FILES.match(command, 0, _FILES_WITHIN):
+        return Refusal(_NO_FILES.told)
     if _MOSH.search(command, 0, _MOSH_WITHIN):
         return Refusal(_NO_MOSH.told)
     wanted = xpra.parse_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.gateway import Allowance
 from broker.door import actions, messages, policy
 from broker.door.activity import Kind
 from broker.door.channels import Channel, ChannelTable, Expected, Stage
@@ -11,7 +12,7 @@ from broker.door.messages import Message, ProtocolViolation
 from broker.door.policy import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from broker.door.actions import Action
     from broker.door.limits import Limits
@@ -39,6 +40,8 @@ class Sessions:
         self._queued: set[Channel] = set()
         """Decided channels that hold a queue."""
         self.progress: str | None = None
+        self.allowed: Collection[Allowance] = frozenset(Allowance)
+        """What the person may have."""
 
     def _say(self, payload: bytes) -> None:
         self._emit(actions.ReplyToClient(payload))
@@ -121,7 +124,7 @@ class Sessions:
         """The request as it may travel on, renamed when it is refused; None when it is dropped."""
         name = _name(request)
         wanted = messages.wants_reply(request)
-        allowed = name in policy.CHANNEL_REQUESTS
+        allowed = name in policy.CHANNEL_REQUESTS and policy.permits(name, self.allowed)
         if name == b"env":
             allowed = channel.environment.admits(request, self._limits)
         if not allowed:

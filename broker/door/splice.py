@@ -18,6 +18,9 @@ from broker.door.replies import GlobalReplies
 from broker.door.sessions import Sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from broker.core.gateway import Allowance
     from broker.door.actions import Action
     from broker.door.limits import Limits
 
@@ -41,6 +44,10 @@ class Splice:
         self._more_sessions = True
         self._refused = 0
         self._words = 0
+
+    def allow(self, allowed: Collection[Allowance]) -> None:
+        """What the person may have, now that it is known who they are."""
+        self._sessions.allowed = frozenset(allowed)
 
     def _emit(self, action: Action) -> None:
         self._out.append(action)
@@ -82,6 +89,10 @@ class Splice:
             self._sessions.open(number, window, packet)
         elif kind in policy.CLIENT_FORWARDS:
             purpose = policy.forward(payload)
+            if purpose is not Kind.VIEWER and not policy.permits(kind, self._sessions.allowed):
+                reason = OpenFailure.ADMINISTRATIVELY_PROHIBITED
+                self._refuse_open(number, reason, "forwards are not allowed here")
+                return
             self.table.add(
                 Channel(number, Stage.OPENING, window=window, packet=packet, kind=purpose)
             )
@@ -98,7 +109,7 @@ class Splice:
     def _client_global(self, payload: bytes) -> None:
         name, offset = messages.string(payload, 1)
         wanted = messages.boolean(payload, offset)
-        if name in policy.GLOBAL_REQUESTS:
+        if name in policy.GLOBAL_REQUESTS and policy.permits(name, self._sessions.allowed):
             if wanted:
                 self._globals.owe(None)
             self._inwards.send(payload)
@@ -164,7 +175,7 @@ class Splice:
 
     def _decided(self, channel: Channel) -> None:
         """Shell, exec or subsystem was asked: find out for whom, and go there."""
-        choice = policy.decide(channel.queue[-1], self._limits)
+        choice = policy.decide(channel.queue[-1], self._limits, self._sessions.allowed)
         if isinstance(choice, policy.Word):
             self._run_word(channel, choice.argv)
             return

@@ -47,7 +47,12 @@ FEWER: dict[type[Asked], int] = {messages.Report: 1, messages.GetHttp: 64}
 
 #: Of some, so many are worked at, and the others wait for them: neither the database nor the
 #: engine is one door's alone.
-LANES: dict[type[Asked], int] = {messages.Identify: 64, messages.Lost: 16}
+LANES: dict[type[Asked], int] = {
+    messages.Identify: 64,
+    messages.Redeem: 4,
+    messages.CheckCode: 8,
+    messages.Lost: 16,
+}
 
 #: Identities, and sessions, that one door may hold; activities that it may report.
 HOLDINGS = 16_384
@@ -127,8 +132,8 @@ class Caller:
     def end_user(self, user_id: str, sentence: str) -> None:
         self._put(messages.EndUser(user_id, sentence))
 
-    def end_key(self, fingerprint: str, sentence: str) -> None:
-        self._put(messages.EndKey(fingerprint, sentence))
+    def end_credential(self, credential: str, sentence: str) -> None:
+        self._put(messages.EndCredential(credential, sentence))
 
     def penalise(self, penalty: Penalty) -> None:
         self._put(messages.Penalise(penalty))
@@ -256,8 +261,14 @@ class Caller:
     async def _perform(self, ask: Ask) -> messages.Value:
         gateway = self._gateway
         match ask.what:
-            case messages.Identify(login, key):
-                return await gateway.identify(login, key)
+            case messages.Identify(login, key, address):
+                return await gateway.identify(login, key, address)
+            case messages.Redeem(login, key, address):
+                return await gateway.redeem(login, key, address)
+            case messages.CheckPassword(login, password, address):
+                return await gateway.check_password(login, password, address)
+            case messages.CheckCode(ticket, code, address):
+                return await gateway.check_code(ticket, code, address)
             case messages.FindRoute(identity, display):
 
                 def progress(sentence: str) -> None:
@@ -277,6 +288,8 @@ class Caller:
 
     async def _note(self, door: str, told: Noted) -> None:
         match told:
+            case messages.Proven(identity):
+                await self._gateway.proven(identity)
             case messages.Attached(attachment):
                 await self._gateway.attached(door, attachment)
             case messages.Detached(attachment_id):
@@ -294,6 +307,14 @@ def _check(what: Asked) -> None:
     `BadMessage`.
     """
     match what:
+        case messages.Identify() | messages.Redeem() | messages.CheckPassword():
+            _check_texts(what.address)
+        case messages.CheckCode():
+            _check_texts(what.address)
+            if len(what.code) > TEXT:
+                raise BadMessage(f"a code of more than {TEXT} characters")
+        case messages.Proven(identity):
+            _check_texts(identity.user_id, identity.user, identity.method, identity.address)
         case messages.Attached(attachment):
             _check_attachment(attachment)
         case messages.Report(activities):

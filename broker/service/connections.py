@@ -14,7 +14,7 @@ class Connections(Protocol):
     def end_user(self, user_id: str, sentence: str) -> None:
         """All of a person's."""
 
-    def end_key(self, fingerprint: str, sentence: str) -> None:
+    def end_credential(self, fingerprint: str, sentence: str) -> None:
         """All that came by that key."""
 
     def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
@@ -52,9 +52,9 @@ class Doors:
         for door in list(self._doors.values()):
             door.end_user(user_id, sentence)
 
-    def end_key(self, fingerprint: str, sentence: str) -> None:
+    def end_credential(self, fingerprint: str, sentence: str) -> None:
         for door in list(self._doors.values()):
-            door.end_key(fingerprint, sentence)
+            door.end_credential(fingerprint, sentence)
 
     def end_session(self, session_id: str, sentence: str, *, sleeps: bool = False) -> None:
         for door in list(self._doors.values()):

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from broker.core.errors import AccessDenied, BadRequest, NotFound
-from broker.core.gateway import Identity, Route
+from broker.core.gateway import Route
 from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
 from broker.service import sentences
 from broker.service.authentication import ENROL_FIRST
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         DoorControl,
         Holdings,
         HttpReply,
+        Identity,
+        KeyAnswer,
         Load,
         Login,
         OfferedKey,
@@ -81,9 +83,8 @@ class LocalGateway:
         self._health = health
         self._connections = connections
 
-    async def identify(self, login: Login, key: OfferedKey, address: str = "") -> Identity | None:
-        found = await self._authentication.identify(login, key, address)
-        return found if isinstance(found, Identity) else None
+    async def identify(self, login: Login, key: OfferedKey, address: str) -> KeyAnswer:
+        return await self._authentication.identify(login, key, address)
 
     async def check_password(
         self, login: Login, password: str, address: str
@@ -176,7 +177,7 @@ class LocalGateway:
             try:
                 await self._authentication.still(identity)
             except AccessDenied as refusal:
-                door.end_key(identity.credential, refusal.public)
+                door.end_credential(identity.credential, refusal.public)
         for session_id in holdings.sessions:
             session = await self._store.session(SessionId(session_id))
             if session is None or session.state is not SessionState.READY:

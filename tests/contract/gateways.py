@@ -10,7 +10,9 @@ import aiohttp
 
 from broker.core.gateway import (
     Activity,
+    Allowance,
     Attachment,
+    CodeWanted,
     Endpoint,
     Holdings,
     HttpReply,
@@ -33,8 +35,17 @@ from broker.system.tasks import Tasks
 PATIENCE = 10.0
 
 LOGIN = Login("ann", None)
+ADDRESS = "192.0.2.1"
 KEY = OfferedKey(algorithm="ssh-ed25519", fingerprint="SHA256:" + "x" * 43)
-ANN = Identity(user_id="u1", user="ann", desktop=None, credential=KEY.fingerprint)
+ANN = Identity(
+    user_id="u1",
+    user="ann",
+    desktop=None,
+    credential=KEY.fingerprint,
+    method="key",
+    address=ADDRESS,
+    allowed=tuple(Allowance),
+)
 ROUTE = Route(
     session_id="s1",
     desktop_id="d1",
@@ -85,7 +96,7 @@ class FakeDoor:
     def end_user(self, user_id, sentence) -> None:
         self.told.append(("user", user_id, sentence))
 
-    def end_key(self, fingerprint, sentence) -> None:
+    def end_credential(self, fingerprint, sentence) -> None:
         self.told.append(("key", fingerprint, sentence))
 
     def penalise(self, penalty) -> None:
@@ -102,6 +113,7 @@ class ScriptedGateway:
         self.errors: dict[str, Exception] = {}
         self.sentences: tuple[str, ...] = ()
         self.output = "done\n"
+        self.answer_to_key = ANN
         self.misunderstood = 0
         self.route_answered = lambda: None
         """Called as the route is given."""
@@ -125,9 +137,24 @@ class ScriptedGateway:
         if call in self.errors:
             raise self.errors[call]
 
-    async def identify(self, login, key):
-        await self._do("identify", login, key)
+    async def identify(self, login, key, address):
+        await self._do("identify", login, key, address)
+        return self.answer_to_key
+
+    async def redeem(self, login, key, address):
+        await self._do("redeem", login, key, address)
         return ANN
+
+    async def check_password(self, login, password, address):
+        await self._do("check_password", login, password, address)
+        return CodeWanted("t1")
+
+    async def check_code(self, ticket, code, address):
+        await self._do("check_code", ticket, code, address)
+        return ANN
+
+    async def proven(self, identity) -> None:
+        await self._do("proven", identity)
 
     async def route(self, identity, *, display, progress):
         for sentence in self.sentences:

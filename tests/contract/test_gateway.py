@@ -15,7 +15,7 @@ from broker.core.errors import (
     NotFound,
     StartFailed,
 )
-from broker.core.gateway import Holdings, Identity, Load, Login, OfferedKey, Penalty
+from broker.core.gateway import Allowance, Holdings, Identity, Load, Login, OfferedKey, Penalty
 from broker.core.idle import Signal
 from broker.core.model import SessionId, SessionState
 from broker.service.connections import Doors
@@ -62,12 +62,20 @@ async def test_a_key_names_its_person(site):
     """Whole, with the desktop that the login asked for."""
     key, line = new_key()
     user = await site.broker.accounts.add_user("ada", admin=False, keys=[line], actor="uid:0")
-    found = await site.gateway.identify(Login("ada", "lab"), key)
-    assert found == Identity(user_id=user.id, user="ada", desktop="lab", credential=key.fingerprint)
+    found = await site.gateway.identify(Login("ada", "lab"), key, "192.0.2.1")
+    assert found == Identity(
+        user_id=user.id,
+        user="ada",
+        desktop="lab",
+        credential=key.fingerprint,
+        method="key",
+        address="192.0.2.1",
+        allowed=tuple(Allowance),
+    )
 
 
 async def test_a_key_that_nobody_has_names_nobody(site):
-    assert await site.gateway.identify(Login(None, None), STRANGER) is None
+    assert await site.gateway.identify(Login(None, None), STRANGER, "192.0.2.1") is None
 
 
 # --------------------------------------------------------------------------------------- route

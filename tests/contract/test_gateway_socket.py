@@ -14,6 +14,7 @@ import pytest
 import structlog
 from aiohttp import web
 
+from broker.core import messages
 from broker.core.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -23,7 +24,15 @@ from broker.core.errors import (
     Interrupted,
     ShuttingDown,
 )
-from broker.core.gateway import Holdings, HttpReply, Load, WordReply
+from broker.core.gateway import (
+    CodeWanted,
+    Holdings,
+    HttpReply,
+    Invited,
+    Load,
+    Login,
+    WordReply,
+)
 from broker.core.messages import (
     CALL,
     PROTOCOL,
@@ -43,6 +52,7 @@ from broker.http import gateway as broker_side
 from broker.system.line import ASIDE
 from broker.system.peer import Peer
 from tests.contract.gateways import (
+    ADDRESS,
     ANN,
     KEY,
     LOGIN,
@@ -80,7 +90,10 @@ async def answer(call):
 def calls_of(remote, said):
     """Each call that waits for a broker, by its name."""
     return {
-        "identify": lambda: remote.identify(LOGIN, KEY),
+        "identify": lambda: remote.identify(LOGIN, KEY, ADDRESS),
+        "check_password": lambda: remote.check_password(LOGIN, "secret", ADDRESS),
+        "check_code": lambda: remote.check_code("t1", "123456", ADDRESS),
+        "redeem": lambda: remote.redeem(LOGIN, KEY, ADDRESS),
         "route": lambda: remote.route(ANN, display=None, progress=said.append),
         "lost": lambda: remote.lost("s1"),
         "http": lambda: remote.http("GET", "/readyz"),
@@ -90,6 +103,9 @@ def calls_of(remote, said):
 
 ANSWERS = {
     "identify": ANN,
+    "check_password": CodeWanted("t1"),
+    "check_code": ANN,
+    "redeem": ANN,
     "route": ROUTE,
     "lost": None,
     "http": HttpReply(status=200, content_type="text/plain", body=bytes(range(256))),
@@ -97,9 +113,14 @@ ANSWERS = {
 }
 
 
+#: What counts once: an invite, a one-time code.
+ONCE = ("redeem", "check_code")
+
+
 def telling(remote):
     """Each call that waits for none."""
     return [
+        lambda: remote.proven(ANN),
         lambda: remote.attached("door1", attachment()),
         lambda: remote.detached("door1", "a"),
         lambda: remote.report("door1", [activity()]),
@@ -113,7 +134,7 @@ def telling(remote):
 async def test_http_waits_shortly_for_a_broker_that_is_away(pair):
     """Who asks how Desk is wants to hear so; who logs in waits on."""
     remote = pair.dial(passed_on=SHORT)
-    waiting = pair.begin(remote.identify(LOGIN, KEY))
+    waiting = pair.begin(remote.identify(LOGIN, KEY, ADDRESS))
     assert isinstance(await answer(pair.begin(remote.http("GET", "/readyz"))), BrokerUnavailable)
     assert not waiting.done()
     await pair.open()
@@ -132,7 +153,7 @@ async def test_a_call_waits_for_a_broker_that_is_away(pair, call):
 
 
 @pytest.mark.parametrize("end", ["shut", "die"])
-@pytest.mark.parametrize("call", [name for name in ANSWERS if name != "word"])
+@pytest.mark.parametrize("call", [name for name in ANSWERS if name not in {"word", *ONCE}])
 async def test_what_was_in_flight_is_asked_of_the_next_broker(pair, broker, call, end):
     """Whether the broker said goodbye or not."""
     await pair.open()
@@ -165,13 +186,47 @@ async def test_a_word_that_was_in_flight_is_not_said_again(pair, broker, end, as
     await pair.shut()
     reply = await answer(waiting)
     await pair.open()
-    await answer(remote.identify(LOGIN, KEY))
+    await answer(remote.identify(LOGIN, KEY, ADDRESS))
     assert broker.count("word") == 1
     assert reply.status == 1
     if as_json:
         assert json.loads(reply.stdout) == {"error": "interrupted", "detail": Interrupted.default}
     else:
         assert reply.stderr == f"desk: {Interrupted.default} (interrupted)\n"
+
+
+@pytest.mark.parametrize("call", ONCE)
+async def test_what_counts_once_is_not_asked_again(pair, broker, call):
+    """The first broker may have taken it: asking the next one would find it used."""
+    await pair.open()
+    remote = await pair.connected()
+    broker.hold(call)
+    waiting = pair.begin(calls_of(remote, [])[call]())
+    await until(lambda: broker.count(call) == 1)
+    await pair.shut()
+    assert isinstance(await answer(waiting), Interrupted)
+    await pair.open()
+    await answer(remote.identify(LOGIN, KEY, ADDRESS))
+    assert broker.count(call) == 1
+
+
+@pytest.mark.parametrize("found", [ANN, CodeWanted("t1"), Invited(), None], ids=repr)
+async def test_whatever_a_key_would_do_is_told(pair, broker, found):
+    await pair.open()
+    broker.answer_to_key = found
+    assert await answer((await pair.connected()).identify(LOGIN, KEY, ADDRESS)) == found
+
+
+async def test_secrets_are_in_no_representation(pair, broker):
+    """A log line or a traceback would show them."""
+    secrets = "pass-word", "the-ticket", "the-code", "the-token"
+    asked = [
+        messages.CheckPassword(LOGIN, secrets[0], ADDRESS),
+        messages.CheckCode(secrets[1], secrets[2], ADDRESS),
+        messages.Redeem(Login(None, None, invite=secrets[3]), KEY, ADDRESS),
+        CodeWanted(secrets[1]),
+    ]
+    assert not any(secret in repr(asked) for secret in secrets)
 
 
 async def test_what_changes_something_by_http_is_not_asked_again(pair, broker):
@@ -218,7 +273,7 @@ async def test_what_tells_of_attachments_waits_for_no_broker(pair):
         with pytest.raises(BrokerUnavailable):
             await tell()
     await pair.open()
-    await answer(remote.identify(LOGIN, KEY))
+    await answer(remote.identify(LOGIN, KEY, ADDRESS))
     await pair.shut()
     await until(lambda: remote._link is None)
     for tell in telling(remote):
@@ -259,20 +314,20 @@ async def test_what_each_broker_dies_of_is_not_asked_for_ever(pair, broker):
     await pair.open()
     remote = await pair.connected()
 
-    async def deadly(_login, _key):
+    async def deadly(_login, _key, _address):
         broker.calls.append(("identify",))
         pair.die()
         await asyncio.Event().wait()
 
     broker.identify = deadly
-    refused = await answer(pair.begin(remote.identify(LOGIN, KEY)))
+    refused = await answer(pair.begin(remote.identify(LOGIN, KEY, ADDRESS)))
     assert isinstance(refused, BrokerUnavailable)
     assert broker.count("identify") == door_side.TRIES
 
 
 async def test_a_door_that_closes_waits_for_nobody(pair):
     remote = pair.dial()
-    waiting = pair.begin(remote.identify(LOGIN, KEY))
+    waiting = pair.begin(remote.identify(LOGIN, KEY, ADDRESS))
     await asyncio.sleep(SHORT)
     remote.running.cancel()
     assert isinstance(await answer(waiting), BrokerUnavailable)
@@ -337,12 +392,12 @@ async def test_a_cancelled_caller_takes_its_call_back(pair, broker):
     await until(lambda: broker.count("route") == 1)
     waiting.cancel()
     await until(lambda: broker.cancelled == ["route"])
-    await answer(remote.identify(LOGIN, KEY))
+    await answer(remote.identify(LOGIN, KEY, ADDRESS))
 
 
 async def test_who_is_cancelled_while_the_broker_is_away_is_not_asked_for(pair, broker):
     remote = pair.dial()
-    waiting = pair.begin(remote.identify(LOGIN, KEY))
+    waiting = pair.begin(remote.identify(LOGIN, KEY, ADDRESS))
     await asyncio.sleep(SHORT)
     waiting.cancel()
     await pair.open()
@@ -387,7 +442,7 @@ async def test_a_door_that_comes_again_before_its_end_was_seen_is_there_once(pai
     await until(lambda: len(pair.server._callers) == 1)
     await asyncio.sleep(0.1)
     assert broker.count("gone") == 0
-    pair.doors.end_key("k", "Gone.")
+    pair.doors.end_credential("k", "Gone.")
     await answer(remote.lost("s1"))
     assert newer.told == [("key", "k", "Gone.")]
 
@@ -437,7 +492,7 @@ async def test_all_doors_are_told_what_ends(pair):
     pair.doors.end_session("s1", "It sleeps.", sleeps=True)
     pair.doors.end_session("s2", "It ended.")
     pair.doors.end_user("u1", "Removed.")
-    pair.doors.end_key("k1", "Taken away.")
+    pair.doors.end_credential("k1", "Taken away.")
     pair.doors.penalise(PENALTY, by="one")
     ends = [
         ("session", "s1", "It sleeps.", True),
@@ -457,7 +512,7 @@ async def test_a_door_says_what_it_holds_and_hears_what_is_over(pair, broker):
 
     async def catch_up(holdings, control):
         broker.calls.append(("catch_up", holdings))
-        pair.doors.end_key("meanwhile", "Taken away.")
+        pair.doors.end_credential("meanwhile", "Taken away.")
         control.end_session(holdings.sessions[1], "It ended.")
 
     broker.catch_up = catch_up
@@ -571,7 +626,7 @@ SECRET = "hunter2"
             [TO_BROKER.write(Hello("d", Holdings(identities=(), sessions=("s",) * 4)))],
             "more than 3",
         ),
-        ([ask(Identify(LOGIN, KEY))], "Hello is wanted first"),
+        ([ask(Identify(LOGIN, KEY, ADDRESS))], "Hello is wanted first"),
         ([HELLO, ask(Report(())), ask(Report(()))], "the number of another"),
         ([HELLO, ask(Attached(attachment(client="\x1b]0;x\x07")))], "that can be printed"),
         ([HELLO, ask(Attached(attachment(user="u" * 257)))], "up to 256 characters"),
@@ -595,7 +650,10 @@ SECRET = "hunter2"
         ),
         ([HELLO, ask(Report(())).replace("[]", "[" + "[]," * 300_000 + "0]")], "524288 parts"),
         ([HELLO, ask(Report((activity(kinds=("shell",) * 17),)))], "more than 16 kinds"),
-        ([HELLO, ask(Identify(LOGIN, KEY)).replace('"ann"', f'["{SECRET}"]')], "in Login: "),
+        (
+            [HELLO, ask(Identify(LOGIN, KEY, ADDRESS)).replace('"ann"', f'["{SECRET}"]')],
+            "in Login: ",
+        ),
     ],
 )
 async def test_what_no_door_says_ends_its_connection(pair, broker, monkeypatch, said, reason):
@@ -637,11 +695,11 @@ async def test_no_more_calls_of_a_door_are_under_way_than_may_be(pair, broker, m
     first, second = (pair.begin(remote.lost(name)) for name in "ab")
     await until(lambda: broker.count("lost") == 2)
     with pytest.raises(CapacityExhausted):
-        await answer(remote.identify(LOGIN, KEY))
+        await answer(remote.identify(LOGIN, KEY, ADDRESS))
     gate.set()
     await answer(first)
     await answer(second)
-    assert await answer(remote.identify(LOGIN, KEY)) == ANN
+    assert await answer(remote.identify(LOGIN, KEY, ADDRESS)) == ANN
 
 
 async def test_a_message_that_is_too_long_ends_a_connection(pair, broker, monkeypatch):
@@ -754,7 +812,7 @@ async def test_of_some_calls_fewer_are_under_way(pair, broker, monkeypatch, call
     await until(lambda: broker.count(call) == 1)
     with pytest.raises(CapacityExhausted):
         await answer(begin())
-    assert await answer(remote.identify(LOGIN, KEY)) == ANN
+    assert await answer(remote.identify(LOGIN, KEY, ADDRESS)) == ANN
     gate.set()
     assert not isinstance(await answer(first), Exception)
     await answer(begin())
@@ -766,7 +824,7 @@ async def test_a_door_does_not_have_the_database_to_itself(pair, broker, monkeyp
     await pair.open()
     remote = await pair.connected()
     gate = broker.hold("identify")
-    asked = [pair.begin(remote.identify(LOGIN, KEY)) for _ in range(6)]
+    asked = [pair.begin(remote.identify(LOGIN, KEY, ADDRESS)) for _ in range(6)]
     await answer(remote.lost("s1"))
     assert broker.count("identify") == 2
     gate.set()
@@ -905,7 +963,7 @@ async def test_nobody_speaks_for_the_door_of_another_process(pair, broker, monke
         for _ in range(2):
             async with pair.raw(HELLO) as theirs:
                 assert "another process" in (await answer(theirs.receive())).extra
-        pair.doors.end_key("k", "Gone.")
+        pair.doors.end_credential("k", "Gone.")
         assert "Gone." in (await answer(own.receive())).data
     async with pair.raw(HELLO) as theirs:
         assert "another process" in (await answer(theirs.receive())).extra
@@ -940,7 +998,7 @@ async def test_a_door_that_does_not_read_is_let_go(pair, broker):
         sentence = "x" * (1 << 20)
         told = 0
         while pair.server._callers and told < 64:
-            pair.doors.end_key("k", sentence)
+            pair.doors.end_credential("k", sentence)
             told += 1
             await asyncio.sleep(0)
         await until(lambda: not pair.server._callers)
@@ -955,7 +1013,7 @@ async def test_a_door_that_reads_may_be_told_any_amount(pair, monkeypatch):
     door = FakeDoor()
     remote = await pair.connected(door)
     for _ in range(30):
-        pair.doors.end_key("k", "x" * 1000)
+        pair.doors.end_credential("k", "x" * 1000)
         await answer(remote.lost("s1"))
     assert len(door.told) == 30
     assert door.reports == 1

@@ -108,7 +108,13 @@ def joined(nonce: bytes = NONCE):
     loop = Clock()
     place = Admission(LIMITS).enter(Source(4, 0x7F000001, 32), 0.0)
     outer = OuterWire(
-        loop, SERVER, common=COMMON, place=place, offended=lambda *_: None, authenticator=None
+        loop,
+        SERVER,
+        common=COMMON,
+        place=place,
+        offended=lambda *_: None,
+        gateway=None,
+        listener=None,
     )
     outer._proven = True
     inner = InnerWire(loop, CLIENT, common=COMMON)

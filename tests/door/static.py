@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from broker.core.gateway import HttpReply, Identity, Route, WordReply
+from broker.core.gateway import Allowance, HttpReply, Identity, Route, WordReply
 
 
 @dataclass
@@ -23,15 +23,36 @@ class StaticGateway:
     events: list = field(default_factory=list)
     reports: list = field(default_factory=list)
     loads: list = field(default_factory=list)
+    logins: list = field(default_factory=list)
 
-    async def identify(self, login, key):
+    async def identify(self, login, key, address):
         self.asked.append((login, key))
+        if login.invite is not None:
+            return None
         user = self.keys.get(key.fingerprint)
         if user is None or login.user not in (None, user):
             return None
         return Identity(
-            user_id=f"id-{user}", user=user, desktop=login.desktop, credential=key.fingerprint
+            user_id=f"id-{user}",
+            user=user,
+            desktop=login.desktop,
+            credential=key.fingerprint,
+            method="key",
+            address=address,
+            allowed=tuple(Allowance),
         )
+
+    async def redeem(self, login, key, address):
+        return None
+
+    async def check_password(self, login, password, address):
+        return None
+
+    async def check_code(self, ticket, code, address):
+        return None
+
+    async def proven(self, identity):
+        self.logins.append(identity)
 
     async def route(self, identity, *, display, progress):
         self.events.append(("route", identity.user, display))

@@ -15,7 +15,7 @@ from asyncssh.connection import SSHClientConnection
 from broker.core.errors import CapacityExhausted
 from broker.core.gateway import Endpoint, Holdings, Penalty, Route
 from broker.core.idle import Signal
-from broker.door import descriptors
+from broker.door import descriptors, feed
 from broker.door.app import Door
 from broker.door.limits import Limits
 from broker.door.messages import pack_string
@@ -113,6 +113,23 @@ async def until(condition) -> None:
 
 def routed(world) -> list[str]:
     return [event[1] for event in world.gateway.events if event[0] == "route"]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, feed.run])
+def test_bulk_data_goes_by_the_fast_lane_on_either_loop(run):
+    """The door's own and asyncio's, which the other tests run on."""
+
+    async def there_and_back() -> None:
+        world = await World().start(fast=True)
+        try:
+            async with world.connect() as client:
+                big = await client.run("cat", input=b"q" * 1_000_000, encoding=None)
+            assert big.stdout == b"q" * 1_000_000
+            assert world.door.stats().packets > 50  # 31 each way
+        finally:
+            await world.close()
+
+    run(there_and_back())
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -289,7 +306,7 @@ async def test_a_gateway_that_cannot_be_told_stops_nobody(world):
 async def test_a_gateway_that_knows_nobody_just_now_refuses(world):
     """A failure of the broker is no identity."""
 
-    async def down(login, key):
+    async def down(login, key, address):
         raise CapacityExhausted
 
     world.gateway.identify = down
@@ -308,7 +325,7 @@ async def test_access_that_ends_ends_connections(world, by):
         world.door.end_session("s1", "It was stopped.")
         assert not world.door._binder._sessions
     elif by == "key":
-        world.door.end_key(ALICE.get_fingerprint(), "Your key was removed.")
+        world.door.end_credential(ALICE.get_fingerprint(), "Your key was removed.")
         assert world.door._binder._sessions
     else:
         world.door.end_user("id-alice", "Your key was removed.")
@@ -638,7 +655,7 @@ async def test_a_signature_over_sha_1_proves_nobody(world, algorithm, good):
 async def test_a_fault_of_the_gateway_s_ends_the_connection_and_is_logged(world):
     """Not silently, and not the door."""
 
-    async def broken(login, key):
+    async def broken(login, key, address):
         raise RuntimeError("fault")
 
     world.gateway.identify, whole = broken, world.gateway.identify
@@ -883,7 +900,7 @@ async def test_a_broker_that_is_away_makes_nobody_guilty():
     """Neither by its answer nor by its silence."""
     for silent in (False, True):
 
-        async def down(login, key, silent=silent):
+        async def down(login, key, address, silent=silent):
             if silent:
                 await asyncio.sleep(30)
             raise CapacityExhausted
@@ -906,7 +923,7 @@ async def test_a_door_that_closes_makes_nobody_guilty():
 
 
 async def test_a_fault_of_the_door_s_own_is_the_worst_offence():
-    async def broken(login, key):
+    async def broken(login, key, address):
         raise RuntimeError("fault")
 
     async def script(world, reader, writer) -> None:

@@ -27,7 +27,19 @@ def test_names_that_somebody_can_have(text, login):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "+", "+lab", "ann+", "desk+", "ann+lab+x", "root", "admin", "invite", "invite+TOKEN"),
+        *(
+            "",
+            "+",
+            "+lab",
+            "ann+",
+            "desk+",
+            "ann+lab+x",
+            "root",
+            "admin",
+            "invite",
+            "invite+",
+            "invite+a b",
+        ),
         *("root+lab", "Ann", "ann ", " ann", "ann\n", "ann\0", "../ann", "-x", "0", "a:b", "/etc"),
         *("a" * 32, "ann+" + "b" * 32, "аnn", "ann+lаb", "ann+LAB", "ａnn"),
     ],

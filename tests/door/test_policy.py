@@ -2,6 +2,7 @@
 
 import pytest
 
+from broker.core.gateway import Allowance
 from broker.door.activity import Kind
 from broker.door.limits import Limits
 from broker.door.messages import pack_string
@@ -19,6 +20,7 @@ from broker.door.policy import (
 )
 from tests.door.world import env, execute, opening, request
 
+EVERYTHING = frozenset(Allowance)
 LIMITS = Limits()
 
 
@@ -38,7 +40,7 @@ LIMITS = Limits()
 )
 def test_a_command_that_begins_with_desk_is_a_word_and_reaches_no_shell(command, argv):
     """Split as a shell would split it, and never run by one."""
-    assert decide(execute(1, command), LIMITS) == Word(argv)
+    assert decide(execute(1, command), LIMITS, EVERYTHING) == Word(argv)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_a_command_that_begins_with_desk_is_a_word_and_reaches_no_shell(command,
 )
 def test_other_commands_go_to_the_desktop(command):
     """The first shell word is what counts."""
-    assert decide(execute(1, command), LIMITS) == Desktop(None, Kind.EXEC)
+    assert decide(execute(1, command), LIMITS, EVERYTHING) == Desktop(None, Kind.EXEC)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_other_commands_go_to_the_desktop(command):
 )
 def test_mosh_is_refused_in_one_sentence_with_its_code(command):
     """However its clients spell it: no UDP reaches a desktop, and mosh would only wait for it."""
-    choice = decide(execute(1, command), LIMITS)
+    choice = decide(execute(1, command), LIMITS, EVERYTHING)
     assert isinstance(choice, Refusal)
     assert choice.sentence.startswith("mosh needs UDP")
     assert choice.sentence.endswith(". (unsupported)")
@@ -82,23 +84,23 @@ def test_mosh_is_refused_in_one_sentence_with_its_code(command):
 )
 def test_talk_of_mosh_is_no_mosh(command):
     """Only what would start its server."""
-    assert decide(execute(1, command), LIMITS) == Desktop(None, Kind.EXEC)
+    assert decide(execute(1, command), LIMITS, EVERYTHING) == Desktop(None, Kind.EXEC)
 
 
 def test_a_subsystem_is_never_a_word():
     """Whatever its name."""
     packet = request(1, b"subsystem", want=True, rest=b"\0\0\0\x04desk")
-    assert decide(packet, LIMITS) == Desktop(None, Kind.EXEC)
-    assert decide(request(1, b"shell", want=True), LIMITS) == Desktop(None, Kind.SHELL)
+    assert decide(packet, LIMITS, EVERYTHING) == Desktop(None, Kind.EXEC)
+    assert decide(request(1, b"shell", want=True), LIMITS, EVERYTHING) == Desktop(None, Kind.SHELL)
 
 
 def test_an_xpra_command_picks_its_display():
-    assert decide(execute(1, 'xpra _proxy ":1012"'), LIMITS) == Desktop(1012, Kind.XPRA)
+    assert decide(execute(1, 'xpra _proxy ":1012"'), LIMITS, EVERYTHING) == Desktop(1012, Kind.XPRA)
 
 
 def test_sftp_is_a_subsystem_of_its_own_kind():
     packet = request(1, b"subsystem", want=True, rest=b"\0\0\0\x04sftp")
-    assert decide(packet, LIMITS) == Desktop(None, Kind.SFTP)
+    assert decide(packet, LIMITS, EVERYTHING) == Desktop(None, Kind.SFTP)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_other_forwards_are_just_that():
 
 def test_a_word_of_unbounded_length_is_cut():
     """Shell quoting is not parsed beyond the bound."""
-    word = decide(execute(1, "desk " + "x " * 100_000), LIMITS)
+    word = decide(execute(1, "desk " + "x " * 100_000), LIMITS, EVERYTHING)
     assert sum(len(a) + 1 for a in word.argv) <= LIMITS.word_bytes
 
 
@@ -186,3 +188,33 @@ def test_what_may_pass_by_name_is_this_and_no_more():
         b"x11-req",
         b"xon-xoff",
     ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scp -t .",
+        "scp -v -f x",
+        "scp -rpf /etc",
+        "/usr/bin/scp -t x",
+        "'scp' -t x",
+        "/usr/lib/openssh/sftp-server",
+        "/usr/lib/sftp-server -e",
+    ],
+)
+def test_files_are_refused_to_whom_they_are_not_allowed(command):
+    """By each way that stock clients have."""
+    allowed = EVERYTHING - {Allowance.SFTP}
+    assert decide(execute(1, command), LIMITS, EVERYTHING) == Desktop(None, Kind.EXEC)
+    choice = decide(execute(1, command), LIMITS, allowed)
+    assert choice == Refusal("sftp and scp are not allowed here. (access_denied)")
+    assert (
+        decide(request(1, b"subsystem", want=True, rest=b"\0\0\0\x04sftp"), LIMITS, allowed)
+        == choice
+    )
+
+
+@pytest.mark.parametrize("command", ["scp x y:", "scp --help", "man scp -t", "sftp-servers"])
+def test_other_commands_go_on_without_files(command):
+    found = decide(execute(1, command), LIMITS, EVERYTHING - {Allowance.SFTP})
+    assert found == Desktop(None, Kind.EXEC)

@@ -139,7 +139,7 @@ class FakeConnections:
         assert sentence.endswith(".")
         self.ended.append(user_id)
 
-    def end_key(self, fingerprint: str, sentence: str) -> None:
+    def end_credential(self, fingerprint: str, sentence: str) -> None:
         assert sentence.endswith(".")
         self.ended.append(fingerprint)
 

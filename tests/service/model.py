@@ -22,7 +22,7 @@ from pathlib import Path
 
 from broker.core import lifecycle
 from broker.core.errors import DeskError
-from broker.core.gateway import Activity, Attachment, Identity
+from broker.core.gateway import Activity, Allowance, Attachment, Identity
 from broker.core.idle import Signal
 from broker.core.interfaces import ContainerState
 from broker.core.model import SessionState
@@ -458,6 +458,9 @@ class Model:
             user=person,
             desktop=desktop,
             credential=_keys()[person][0].fingerprint,
+            method="key",
+            address="192.0.2.1",
+            allowed=tuple(Allowance),
         )
 
     def desktop_id(self, person: str, desktop: str) -> str | None:

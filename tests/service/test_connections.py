@@ -16,7 +16,7 @@ def test_every_door_that_is_there_is_told():
         assert doors.join(door.id, door) is None
     doors.part("left", left)
     doors.end_user("u", "Gone.")
-    doors.end_key("k", "Gone.")
+    doors.end_credential("k", "Gone.")
     doors.end_session("s", "It sleeps.", sleeps=True)
     doors.penalise(PENALTY, by="one")
     told = [("user", "u", "Gone."), ("key", "k", "Gone."), ("session", "s", "It sleeps.", True)]
@@ -32,7 +32,7 @@ def test_a_door_that_came_again_is_there_by_its_newer_connection():
     assert doors.join("door", newer) is older
     doors.part("door", older)
     assert "door" in doors
-    doors.end_key("k", "Gone.")
+    doors.end_credential("k", "Gone.")
     assert (older.told, newer.told) == ([], [("key", "k", "Gone.")])
     doors.part("door", newer)
     assert "door" not in doors
@@ -43,10 +43,10 @@ def test_a_door_may_leave_while_it_is_told():
     doors, two = Doors(), FakeDoor("two")
 
     class Leaver(FakeDoor):
-        def end_key(self, fingerprint, sentence):
+        def end_credential(self, fingerprint, sentence):
             doors.part("one", self)
 
-        end_user = end_key
+        end_user = end_credential
 
         def end_session(self, session_id, sentence, *, sleeps=False):
             doors.part("one", self)
@@ -56,7 +56,7 @@ def test_a_door_may_leave_while_it_is_told():
 
     doors.join("two", two)
     for tell in (
-        lambda: doors.end_key("k", "Gone."),
+        lambda: doors.end_credential("k", "Gone."),
         lambda: doors.end_user("u", "Gone."),
         lambda: doors.end_session("s", "Gone."),
         lambda: doors.penalise(PENALTY, by="three"),

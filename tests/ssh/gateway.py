@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from broker.core import errors
 from broker.core.gateway import (
     Activity,
+    Allowance,
     Attachment,
     Endpoint,
     HttpReply,
@@ -55,13 +56,19 @@ class StaticGateway:
 
     # ------------------------------------------------------------------------- the protocol
 
-    async def identify(self, login: Login, key: OfferedKey) -> Identity | None:
+    async def identify(self, login: Login, key: OfferedKey, address: str) -> Identity | None:
         await asyncio.sleep(0)
         owner = self.keys.get(key.fingerprint)
         if owner is None or login.user not in {None, owner}:
             return None
         return Identity(
-            user_id=f"id-{owner}", user=owner, desktop=login.desktop, credential=key.fingerprint
+            user_id=f"id-{owner}",
+            user=owner,
+            desktop=login.desktop,
+            credential=key.fingerprint,
+            method="key",
+            address=address,
+            allowed=tuple(Allowance),
         )
 
     async def route(
