@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from broker.config.kinds import Model, Network, Seconds, bounded
-from broker.config.sources import SourceConfigs
+from broker.config.sources import SourceConfigs  # noqa: TC001 - pydantic reads the annotation
 from broker.core import policy, words
 from broker.core.blocks import Rule
 from broker.core.gateway import Allowance
