@@ -47,7 +47,7 @@ def test_another_s_name_is_refused(alice: Person, bob: Person) -> None:
     """Alice's key is nothing under bob's name."""
     done = alice.ssh(*_as(bob.name), "true")
     assert done.status == 255
-    assert b"Permission denied (publickey)" in done.err
+    assert b"Permission denied (publickey,keyboard-interactive,password)" in done.err
     assert alice.calls() == bob.calls() == []
 
 
@@ -77,7 +77,7 @@ def test_login_that_can_be_nobody_s(alice: Person, login: str) -> None:
     """Reserved and malformed logins are refused as unknown ones are."""
     done = alice.ssh(*_as(login), "true")
     assert done.status == 255
-    assert b"Permission denied (publickey)" in done.err
+    assert b"Permission denied (publickey,keyboard-interactive,password)" in done.err
     assert alice.calls() == []
 
 
