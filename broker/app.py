@@ -28,6 +28,7 @@ from broker.service.host import Host
 from broker.service.inside import SshInside
 from broker.service.ready import SshProbe
 from broker.service.services import Services
+from broker.sources.registry import build
 from broker.system import net, sockets
 from broker.system.clock import SystemClock
 from broker.system.nft import Nftables
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from broker.core.gateway import WordReply
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import InstanceId, SessionId
+    from broker.core.outside import PasswordSource
     from broker.service.loops import Loop
 
 T = TypeVar("T")
@@ -101,7 +103,14 @@ class Broker:
     """All parts of one broker, built and ready to run."""
 
     def __init__(
-        self, config: Config, store: Store, engine: Engine, clock: Clock, instance: InstanceId
+        self,
+        config: Config,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        instance: InstanceId,
+        *,
+        sources: Sequence[PasswordSource],
     ) -> None:
         self._config, self._store = config, store
         self._work = Work()
@@ -132,17 +141,21 @@ class Broker:
             spawn=self._work.spawn,
             metrics=self._metrics,
             measure=self._measure,
+            sources=sources,
         )
 
     @classmethod
     async def build(cls, config: Config, clock: Clock, stack: AsyncExitStack) -> Broker:
-        """Open the state and the engine; `stack` closes them. Raises `StateUnusable`."""
+        """Open the state and the engine; `stack` closes them. Raises `StateUnusable`, and
+        `ConfigError` when a source of passwords cannot be made.
+        """
+        sources = build(config.login.sources, clock)
         store = await open_store(config.database, clock)
         stack.push_async_callback(store.close)
         instance = await store.instance()
         engine = DockerEngine(instance, base_url=config.engine.socket)
         stack.push_async_callback(engine.close)
-        return cls(config, store, engine, clock, instance)
+        return cls(config, store, engine, clock, instance, sources=sources)
 
     async def run(self, stop: asyncio.Event, gateway: socket.socket, door_uid: int | None) -> None:
         """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave. Raises
@@ -191,16 +204,8 @@ class Broker:
             stop.set()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
-        services = self._services
         api = AdminApi(
-            store=self._store,
-            accounts=services.accounts,
-            sessions=services.sessions,
-            presence=services.presence,
-            explainer=services.explainer,
-            reaper=services.reaper,
-            watches=services.watches,
-            policies=services.policies,
+            store=self._store, services=self._services, ssh_port=self._config.ssh.listen.port
         )
         path = self._config.admin_socket
         admin = sockets.bind_unix(path, mode=0o660, gid=admin_gid())

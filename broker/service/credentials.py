@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.issued import Issued
+from broker.core.model import LOCAL
 from broker.core.sources import within
 from broker.service.certificates import Verdict
-from broker.service.identities import PASSWORD
+from broker.service.identities import PASSWORD, outside
 
 if TYPE_CHECKING:
     from broker.core.gateway import Allowance, Login, OfferedKey
@@ -100,6 +101,8 @@ class Credentials:
             authorities = (await self._policy(user)).authorities
             gone = await self._certificates.still(issued, authorities=authorities)
             return user if gone is None else None
+        if user.source != LOCAL:
+            return user if credential == outside(user.source) else None
         password = await self._store.password(user.id)
         return user if password and credential == f"{PASSWORD}{password.id}" else None
 

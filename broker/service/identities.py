@@ -10,11 +10,17 @@ from broker.core.model import Actor
 if TYPE_CHECKING:
     from broker.core.gateway import Identity
 
-#: How the credential of a password begins; the rest is the password's id.
+#: How the credential of a password begins; the rest is the password's id, or `@SOURCE` where an
+#: outside source checks it.
 PASSWORD = "password:"  # noqa: S105 - a word, not one of them
 
 #: What stands behind a method where a code was given too.
 CODE = "+code"
+
+
+def outside(source: str) -> str:
+    """The credential of passwords that the source checks."""
+    return f"{PASSWORD}@{source}"
 
 
 def key_of(identity: Identity) -> str | None:

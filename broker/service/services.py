@@ -30,6 +30,7 @@ from broker.service.reaper import Reaper
 from broker.service.reconciler import Reconciler
 from broker.service.revocations import Revocations
 from broker.service.sessions import Sessions
+from broker.service.sources import Newcomers, Sources
 from broker.service.starting import Starting
 from broker.service.starts import Starts
 from broker.service.tickets import Tickets
@@ -39,11 +40,12 @@ from broker.service.words import Words
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from ipaddress import IPv4Network
 
     from broker.config import Config
     from broker.core.interfaces import Clock, Engine, PacketFilter, Store
+    from broker.core.outside import PasswordSource
     from broker.service.connections import Connections
     from broker.service.files import SessionKeys
     from broker.service.flights import Spawn
@@ -90,6 +92,7 @@ class Services:
         spawn: Spawn,
         metrics: Metrics,
         measure: Callable[[], Awaitable[bytes]],
+        sources: Sequence[PasswordSource] = (),
     ) -> None:
         template = config.template.template(TEMPLATE)
         self.inside = inside
@@ -182,6 +185,7 @@ class Services:
             clock=clock,
             spawn=spawn,
         )
+        self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)
         self.certificates = Certificates(
             authorities=config.login.authorities,
@@ -200,6 +204,7 @@ class Services:
             invites=self.invites,
             tickets=Tickets(clock),
             logins=self.logins,
+            newcomers=Newcomers(sources=self.sources, store=store, groups=self.groups),
         )
         self.reconciler = Reconciler(
             store=store,
@@ -287,6 +292,7 @@ class Services:
         """Nobody asks any more: write what waits, and let go of what was made here."""
         await self.logins.settle()
         self.passwords.close()
+        self.sources.close()
 
     async def _archive(self) -> None:
         await self.archivist.pass_once(self.archiving.beat)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Store
     from broker.core.model import User
     from broker.core.outside import PasswordSource, Refused
+    from broker.service.groups import Groups
     from broker.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -64,8 +65,8 @@ class Sources:
 class Newcomers:
     """Accounts of people whom a source vouches for."""
 
-    def __init__(self, sources: Sources, store: Store) -> None:
-        self._sources, self._store = sources, store
+    def __init__(self, *, sources: Sources, store: Store, groups: Groups) -> None:
+        self._sources, self._store, self._groups = sources, store, groups
 
     async def admit(self, name: str, password: str, *, address: str) -> User | None:
         """The enabled user whose account an outside source keeps, once it vouched for them: made
@@ -85,7 +86,7 @@ class Newcomers:
         user = user or await self._make(found, actor)
         if user is None:
             return None
-        await self._store.sync_groups(user.id, found.groups, source=found.source, actor=actor)
+        await self._groups.sync(user, found.groups, source=found.source, actor=actor)
         return user
 
     async def _pretend(self, address: str) -> None:

@@ -7,9 +7,12 @@ import asyncio
 import pytest
 import structlog
 
+from broker.config import parse
 from broker.core.errors import CapacityExhausted, SourceUnavailable
 from broker.core.model import Actor
 from broker.core.outside import Found, Refused
+from broker.service.groups import Groups
+from broker.service.policies import Policies
 from broker.service.sources import AT_ONCE, WAITING, Newcomers, Sources
 from broker.telemetry import Metrics
 from tests.clocks import ManualClock
@@ -74,10 +77,21 @@ def sources(metrics):
 
 
 @pytest.fixture
-def admit(store, sources):
+def newcomers(store, sources):
+    policies = Policies(store=store, default=parse("template: {image: a}", "x").policy)
+
     def of(*several):
-        newcomers = Newcomers(sources(*several), store)
-        return lambda name, password: newcomers.admit(name, password, address=HERE)
+        groups = Groups(store=store, policies=policies)
+        return Newcomers(sources=sources(*several), store=store, groups=groups)
+
+    return of
+
+
+@pytest.fixture
+def admit(newcomers):
+    def of(*several):
+        those = newcomers(*several)
+        return lambda name, password: those.admit(name, password, address=HERE)
 
     return of
 
@@ -274,13 +288,12 @@ async def test_groups_follow_what_the_source_says_at_each_login(store, admit):
 
 
 @pytest.mark.parametrize("theirs", ["campus", "local", "other"])
-async def test_an_account_that_is_made_meanwhile_counts_as_it_is(store, sources, theirs):
+async def test_an_account_that_is_made_meanwhile_counts_as_it_is(store, newcomers, theirs):
     """Whoever asks twice at once gets one account; an admin who is quicker keeps the name."""
     source = FakeSource("campus", {"ada": "x"})
     source.gate = asyncio.Event()
-    newcomers = Newcomers(sources(source), store)
     async with asyncio.TaskGroup() as group:
-        asked = group.create_task(newcomers.admit("ada", "x", address=HERE))
+        asked = group.create_task(newcomers(source).admit("ada", "x", address=HERE))
         while not source.asked:
             await asyncio.sleep(0)
         quicker = await store.add_user("ada", admin=False, source=theirs, actor=Actor("uid:0"))
