@@ -153,7 +153,7 @@ def test_every_key_of_a_person_works(door: DoorProcess, new_person: Callable[...
     person.key_file.write_bytes(person.keys[1].export_private_key())
     (person.folder / "id.pub").unlink()
     assert person.ssh("true").status == 0
-    used = [call["fingerprint"] for call in person.calls("route")]
+    used = [call["credential"] for call in person.calls("route")]
     assert used == [key.get_fingerprint() for key in person.keys]
 
 
@@ -193,11 +193,14 @@ def test_too_many_wrong_keys(alice: Person) -> None:
     assert b"Too many authentication failures" in done.err
 
 
-def test_keys_are_the_only_way_in(alice: Person) -> None:
-    """No password and no question is offered."""
-    done = alice.ssh("-v", "-o", "LogLevel=DEBUG", "-o", "PreferredAuthentications=none", "true")
+@pytest.mark.parametrize("login", ["desk", "nobody", "root", "invite+" + "x" * 32])
+def test_everybody_is_offered_the_same(alice: Person, login: str) -> None:
+    """Whatever their name: nobody learns from it who has an account."""
+    asked = ("-v", "-o", "LogLevel=DEBUG", "-o", "PreferredAuthentications=none")
+    done = alice.ssh(*_as(login), *asked, "true")
     assert done.status == 255
-    assert b"Authentications that can continue: publickey\r\n" in done.err
+    offered = b"publickey,keyboard-interactive,password\r\n"
+    assert b"Authentications that can continue: " + offered in done.err
 
 
 def test_authentication_alone_starts_nothing(alice: Person) -> None:
