@@ -74,10 +74,7 @@ def parse_line(line: str, *, zone: tzinfo | None = None) -> ParsedKey:
 
 def _refuse_other_things(text: str) -> None:
     if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
-        raise BadRequest(
-            public="This is a private key; keep it to yourself, and make a new one if others saw"
-            f" this. Instead, {_RULE}"
-        )
+        raise BadRequest(public=f"This is a private key; keep it to yourself. Instead, {_RULE}")
     if len(text) > _LONGEST_LINE:
         raise BadRequest(public=f"This line is longer than any public key: {_RULE}")
     if "\n" in text or "\r" in text:

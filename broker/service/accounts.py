@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import asyncssh
-
-from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
+from broker.core.authorized_keys import parse_line
+from broker.core.errors import Conflict, DeskError, NotFound
 from broker.core.model import LOCAL, DesktopId, desktop_name, free_key_name, shown, user_name
 from broker.core.spec import home_volume
 from broker.service.authentication import TAKEN_AWAY
@@ -18,6 +16,7 @@ from broker.service.identities import PASSWORD
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from broker.core.authorized_keys import ParsedKey
     from broker.core.interfaces import Engine, Store
     from broker.core.model import Actor, Desktop, Key, Password, User, UserId
     from broker.service.archivist import Archivist
@@ -32,45 +31,6 @@ TEMPLATE = "default"
 
 #: How often something is stopped again that was started between its stop and its removal.
 _AGAIN = 2
-
-_KEY_TYPES = frozenset(
-    {
-        "ssh-ed25519",
-        "sk-ssh-ed25519@openssh.com",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-        "ssh-rsa",
-    }
-)
-
-_KEY_RULE = "one line as in a .pub file is wanted: 'ssh-ed25519 AAAA… comment'."
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedKey:
-    """A public key line, checked."""
-
-    fingerprint: str
-    public: str
-    comment: str
-
-
-def parse_key(line: str) -> ParsedKey:
-    """Read one public key line; raises `BadRequest` that says what is wrong with it."""
-    text = line.strip()
-    if "PRIVATE KEY" in text:
-        raise BadRequest(public=f"This is a private key; keep it to yourself. Instead, {_KEY_RULE}")
-    words = text.split(None, 2)
-    if len(words) < 2 or words[0] not in _KEY_TYPES:
-        raise BadRequest(public=f"{shown(text[:40])} is no public key: {_KEY_RULE}")
-    try:
-        key = asyncssh.import_public_key(" ".join(words[:2]))
-    except (asyncssh.KeyImportError, ValueError):
-        raise BadRequest(public=f"This {words[0]} key is damaged: {_KEY_RULE}") from None
-    comment = "".join(c for c in words[2] if c.isprintable())[:100] if len(words) > 2 else ""
-    return ParsedKey(key.get_fingerprint(), " ".join(words[:2]), comment)
 
 
 class Accounts:
@@ -100,8 +60,10 @@ class Accounts:
 
     # -- users and keys
     async def add_user(self, name: str, *, admin: bool, keys: Sequence[str], actor: str) -> User:
-        """Make a user with keys; when a key cannot be had, no user is left behind."""
-        parsed = [parse_key(line) for line in keys]
+        """Make a user with keys, each a line of `authorized_keys`; when a key cannot be had, no
+        user is left behind. Raises `BadRequest`, `Conflict`.
+        """
+        parsed = [parse_line(line) for line in keys]
         for key in parsed:
             if await self._store.key_owner(key.fingerprint) is not None:
                 raise Conflict(public=f"The key {key.fingerprint} belongs to a user already.")
@@ -139,8 +101,9 @@ class Accounts:
             raise
 
     async def add_key(self, name: str, line: str, *, actor: str) -> Key:
+        """`line` is one of `authorized_keys`. Raises `NotFound`, `BadRequest`, `Conflict`."""
         user = await self.user(name)
-        return await self._add_key(user.id, parse_key(line), actor)
+        return await self._add_key(user.id, parse_line(line), actor)
 
     async def _add_key(self, user_id: UserId, key: ParsedKey, actor: str) -> Key:
         taken = {key.name for key in await self._store.keys(user_id)}
@@ -148,14 +111,17 @@ class Accounts:
             user_id,
             fingerprint=key.fingerprint,
             public=key.public,
-            name=free_key_name(key.comment, taken),
+            name=free_key_name(key.name, taken),
+            expires_at=key.expires_at,
+            sources=key.sources,
+            verify_required=key.verify_required,
             actor=actor,
         )
 
     async def remove_key(self, name: str, fingerprint: str, *, actor: str) -> None:
         user = await self.user(name)
         await self._store.remove_key(user.id, fingerprint, actor=actor)
-        self._connections.end_key(fingerprint, TAKEN_AWAY)
+        self._connections.end_credential(fingerprint, TAKEN_AWAY)
 
     async def set_password(self, name: str, password: str, *, actor: Actor | str) -> Password:
         """In place of the one before, whose connections end. Raises `NotFound`, `BadRequest` for
@@ -182,7 +148,7 @@ class Accounts:
 
     def _end_password(self, password: Password | None) -> None:
         if password is not None:
-            self._connections.end_key(f"{PASSWORD}{password.id}", TAKEN_AWAY)
+            self._connections.end_credential(f"{PASSWORD}{password.id}", TAKEN_AWAY)
 
     # -- desktops
     async def desktop_for(self, user: User, name: str, *, actor: str) -> Desktop:

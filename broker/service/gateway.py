@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broker.service.presence import Presence
     from broker.service.reconciler import Reconciler
     from broker.service.sessions import Sessions
+    from broker.service.standing import Standing
     from broker.service.words import Words
 
 
@@ -70,6 +71,7 @@ class LocalGateway:
         words: Words,
         health: Health,
         connections: Connections,
+        standing: Standing,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -82,6 +84,7 @@ class LocalGateway:
         self._words = words
         self._health = health
         self._connections = connections
+        self._standing = standing
 
     async def identify(self, login: Login, key: OfferedKey, address: str) -> KeyAnswer:
         return await self._authentication.identify(login, key, address)
@@ -101,6 +104,7 @@ class LocalGateway:
 
     async def proven(self, identity: Identity) -> None:
         self._authentication.proven(identity)
+        self._standing.note(identity.credential)
 
     async def route(
         self, identity: Identity, *, display: int | None, progress: Callable[[str], None]
@@ -178,6 +182,8 @@ class LocalGateway:
                 await self._authentication.still(identity)
             except AccessDenied as refusal:
                 door.end_credential(identity.credential, refusal.public)
+            else:
+                self._standing.note(identity.credential)
         for session_id in holdings.sessions:
             session = await self._store.session(SessionId(session_id))
             if session is None or session.state is not SessionState.READY:

@@ -31,6 +31,8 @@ from broker.service.reconciler import Reconciler
 from broker.service.revocations import Revocations
 from broker.service.sessions import Sessions
 from broker.service.sources import Newcomers, Sources
+from broker.service.standing import LOOK_EVERY as LIST_EVERY
+from broker.service.standing import Standing
 from broker.service.starting import Starting
 from broker.service.starts import Starts
 from broker.service.tickets import Tickets
@@ -187,11 +189,11 @@ class Services:
         )
         self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)
+        revocations = Revocations(config.login.revoked)
         self.certificates = Certificates(
-            authorities=config.login.authorities,
-            revocations=Revocations(config.login.revoked),
-            clock=clock,
+            authorities=config.login.authorities, revocations=revocations, clock=clock
         )
+        self.standing = Standing(revocations=revocations, connections=connections)
         self.authentication = Authentication(
             store=store,
             credentials=Credentials(
@@ -264,7 +266,14 @@ class Services:
         self.listening = loop("events", self._listen, LISTEN_EVERY)
         every = archive_every(config.idle.archive_after)
         self.archiving = loop("archive", self._archive, every)
-        self.loops = (self.reconciling, self.reaping, self.listening, self.archiving)
+        self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
+        self.loops = (
+            self.reconciling,
+            self.reaping,
+            self.listening,
+            self.archiving,
+            self.revoking,
+        )
         self.health = Health(
             store=store,
             engine=engine,
@@ -286,6 +295,7 @@ class Services:
             words=self.words,
             health=self.health,
             connections=connections,
+            standing=self.standing,
         )
 
     async def close(self) -> None:

@@ -3,74 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
-import asyncssh
 import pytest
 
 from broker.core.errors import AccessDenied, BadRequest, Conflict, EngineUnavailable, NotFound
 from broker.core.gateway import Login
 from broker.core.model import LeaseKind, SessionState
 from broker.core.spec import home_volume
-from broker.service.accounts import parse_key
 from broker.service.authentication import TAKEN_AWAY
 from tests.service.harness import Gate, new_key, outage
 
 # ---------------------------------------------------------------------------------------- keys
 
 
-def public_line(algorithm: str, comment: str = "") -> str:
-    made = asyncssh.generate_private_key(algorithm, comment=comment)
-    return made.export_public_key().decode().strip()
+async def test_what_a_pasted_line_restricts_is_kept_with_the_key(broker):
+    """And its comment is the key's name, made another where the user has it already."""
+    await broker.user()
+    lines = [new_key()[1].split() for _ in range(2)]
+    plain, restricted = (" ".join(line[:2]) for line in lines)
+    await broker.accounts.add_key("ada", f"{plain} laptop", actor="uid:0")
+    line = f'from="192.0.2.0/24",expiry-time="20301231Z" {restricted} laptop'
+    key = await broker.accounts.add_key("ada", line, actor="uid:0")
+    assert (key.name, key.public) == ("laptop-2", restricted)
+    assert key.sources == ("192.0.2.0/24",)
+    assert key.expires_at == datetime(2030, 12, 31, tzinfo=UTC)
+    assert not key.verify_required
 
 
-@pytest.mark.parametrize(
-    "algorithm", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp521", "ssh-rsa"]
-)
-def test_a_line_of_a_pub_file_is_read(algorithm):
-    """Type, key and comment; the fingerprint is OpenSSH's."""
-    line = public_line(algorithm, "ada@laptop")
-    key = parse_key(f"  {line}\n")
-    assert key.fingerprint == asyncssh.import_public_key(line).get_fingerprint()
-    assert key.public == " ".join(line.split()[:2])
-    assert key.comment == "ada@laptop"
-
-
-def test_a_key_needs_no_comment():
-    """Type and key are enough."""
-    line = " ".join(public_line("ssh-ed25519").split()[:2])
-    assert parse_key(line).comment == ""
-
-
-def test_a_hostile_comment_is_made_harmless():
-    """Nothing of it can move a cursor, and it is no longer than a line."""
-    line = " ".join(public_line("ssh-ed25519").split()[:2])
-    key = parse_key(f"{line} ada\x1b[2J\x07@laptop {'x' * 500}")
-    assert key.comment.startswith("ada[2J@laptop x")
-    assert len(key.comment) == 100
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("", "'' is no public key"),
-        ("hello", "'hello' is no public key"),
-        ("hello there", "'hello there' is no public key"),
-        ("ssh-ed25519", "'ssh-ed25519' is no public key"),
-        ("ssh-dss AAAA", "'ssh-dss AAAA' is no public key"),
-        ('from="10.0.0.1" ssh-ed25519 AAAA', "is no public key"),
-        ("ssh-ed25519 AAAA", "This ssh-ed25519 key is damaged"),
-        ("ssh-ed25519 !!!!", "This ssh-ed25519 key is damaged"),
-        ("-----BEGIN OPENSSH PRIVATE KEY-----", "This is a private key; keep it to yourself"),
-        ("\x1b[2J x", "'\\x1b[2J x' is no public key"),
-    ],
-)
-def test_what_is_no_key_is_refused_with_what_is_wanted(line, said):
-    """One sentence that shows how a key looks."""
-    with pytest.raises(BadRequest) as caught:
-        parse_key(line)
-    assert said in caught.value.public
-    assert "'ssh-ed25519 AAAA… comment'" in caught.value.public
-    assert "\x1b" not in caught.value.public
+async def test_a_line_that_cannot_be_kept_adds_nothing(broker):
+    """Its sentence names what it is about."""
+    user = await broker.user()
+    line = f"no-pty {new_key()[1]}"
+    refused = await broker.refused(BadRequest, broker.accounts.add_key("ada", line, actor="uid:0"))
+    assert "'no-pty' cannot be honoured: leave it out" in refused.public
+    refused = await broker.refused(
+        BadRequest, broker.accounts.add_user("bob", admin=False, keys=[line], actor="uid:0")
+    )
+    assert await broker.store.user("bob") is None
+    assert len(await broker.store.keys(user.id)) == 0
 
 
 async def test_a_user_comes_with_keys(broker):

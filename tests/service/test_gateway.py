@@ -308,9 +308,10 @@ async def test_readyz_tells_of_a_loop_that_has_not_succeeded_in_time(broker):
     assert await readiness(broker) == {
         "reap": "the loop 'reap' last succeeded 121 s ago",
         "events": "the loop 'events' last succeeded 121 s ago",
+        "revoke": "the loop 'revoke' last succeeded 121 s ago",
     }
     broker.clock.advance(60)
-    assert set(await readiness(broker)) == {"reconcile", "reap", "events"}
+    assert set(await readiness(broker)) == {"reconcile", "reap", "events", "revoke"}
     broker.clock.advance(30 * 86400)
     assert set(await readiness(broker)) == {loop.name for loop in broker.services.loops}
 
