@@ -28,6 +28,14 @@ def pytest_sessionstart() -> None:
         scratch.sweep()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """As the workers have them, they are dealt out."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from tests.dealing import turn
+
+        items.sort(key=lambda item: turn(item.nodeid))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealing | None:
     if config.getvalue("dist") != "loadscope":

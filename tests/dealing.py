@@ -1,7 +1,7 @@
 """How `--dist loadscope` deals the tests out: those that share what their module makes stay together.
 
-A module is one unit for each lane of the front door that it is run on, the biggest first. The tests
-of a module that is named here share nothing: they go one by one to whoever has nothing to do.
+A module is one unit for each lane of the front door that it is run on. The tests of a module that is
+named as independent share nothing: they go one by one to whoever has nothing to do.
 """
 
 from __future__ import annotations
@@ -9,6 +9,16 @@ from __future__ import annotations
 import re
 
 from xdist.scheduler import LoadScopeScheduling
+
+#: Units that take minutes, whatever the number of their tests: begun last, one worker would be alone
+#: with them.
+LONG = (
+    "tests/service/test_model.py",
+    "tests/chaos/test_chaos.py",
+    "tests/e2e/test_sleep.py",
+    "tests/db/test_invariants.py",
+    "tests/ssh/test_clients_bulk.py",
+)
 
 INDEPENDENT = {
     "tests/contract/test_engine.py",
@@ -28,6 +38,14 @@ def unit(nodeid: str) -> str:
         return nodeid
     lane = re.search(r"\[(fast|stock)\b", test)
     return f"{module}[{lane[1]}]" if lane else module
+
+
+def turn(nodeid: str) -> int:
+    """When a test's unit is dealt out, beside others: the small ones fill what is left."""
+    module = nodeid.partition("::")[0]
+    if module in LONG:
+        return LONG.index(module)
+    return len(LONG) + (module in INDEPENDENT)
 
 
 class Dealing(LoadScopeScheduling):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dealing import INDEPENDENT, unit
+from tests.dealing import INDEPENDENT, LONG, turn, unit
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,6 +18,17 @@ ROOT = Path(__file__).parents[1]
 )
 def test_who_shares_a_fixture_of_the_module_shares_a_unit(test, goes_with):
     assert unit(test) == goes_with
+
+
+def test_long_units_are_dealt_out_first_and_single_tests_last():
+    one, other = "tests/core/test_idle.py::test_a", "tests/db/test_rows.py::test_b"
+    single = f"{min(INDEPENDENT)}::test_c"
+    long = [f"{module}::test_d" for module in LONG]
+    assert sorted([single, one, other, *reversed(long)], key=turn) == [*long, one, other, single]
+
+
+def test_long_modules_are_there():
+    assert [module for module in LONG if not (ROOT / module).exists()] == []
 
 
 def test_modules_of_independent_tests_are_there_and_share_nothing():

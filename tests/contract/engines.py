@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -39,6 +40,7 @@ from broker.core.spec import (
 from broker.engine.cgroups import set_frozen
 from broker.engine.docker import DockerEngine
 from broker.engine.fake import FakeEngine
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -169,15 +171,6 @@ class Specs:
 
 def desktop_of(spec: ContainerSpec) -> str:
     return dict(spec.labels)[LABEL_DESKTOP]
-
-
-def free_port() -> int:
-    """A port below the ephemeral range, so that no client's own socket takes it meanwhile."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 # ---------------------------------------------------------------------------------------- memory
@@ -565,19 +558,20 @@ def test_image(host: str) -> str:
     """A few MB of this host's own tools, imported once per engine and named by their hash."""
     archive = _archive()
     tag = hashlib.sha256(archive).hexdigest()[:12]
-    client = docker.APIClient(base_url=host, version="auto", timeout=60)
-    try:
+    command = 'echo started; trap "exit 0" TERM; sleep 3600 & wait'
+    changes = [
+        f'CMD ["/bin/sh", "-c", "{command.replace(chr(34), chr(92) + chr(34))}"]',
+        "ENTRYPOINT []",
+    ]
+    with (
+        Path(__file__).open() as own,
+        contextlib.closing(docker.APIClient(host, "auto", 60)) as client,
+    ):
+        fcntl.flock(own, fcntl.LOCK_EX)  # two workers would import it twice
         try:
             client.inspect_image(f"desk-test:{tag}")
         except NotFound:
-            command = 'echo started; trap "exit 0" TERM; sleep 3600 & wait'
-            changes = [
-                f'CMD ["/bin/sh", "-c", "{command.replace(chr(34), chr(92) + chr(34))}"]',
-                "ENTRYPOINT []",
-            ]
             client.import_image_from_data(archive, repository="desk-test", tag=tag, changes=changes)
-    finally:
-        client.close()
     return f"desk-test:{tag}"
 
 

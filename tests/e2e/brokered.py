@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.e2e.images import eventually, output_of
+from tests.ports import free_port
 
 UID = 200001
 DISPLAY = 1000
@@ -89,13 +90,6 @@ class Brokered:
         listed = re.findall(r"0x[0-9a-f]+", self.ssh("xprop -root _NET_CLIENT_LIST").stdout)
         names = [self.ssh(f"xprop -id {window} WM_NAME").stdout for window in listed]
         return [name.partition("=")[2].strip().strip('"') for name in names]
-
-
-def free_port() -> int:
-    """A port of this host that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def banner(port: int) -> bytes:

@@ -28,11 +28,11 @@ def test_a_home_goes_into_the_archive_and_comes_back(new_desk):
     )
     before = desk.ok(ada, _LIST)
     assert "./work/link l" in before
-    (session,) = desk.listing("session", "ls")
+    (session,) = desk.listing("sessions")
     assert desk.deskctl("session", "stop", session["id"]).returncode == 0
 
     def archived():
-        (desktop,) = desk.listing("desktop", "ls")
+        (desktop,) = desk.listing("desktops")
         return desktop if desktop["state"] == "archived" else None
 
     desktop = until(archived, within=60, what="the archiving")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import HOST, free_port, until
+from tests.e2e.desk import HOST, until
+from tests.ports import free_port
 from tests.ssh.clients import SPOKEN, Echo, Terminal, talk_socks, talk_tcp, talk_unix
 from tests.ssh.mount import mounted
 from tests.ssh.playbook import ansible
@@ -98,7 +99,7 @@ def test_mosh_is_told_that_it_cannot_be(desk):
     )
     assert done.returncode != 0
     assert done.stdout.count(b"mosh needs UDP") == 1
-    assert not [s for s in desk.listing("session", "ls") if s["user"] == "mo"]
+    assert not [s for s in desk.listing("sessions") if s["user"] == "mo"]
 
 
 def test_free_port_and_socket_files_are_forwarded(desk, lea):

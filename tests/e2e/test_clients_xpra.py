@@ -143,7 +143,7 @@ def _forms() -> list[tuple[str, str]]:
 def test_attach(desk, kim, machine, xvfb, tmp_path, version, form, named):
     """A window of the desktop's size, with the desktop drawn in it."""
     size = desk.ok(kim, "xdpyinfo | awk '/dimensions/ {print $2}'").strip()
-    (session,) = [s for s in desk.listing("session", "ls") if s["user"] == "kim"]
+    (session,) = [s for s in desk.listing("sessions") if s["user"] == "kim"]
     display = session["display"] if named else ""
     client = _client(version, desk)
     log = tmp_path / "client.log"

@@ -21,7 +21,7 @@ def desk(new_desk):
 
 def agree(desk) -> bool:
     """Every record has its container, and every container its record."""
-    records = {session["id"]: session["state"] for session in desk.listing("session", "ls")}
+    records = {session["id"]: session["state"] for session in desk.listing("sessions")}
     containers = {session: c.status for session, c in desk.containers().items()}
     return set(records) == set(containers) and all(
         (records[session], containers[session]) == ("ready", "running") for session in records
@@ -60,7 +60,7 @@ def test_while_five_desktops_start(desk, after):
         )
         for person in people
     ]
-    until(lambda: len(desk.listing("session", "ls")) >= min(5, 4), what="starts")
+    until(lambda: len(desk.listing("sessions")) >= min(5, 4), what="starts")
     time.sleep(after)
     desk.kill()
     for client in clients:
@@ -99,8 +99,8 @@ def test_an_interactive_client_is_told_when_its_desktop_is_stopped(desk):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    until(lambda: desk.listing("session", "ls")[0]["attached"] == 1, what="the attachment")
-    (session,) = desk.listing("session", "ls")
+    until(lambda: desk.listing("sessions")[0]["attached"] == 1, what="the attachment")
+    (session,) = desk.listing("sessions")
     assert desk.deskctl("session", "stop", session["id"]).returncode == 0
     _, told = client.communicate(timeout=20)
     assert client.returncode == 255

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from tests.e2e.desk import HOST, free_port, until
+from tests.e2e.desk import HOST, until
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

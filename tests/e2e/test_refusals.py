@@ -8,17 +8,18 @@ import subprocess
 
 import pytest
 
-from tests.e2e.desk import HOST, free_port, until
+from tests.e2e.desk import HOST, until
 from tests.e2e.enginelink import EngineLink
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def nothing_is_left(desk) -> bool:
     return (
-        desk.listing("session", "ls") == []
+        desk.listing("sessions") == []
         and desk.containers() == {}
-        and {lease["kind"] for lease in desk.listing("lease", "ls")} <= {"uid"}
+        and {lease["kind"] for lease in desk.listing("leases")} <= {"uid"}
     )
 
 
@@ -88,7 +89,7 @@ def test_a_port_that_a_stranger_holds_is_passed_over(new_desk):
         desk = new_desk(pools={"ports": f"{port}-{port + 20}"})
         desk.start()
         desk.ok(desk.person("ada"), "true")
-        (session,) = desk.listing("session", "ls")
+        (session,) = desk.listing("sessions")
         assert session["port"] > port
         assert desk.events("port set aside")[0]["port"] == port
 
@@ -149,7 +150,9 @@ def test_a_removed_key_ends_what_it_opened(new_desk):
     """Within seconds: the shell is told, and the key opens nothing any more."""
     desk = new_desk()
     desk.start()
-    ada = desk.person("ada")
+    ada = desk.person("ada", registered=False)
+    added = desk.deskctl("user", "add", "ada", "--key", f"{ada.key}.pub")
+    assert added.returncode == 0, added.stderr
     desk.ok(ada, "true")
     shell = subprocess.Popen(
         desk.ssh_command(ada, "-tt"),
@@ -158,8 +161,8 @@ def test_a_removed_key_ends_what_it_opened(new_desk):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    until(lambda: desk.listing("session", "ls")[0]["attached"] == 1, what="the attachment")
-    (key,) = desk.listing("user", "key", "ls", "ada")
+    until(lambda: desk.listing("sessions")[0]["attached"] == 1, what="the attachment")
+    (key,) = desk.listing("users/ada/keys")
     assert desk.deskctl("user", "key", "rm", "ada", key["fingerprint"]).returncode == 0
     _, told = shell.communicate(timeout=5)
     assert shell.returncode == 255

@@ -36,7 +36,7 @@ COUNT = (
 
 def session_of(desk, name):
     """The person's live session, or None."""
-    found = [s for s in desk.listing("session", "ls") if s["user"] == name]
+    found = [s for s in desk.listing("sessions") if s["user"] == name]
     return found[0] if found else None
 
 

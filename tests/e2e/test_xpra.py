@@ -86,9 +86,7 @@ def test_attach_shows_the_default_desktop(desk, eva, xvfb):
 def test_the_display_number_names_the_desktop(desk, eva, xvfb):
     """With two desktops, `…/DISPLAY` reaches the one that holds it."""
     desk.ok(eva, "desk start work")
-    work = next(
-        s for s in desk.listing("session", "ls") if (s["user"], s["desktop"]) == ("eva", "work")
-    )
+    work = next(s for s in desk.listing("sessions") if (s["user"], s["desktop"]) == ("eva", "work"))
     desk.ok(eva, "./docker-desktop -s 900x700", "-l", "desk+work")
     with xvfb("1600x1000") as screen:
         url = f"ssh://desk@{HOST}:{desk.ssh_port}/{work['display']}"
