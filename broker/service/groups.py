@@ -75,7 +75,12 @@ class Groups:
         self, user: User, names: Collection[str], *, source: str, actor: Actor | str
     ) -> None:
         """Make the memberships that the source says be these; other names are ignored."""
+        before = {group.name for group in await self._store.groups_of(user.id)}
+        changed = True
         try:
             await self._store.sync_groups(user.id, names, source=source, actor=actor)
+            after = {group.name for group in await self._store.groups_of(user.id)}
+            changed = after != before  # mostly not: it is asked at each login
         finally:
-            self._policies.forget(user.id)
+            if changed:
+                self._policies.forget(user.id)

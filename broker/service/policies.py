@@ -35,9 +35,8 @@ class Policies:
         self._resolved: dict[UserId, Resolved] = {}
         self._merged: dict[tuple[str, ...], Resolved] = {}
         """By the names of groups: few among many users."""
-        self._unusable: set[UserId] = set()
-        """Whose groups say what cannot be: they are not let in, and what runs sleeps all the same."""
-        self._owners: dict[DesktopId, UserId] = {}
+        self._idle: dict[DesktopId, IdlePolicy] = {}
+        """Of what lives; asked for thousands in each pass."""
         self._authorities: frozenset[str] | None = None
         self._age = 0
 
@@ -69,19 +68,10 @@ class Policies:
         """When each of these sleeps, all of them live. Of somebody whose groups say what cannot be,
         what the configuration says. Raises `StateUnusable` when nothing can be read.
         """
-        if not all(self._known(session) for session in sessions):
+        if not all(session.desktop_id in self._idle for session in sessions):
             await self._learn()
-        found = {session.id: self._idle_of(session) for session in sessions}
-        return lambda session: found[session.id]
-
-    def _known(self, session: Session) -> bool:
-        owner = self._owners.get(session.desktop_id)
-        return owner in self._resolved or owner in self._unusable
-
-    def _idle_of(self, session: Session) -> IdlePolicy:
-        owner = self._owners.get(session.desktop_id)
-        found = None if owner is None else self._resolved.get(owner)
-        return (self._default if found is None else found.policy).idle
+        known, default = self._idle, self._default.idle
+        return lambda session: known.get(session.desktop_id, default)
 
     async def _learn(self) -> None:
         """All owners of what lives, at once."""
@@ -93,17 +83,17 @@ class Policies:
                 break
         else:
             raise StateUnusable("groups change all the time", public="Groups change just now.")
-        self._owners = {desktop_id: owner.user_id for desktop_id, owner in owners.items()}
-        for owner in owners.values():
-            if owner.user_id not in self._resolved:
-                self._keep(owner.user_id, [groups[name] for name in owner.groups if name in groups])
+        self._idle = {
+            desktop_id: self._idle_in([groups[name] for name in owner.groups if name in groups])
+            for desktop_id, owner in owners.items()
+        }
 
-    def _keep(self, user_id: UserId, groups: Sequence[Group]) -> None:
+    def _idle_in(self, groups: Sequence[Group]) -> IdlePolicy:
         try:
-            self._resolved[user_id] = self._merge(groups, self._age)
+            return self._merge(groups, self._age).policy.idle
         except StateUnusable as error:
-            log.warning("a policy cannot be used", user=user_id, reason=str(error))
-            self._unusable.add(user_id)
+            log.warning("a policy cannot be used", reason=str(error))
+            return self._default.idle
 
     def _merge(self, groups: Sequence[Group], age: int) -> Resolved:
         """`age` is of when they were read: what changed since is not remembered."""
@@ -124,7 +114,7 @@ class Policies:
     def forget(self, user_id: UserId | None = None) -> None:
         """The user is in other groups now; or, without one, groups say something else."""
         self._age += 1
-        self._unusable.clear()
+        self._idle = {}
         if user_id is not None:
             self._resolved.pop(user_id, None)
         else:
