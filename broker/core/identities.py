@@ -48,6 +48,9 @@ class Identities(Protocol):
     async def set_enabled(self, user_id: UserId, *, enabled: bool, actor: Actor | str) -> None:
         """Whether anything proves the user. Idempotent. Raises `NotFound`."""
 
+    async def set_admin(self, user_id: UserId, *, admin: bool, actor: Actor | str) -> None:
+        """Whether the user is an admin. Idempotent. Raises `NotFound`."""
+
     async def user(self, name: str) -> User | None: ...
 
     async def user_by_id(self, user_id: UserId) -> User | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,21 @@ def written(key: str, value: Any) -> str:
     return str(value)
 
 
+def typed(key: str, text: str) -> Any:
+    """The value that somebody means who types `text`: of lists the parts between commas. Whether it
+    is one, `parse_policy` says.
+    """
+    if key in _LISTS:
+        return [part.strip() for part in text.split(",")]
+    if key in _FLAGS:
+        return {"true": True, "false": False}.get(text, text)
+    if key in _NUMBERS:
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(text)
+    return text
+
+
 def parse_policy(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """What a group says, checked: flat keys, durations in words, fit for JSON. Raises `BadRequest`
     with what was found and what is allowed.
@@ -215,6 +231,10 @@ def _number(low: float, high: float, *, whole: bool) -> Callable[[Any], Any]:
 _PERIODS = ("idle.freeze_after", "idle.stop_after", "idle.max_age")
 _DURATIONS = ("idle.warn_before", "idle.keep_up_to", "idle.busy_for")
 _COUNT = _number(1, 1000, whole=True)
+
+_LISTS = ("login.ways", "login.authorities")
+_FLAGS = ("login.hardware_keys", *(f"allow.{allowance}" for allowance in Allowance))
+_NUMBERS = ("idle.busy_cpu", "limits.desktops", "limits.running")
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "login.ways": ways,

@@ -56,6 +56,9 @@ class SqlIdentities(Identities):
             lambda tx: users.set_enabled(tx, user_id, enabled=enabled), actor=actor
         )
 
+    async def set_admin(self, user_id: UserId, *, admin: bool, actor: Actor | str) -> None:
+        await self._do.write(lambda tx: users.set_admin(tx, user_id, admin=admin), actor=actor)
+
     async def user(self, name: str) -> User | None:
         return await self._do.read(lambda db: users.user_named(db, name))
 

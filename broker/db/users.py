@@ -70,6 +70,14 @@ async def set_enabled(tx: Transaction, user_id: UserId, *, enabled: bool) -> Non
     tx.record(action, user_id, {"name": found.name})
 
 
+async def set_admin(tx: Transaction, user_id: UserId, *, admin: bool) -> None:
+    found = await people.hold_user(tx, user_id)
+    if found.admin == admin:
+        return
+    await tx.connection.execute(update(user).where(user.c.id == user_id).values(admin=admin))
+    tx.record("user.admin", user_id, {"name": found.name, "before": found.admin, "after": admin})
+
+
 async def user_named(connection: AsyncConnection, name: str) -> User | None:
     return await _one_user(connection, user.c.name == name, user.c.removed_at.is_(None))
 

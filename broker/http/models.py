@@ -1,9 +1,9 @@
-"""What the API takes and gives."""
+"""What the API takes and gives of desktops and their sessions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
@@ -14,26 +14,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.core.idle import Verdict
-    from broker.core.model import Desktop, Key, Lease, Session, User
+    from broker.core.model import Desktop, Lease, Session
     from broker.service.presence import Present
 
 
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NewUser(_In):
-    """Body of `POST /api/v1/users`."""
-
-    name: str = Field(max_length=256)
-    admin: bool = False
-    keys: tuple[str, ...] = Field(default=(), max_length=100)
-
-
-class NewKey(_In):
-    """Body of `POST /api/v1/users/{name}/keys`."""
-
-    key: str = Field(max_length=16_384)
 
 
 class Kill(_In):
@@ -50,7 +36,7 @@ class Extend(_In):
     """As in `desk extend`: `4h`, or `0` for no longer."""
 
 
-Json = dict[str, str | int | bool | list[str] | None]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,26 +52,6 @@ class Use:
     @property
     def kinds(self) -> list[str]:
         return sorted({kind for one in self.present for kind in one.kinds})
-
-
-def user_out(user: User, keys: int) -> Json:
-    return {
-        "id": user.id,
-        "name": user.name,
-        "admin": user.admin,
-        "enabled": user.enabled,
-        "keys": keys,
-        "created_at": user.created_at.isoformat(),
-    }
-
-
-def key_out(key: Key) -> Json:
-    return {
-        "fingerprint": key.fingerprint,
-        "type": key.public.split(" ", 1)[0],
-        "name": key.name,
-        "added_at": key.added_at.isoformat(),
-    }
 
 
 def desktop_out(desktop: Desktop, owner: str, session: Session | None) -> Json:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from broker.core.authorized_keys import parse_line
 from broker.core.errors import Conflict, DeskError, NotFound
-from broker.core.model import LOCAL, DesktopId, desktop_name, free_key_name, shown, user_name
+from broker.core.model import (
+    LOCAL,
+    DesktopId,
+    desktop_name,
+    free_key_name,
+    key_name,
+    shown,
+    user_name,
+)
 from broker.core.spec import home_volume
 from broker.service.authentication import TAKEN_AWAY
 from broker.service.identities import PASSWORD
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
     from broker.service.passwords import Passwords
     from broker.service.policies import Policies
     from broker.service.sessions import Sessions
+
+    End = Callable[[str], None]
+    """Ends what a credential opened."""
 
 #: The one template there is for now.
 TEMPLATE = "default"
@@ -59,7 +70,9 @@ class Accounts:
         self._making = asyncio.Lock()
 
     # -- users and keys
-    async def add_user(self, name: str, *, admin: bool, keys: Sequence[str], actor: str) -> User:
+    async def add_user(
+        self, name: str, *, admin: bool, keys: Sequence[str], actor: Actor | str
+    ) -> User:
         """Make a user with keys, each a line of `authorized_keys`; when a key cannot be had, no
         user is left behind. Raises `BadRequest`, `Conflict`.
         """
@@ -83,7 +96,7 @@ class Accounts:
             raise NotFound(public=f"There is no user {shown(name)}.")
         return user
 
-    async def remove_user(self, name: str, *, actor: str) -> None:
+    async def remove_user(self, name: str, *, actor: Actor | str) -> None:
         """End what the user runs and take the account away; homes stay."""
         user = await self.user(name)
         # First nobody gets in: a client that connects again and again would race every stop.
@@ -100,12 +113,19 @@ class Accounts:
             await self._store.set_enabled(user.id, enabled=user.enabled, actor=actor)
             raise
 
-    async def add_key(self, name: str, line: str, *, actor: str) -> Key:
+    async def set_enabled(self, name: str, *, enabled: bool, actor: Actor | str) -> None:
+        """Whether anything proves the user; what a disabled one has open ends. Raises `NotFound`."""
+        user = await self.user(name)
+        await self._store.set_enabled(user.id, enabled=enabled, actor=actor)
+        if not enabled:
+            self._connections.end_user(user.id, TAKEN_AWAY)
+
+    async def add_key(self, name: str, line: str, *, actor: Actor | str) -> Key:
         """`line` is one of `authorized_keys`. Raises `NotFound`, `BadRequest`, `Conflict`."""
         user = await self.user(name)
         return await self._add_key(user.id, parse_line(line), actor)
 
-    async def _add_key(self, user_id: UserId, key: ParsedKey, actor: str) -> Key:
+    async def _add_key(self, user_id: UserId, key: ParsedKey, actor: Actor | str) -> Key:
         taken = {key.name for key in await self._store.keys(user_id)}
         return await self._store.add_key(
             user_id,
@@ -118,15 +138,45 @@ class Accounts:
             actor=actor,
         )
 
-    async def remove_key(self, name: str, fingerprint: str, *, actor: str) -> None:
-        user = await self.user(name)
-        await self._store.remove_key(user.id, fingerprint, actor=actor)
-        self._connections.end_credential(fingerprint, TAKEN_AWAY)
+    async def key(self, user: User, named: str) -> Key:
+        """The user's key by its fingerprint or its name. Raises `NotFound`."""
+        keys = await self._store.keys(user.id)
+        found = [key for key in keys if key.fingerprint == named]
+        found += [key for key in keys if key.name == named]
+        if not found:
+            raise NotFound(public=f"{user.name} has no key {shown(named)}.")
+        return found[0]
 
-    async def set_password(self, name: str, password: str, *, actor: Actor | str) -> Password:
-        """In place of the one before, whose connections end. Raises `NotFound`, `BadRequest` for
-        one that cannot be set, `Conflict` for an account whose password is kept elsewhere, and
-        `CapacityExhausted`.
+    async def rename_key(self, name: str, named: str, new: str, *, actor: Actor | str) -> Key:
+        """`named` as in `key`. Raises `NotFound`, `BadRequest`, and `Conflict` when another key of
+        the user has the name.
+        """
+        user = await self.user(name)
+        key = await self.key(user, named)
+        await self._store.rename_key(user.id, key.fingerprint, key_name(new), actor=actor)
+        return await self.key(user, key.fingerprint)
+
+    async def remove_key(
+        self, name: str, named: str, *, actor: Actor | str, end: End | None = None
+    ) -> None:
+        """`named` as in `key`. What the key opened ends at once, unless `end` sees to that. Raises
+        `NotFound`.
+        """
+        user = await self.user(name)
+        key = await self.key(user, named)
+        await self._store.remove_key(user.id, key.fingerprint, actor=actor)
+        (end or self.end)(key.fingerprint)
+
+    def end(self, credential: str) -> None:
+        """End what it opened: it proves nobody any more."""
+        self._connections.end_credential(credential, TAKEN_AWAY)
+
+    async def set_password(
+        self, name: str, password: str, *, actor: Actor | str, end: End | None = None
+    ) -> Password:
+        """In place of the one before, whose connections end as in `remove_key`. Raises `NotFound`,
+        `BadRequest` for one that cannot be set, `Conflict` for an account whose password is kept
+        elsewhere, and `CapacityExhausted`.
         """
         user = await self.user(name)
         if user.source != LOCAL:
@@ -136,22 +186,22 @@ class Accounts:
         hashed = await self._passwords.hash(password)
         before = await self._store.password(user.id)
         made = await self._store.set_password(user.id, hashed, actor=actor)
-        self._end_password(before)
+        if before is not None:
+            (end or self.end)(f"{PASSWORD}{before.id}")
         return made
 
-    async def remove_password(self, name: str, *, actor: Actor | str) -> None:
-        """What it opened ends. Raises `NotFound`, also when there is none."""
+    async def remove_password(
+        self, name: str, *, actor: Actor | str, end: End | None = None
+    ) -> None:
+        """What it opened ends as in `remove_key`. Raises `NotFound`, also when there is none."""
         user = await self.user(name)
         before = await self._store.password(user.id)
         await self._store.remove_password(user.id, actor=actor)
-        self._end_password(before)
-
-    def _end_password(self, password: Password | None) -> None:
-        if password is not None:
-            self._connections.end_credential(f"{PASSWORD}{password.id}", TAKEN_AWAY)
+        if before is not None:
+            (end or self.end)(f"{PASSWORD}{before.id}")
 
     # -- desktops
-    async def desktop_for(self, user: User, name: str, *, actor: str) -> Desktop:
+    async def desktop_for(self, user: User, name: str, *, actor: Actor | str) -> Desktop:
         """The user's desktop of that name, made when it is not there yet. Raises `DeskError`."""
         found = await self._store.desktop_of(user.id, desktop_name(name))
         if found is not None:
@@ -175,7 +225,7 @@ class Accounts:
                 actor=actor,
             )
 
-    async def remove_desktop(self, desktop_id: str, *, with_home: bool, actor: str) -> None:
+    async def remove_desktop(self, desktop_id: str, *, with_home: bool, actor: Actor | str) -> None:
         """Stop it and take it away. Its home stays for the user's next desktop of that name, but
         `with_home` deletes it for good, from the archive too. Raises `NotFound`, `EngineUnavailable`.
         """
@@ -200,7 +250,7 @@ class Accounts:
             await self._archivist.forget(desktop.id)
             await self._store.forget_desktop(desktop.id, actor=actor)
 
-    async def _stop(self, desktop: Desktop, reason: str, actor: str) -> None:
+    async def _stop(self, desktop: Desktop, reason: str, actor: Actor | str) -> None:
         session = await self._store.live_session(desktop.id)
         if session is not None:
             await self._sessions.stop(session.id, reason=reason, actor=actor)

@@ -80,6 +80,10 @@ class OneTimeCodes:
         )
         return recovery
 
+    async def remove(self, user: User, *, actor: Actor | str) -> None:
+        """With the recovery codes, and also what was only begun. Raises `NotFound`."""
+        await self._store.remove_codes(user.id, actor=actor)
+
     async def wanted(self, user_id: UserId) -> bool:
         """Whether the user has confirmed codes."""
         codes = await self._store.codes(user_id)

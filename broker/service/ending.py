@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from broker.core.interfaces import Clock, Store
-    from broker.core.model import Session, SessionId
+    from broker.core.model import Actor, Session, SessionId
     from broker.service.files import SessionKeys
     from broker.service.launch import Launcher
 
@@ -43,7 +43,7 @@ class Ending:
         late = self._clock.monotonic() - STOP_DEADLINE.total_seconds()
         return {session_id for session_id, since in self._under_way.items() if since > late}
 
-    async def mark(self, session: Session, reason: str, actor: str) -> bool:
+    async def mark(self, session: Session, reason: str, actor: Actor | str) -> bool:
         """Compare-and-set to STOPPING from whatever live state it is in; False when it ended."""
         while True:
             current = await self._store.session(session.id)
@@ -54,7 +54,7 @@ class Ending:
             if await self.mark_from(current, reason, actor):
                 return True
 
-    async def mark_from(self, session: Session, reason: str, actor: str) -> bool:
+    async def mark_from(self, session: Session, reason: str, actor: Actor | str) -> bool:
         """The same from the one state that it was seen in; False when it has left that."""
         try:
             await self._store.advance(
@@ -69,13 +69,13 @@ class Ending:
             return False
         return True
 
-    async def finish(self, session: Session, reason: str, actor: str) -> Session:
+    async def finish(self, session: Session, reason: str, actor: Actor | str) -> Session:
         """To STOPPING, the container gone, to ENDED. Raises `EngineUnavailable`: then it is
         STOPPING, keeps its leases, and the next reconcile ends it.
         """
         return await self._end(session, reason, actor, self._launcher.remove)
 
-    async def kill(self, session: Session, reason: str, actor: str, *, force: bool) -> Session:
+    async def kill(self, session: Session, reason: str, actor: Actor | str, *, force: bool) -> Session:
         """The same without asking its programs. With `force` the record ends even when the engine
         does not answer; should the container be there still, the next reconcile removes it.
         """
@@ -90,7 +90,7 @@ class Ending:
 
         return await self._end(session, reason, actor, remove)
 
-    async def _end(self, session: Session, reason: str, actor: str, remove: Remove) -> Session:
+    async def _end(self, session: Session, reason: str, actor: Actor | str, remove: Remove) -> Session:
         began = self._under_way[session.id] = self._clock.monotonic()
         try:
             if await self.mark(session, reason, actor):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from broker.core.errors import NotFound
+from broker.core.errors import Conflict, NotFound
 from broker.core.model import group_name, shown
 from broker.core.policy import parse_policy
 
@@ -22,6 +23,7 @@ class Groups:
     def __init__(self, *, store: Store, policies: Policies) -> None:
         self._store = store
         self._policies = policies
+        self._changing = asyncio.Lock()
 
     async def set(
         self, name: str, *, priority: int, policy: Mapping[str, Any], actor: Actor | str
@@ -34,6 +36,31 @@ class Groups:
             )
         finally:
             self._policies.forget()
+
+    async def add(
+        self, name: str, *, priority: int, policy: Mapping[str, Any], actor: Actor | str
+    ) -> Group:
+        """Make the group. Raises `BadRequest`, `Conflict` when it is there."""
+        async with self._changing:
+            if await self._store.group(group_name(name)) is not None:
+                raise Conflict(public=f"The group {shown(name)} is there already.")
+            return await self.set(name, priority=priority, policy=policy, actor=actor)
+
+    async def change(
+        self, name: str, *, priority: int | None, policy: Mapping[str, Any], actor: Actor | str
+    ) -> Group:
+        """Set these of its values, or take them away where they are None; the others stay. Raises
+        `BadRequest`, `NotFound`.
+        """
+        async with self._changing:
+            group = await self.get(name)
+            values = {**group.policy, **policy}
+            return await self.set(
+                name,
+                priority=group.priority if priority is None else priority,
+                policy={key: value for key, value in values.items() if value is not None},
+                actor=actor,
+            )
 
     async def remove(self, name: str, *, actor: Actor | str) -> None:
         """Raises `NotFound`."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from broker.core.idle import Verdict
     from broker.core.interfaces import Clock, Engine, Store
-    from broker.core.model import Deadline, Session, SessionId
+    from broker.core.model import Actor, Deadline, Session, SessionId
     from broker.service.host import Host
     from broker.service.inside import Inside
     from broker.service.policies import Policies
@@ -293,7 +293,7 @@ class Reaper:
 
     # --------------------------------------------------------------------------------- deadlines
 
-    async def keep(self, watch: Watch, seconds: float, *, actor: str) -> None:
+    async def keep(self, watch: Watch, seconds: float, *, actor: Actor | str) -> None:
         """Keep it for so long from now, 0 for no longer; within what the policy allows."""
         until = self._clock.now() + timedelta(seconds=seconds) if seconds > 0 else None
         known = watch.session.kept_until
@@ -308,7 +308,7 @@ class Reaper:
             watch.withdraw()
         await self.note(watch, verdict, actor=actor)
 
-    async def note(self, watch: Watch, verdict: Verdict, *, actor: str = BROKER) -> None:
+    async def note(self, watch: Watch, verdict: Verdict, *, actor: Actor | str = BROKER) -> None:
         """Store when the next step is due, if that is not what is stored."""
         due_at = None
         if verdict.step is not None:

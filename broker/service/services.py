@@ -28,6 +28,7 @@ from broker.service.policies import Policies
 from broker.service.presence import Presence
 from broker.service.reaper import Reaper
 from broker.service.reconciler import Reconciler
+from broker.service.recovery import Recovery
 from broker.service.revocations import Revocations
 from broker.service.sessions import Sessions
 from broker.service.sources import Newcomers, Sources
@@ -187,6 +188,7 @@ class Services:
             clock=clock,
             spawn=spawn,
         )
+        self.recovery = Recovery(store=store, invites=self.invites, blocks=self.blocks)
         self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)
         revocations = Revocations(config.login.revoked)

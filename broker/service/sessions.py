@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from broker.core.gateway import Endpoint
     from broker.core.interfaces import Store
-    from broker.core.model import Desktop, DesktopId, Session, SessionId
+    from broker.core.model import Actor, Desktop, DesktopId, Session, SessionId
     from broker.service.connections import Connections
     from broker.service.ending import Ending
     from broker.service.flights import Flight, Flights
@@ -86,7 +86,7 @@ class Sessions:
     # ---------------------------------------------------------------------------------- to READY
 
     async def ensure(
-        self, desktop: Desktop, *, actor: str, tell: Callable[[str], None] = lambda _: None
+        self, desktop: Desktop, *, actor: Actor | str, tell: Callable[[str], None] = lambda _: None
     ) -> Session:
         """Return the READY session of the desktop, thawing or starting one when there is none.
 
@@ -105,7 +105,7 @@ class Sessions:
                 return await flight.wait(tell)
             await flight.over()  # it freezes or ends: whatever comes of that, look again
 
-    def _set_out(self, desktop: Desktop, session: Session | None, actor: str) -> Flight:
+    def _set_out(self, desktop: Desktop, session: Session | None, actor: Actor | str) -> Flight:
         if self.closing:
             raise ShuttingDown
         if not self.reconciled:
@@ -117,7 +117,7 @@ class Sessions:
         )
 
     async def _fly(
-        self, desktop: Desktop, session: Session | None, flight: Flight, actor: str
+        self, desktop: Desktop, session: Session | None, flight: Flight, actor: Actor | str
     ) -> Session:
         if session is not None and session.state is SessionState.FROZEN:
             thawed = await self._thaw(session, flight, actor)
@@ -140,7 +140,7 @@ class Sessions:
             self.woke.set()
             return ready
 
-    async def _thaw(self, session: Session, flight: Flight, actor: str) -> Session | None:
+    async def _thaw(self, session: Session, flight: Flight, actor: Actor | str) -> Session | None:
         """None when there is nothing to thaw any more, and the session has ended."""
         flight.session_id = session.id
         self._flights.begin(flight)
@@ -184,7 +184,7 @@ class Sessions:
         *,
         reason: str,
         sentence: str,
-        actor: str,
+        actor: Actor | str,
         still: Callable[[], Awaitable[bool]],
     ) -> bool:
         """Send everybody away with the sentence and let a READY session sleep. `still` is asked
@@ -208,7 +208,7 @@ class Sessions:
         )
         return (await flight.wait(lambda _: None)).state is SessionState.FROZEN
 
-    async def _freeze(self, session: Session, reason: str, sentence: str, actor: str) -> Session:
+    async def _freeze(self, session: Session, reason: str, sentence: str, actor: Actor | str) -> Session:
         try:
             frozen = await self._store.advance(
                 session.id,
@@ -248,7 +248,7 @@ class Sessions:
     # ---------------------------------------------------------------------------------- to ENDED
 
     async def stop(
-        self, session_id: SessionId, *, reason: str, actor: str, sentence: str | None = None
+        self, session_id: SessionId, *, reason: str, actor: Actor | str, sentence: str | None = None
     ) -> Session:
         """Stop a live session and end it, telling who is in it the sentence; one that has ended is
         success. Raises `NotFound`, `EngineUnavailable` (then it is STOPPING, and a reconcile ends
@@ -299,7 +299,7 @@ class Sessions:
         )
         await flight.wait(lambda _: None)
 
-    async def kill(self, session_id: SessionId, *, reason: str, actor: str, force: bool) -> Session:
+    async def kill(self, session_id: SessionId, *, reason: str, actor: Actor | str, force: bool) -> Session:
         """End it without asking its programs, whatever works on it. Raises `NotFound`, and unless
         `force` also `EngineUnavailable`.
         """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from broker.core.interfaces import Clock, Engine, Store
-    from broker.core.model import Desktop, Session, Template
+    from broker.core.model import Actor, Desktop, Session, Template
     from broker.service.ending import Ending
     from broker.service.flights import Flight, Flights
     from broker.service.holdback import Holdback
@@ -85,7 +85,7 @@ class Starting:
         return flight.since is not None and self._clock.monotonic() - flight.since > most
 
     async def start(
-        self, desktop: Desktop, session: Session | None, flight: Flight, actor: str
+        self, desktop: Desktop, session: Session | None, flight: Flight, actor: Actor | str
     ) -> Session:
         """Begin a session, or carry on one that a crash left in STARTING. Raises `DeskError`."""
         began = self._clock.monotonic()
@@ -114,7 +114,7 @@ class Starting:
         )
         return ready
 
-    async def _begin(self, desktop: Desktop, actor: str) -> Session:
+    async def _begin(self, desktop: Desktop, actor: Actor | str) -> Session:
         pools = await self._host.pools()
         image = await self._engine.image_id(self._template.image)
         async with self._beginning:  # two at once would both be the last one allowed

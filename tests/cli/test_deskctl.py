@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,112 +12,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from aiohttp import web
-from click.testing import CliRunner
-from structlog.testing import capture_logs
 
-from broker.cli import deskctl
+from broker.cli import ctl_desktop, deskctl
 from broker.core.gateway import Activity, Attachment
 from broker.core.idle import Signal
-from broker.http.admin import AdminApi
-from broker.system.sockets import bind_unix
-from tests.service.harness import PATIENCE, World, memory_directory, new_key, outage
-
-
-class Served:
-    """A broker and its API in a thread of their own: deskctl runs a loop itself."""
-
-    def __init__(self, directory, path) -> None:
-        self.directory, self.path = directory, path
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.do(self._open())
-
-    def do(self, work):
-        """Run the coroutine beside the broker."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
-
-    async def _open(self) -> None:
-        self.world = await World.create(self.directory)
-        self.broker = await self.world.broker()
-        api = AdminApi(
-            store=self.broker.store,
-            accounts=self.broker.accounts,
-            sessions=self.broker.sessions,
-            presence=self.broker.presence,
-            explainer=self.broker.explainer,
-            reaper=self.broker.reaper,
-            watches=self.broker.watches,
-            policies=self.broker.policies,
-        )
-        self.runner = web.AppRunner(api.application(), access_log=None)
-        await self.runner.setup()
-        await web.SockSite(self.runner, bind_unix(self.path, mode=0o600, gid=None)).start()
-
-    async def _close(self) -> None:
-        await self.runner.cleanup()
-        await self.world.close()
-
-    def close(self) -> None:
-        self.do(self._close())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
-
-
-@pytest.fixture
-def served(tmp_path):
-    """A running broker."""
-    directory = memory_directory()
-    with capture_logs():  # the broker's own would stand between deskctl's lines
-        made = Served(directory, tmp_path / "admin.sock")
-        yield made
-        made.close()
-    shutil.rmtree(directory)
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Run deskctl; what it printed, what it complained, and its exit code."""
-
-    def call(*args, code=0, **kwargs):
-        result = CliRunner().invoke(
-            deskctl.main, ["--socket", str(tmp_path / "admin.sock"), *args], **kwargs
-        )
-        assert result.exit_code == code, result.output
-        assert result.exception is None or isinstance(result.exception, SystemExit)
-        assert "Traceback" not in result.output
-        return result.stdout if code == 0 else result.stderr
-
-    return call
-
-
-@pytest.fixture
-def refused(run):
-    """Run deskctl and read the one sentence that it refuses with."""
-
-    def call(*args, code=1, **kwargs):
-        said = run(*args, code=code, **kwargs)
-        assert said.count("\n") == 1
-        assert said.rstrip("\n").isprintable()
-        return said.rstrip("\n")
-
-    return call
-
-
-@pytest.fixture
-def pub(tmp_path):
-    """A key's file, with the blank lines and remarks of real ones."""
-    _, line = new_key()
-    path = tmp_path / "ada.pub"
-    path.write_text(f"# ada's\n\n{line}\n")
-    return path
-
-
-def rows(text):
-    return [line.split() for line in text.splitlines()]
-
+from tests.cli.tables import rows, table
+from tests.service.harness import new_key, outage
 
 # ---------------------------------------------------------------------------------- users, keys
 
@@ -132,9 +29,9 @@ def test_a_user_is_added_listed_and_removed(served, run, pub):
         "User bob is there, with 0 keys; give a key with: deskctl user key add bob --key FILE.\n"
     )
     head, ada, bob = rows(run("user", "ls"))
-    assert head == ["NAME", "ADMIN", "ENABLED", "KEYS", "CREATED", "AT"]
-    assert ada[:4] == ["ada", "no", "yes", "1"]
-    assert bob[:4] == ["bob", "yes", "yes", "0"]
+    assert head == ["NAME", "ADMIN", "ENABLED", "SOURCE", "KEYS", "CREATED", "AT"]
+    assert ada[:5] == ["ada", "no", "yes", "local", "1"]
+    assert bob[:5] == ["bob", "yes", "yes", "local", "0"]
     assert "Homes are kept" in run("user", "rm", "ada")
     assert [row[0] for row in rows(run("user", "ls"))] == ["NAME", "bob"]
 
@@ -146,11 +43,11 @@ def test_everything_is_json_for_programs(served, run, pub):
     assert json.loads(run("--json", "user", "ls"))[0]["id"] == made["id"]
     (key,) = json.loads(run("--json", "user", "key", "ls", "ada"))
     gone = json.loads(run("--json", "user", "key", "rm", "ada", key["fingerprint"]))
-    assert gone == {"fingerprint": key["fingerprint"]}
+    assert gone == {"key": key["fingerprint"]}
     added = json.loads(run("--json", "user", "key", "add", "ada", "--key", str(pub)))
     assert [item["fingerprint"] for item in added["items"]] == [key["fingerprint"]]
     assert json.loads(run("--json", "user", "rm", "ada")) == {"name": "ada"}
-    for noun in ("session", "attachment", "desktop", "lease"):
+    for noun in ("session", "attachment", "desktop", "lease", "invite", "group", "login-block"):
         assert json.loads(run("--json", noun, "ls")) == []
 
 
@@ -200,7 +97,7 @@ def test_a_private_key_never_leaves_the_machine(served, refused, tmp_path):
         said = refused("user", "add", "ada", "--key", str(path))
     finally:
         deskctl.Client.call = original
-    assert said.startswith("This is a private key; keep it to yourself.")
+    assert said.startswith("This is a private key; keep it to yourself")
     assert "c2VjcmV0" not in json.dumps(seen)
 
 
@@ -274,17 +171,6 @@ async def watch_and_wait(served, session, *, client="SSH-2.0-OpenSSH_10.0"):
         [Activity(attachment=here, attached_for=0.0, kinds=kinds, ages={Signal.TYPING: 0.0})],
     )
     broker.clock.advance(180)
-
-
-def table(text):
-    """The cells of each row: a column begins where its title does."""
-    head, *lines = text.splitlines()
-    starts = [match.start() for match in re.finditer(r"(?<!\S)\S+", head)]
-    ends = [*starts[1:], None]
-    return [
-        [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
-        for line in (head, *lines)
-    ]
 
 
 def test_a_session_is_explained(served, run):
@@ -421,7 +307,7 @@ def test_a_desktop_is_removed_without_a_question(served, run):
 def at_a_terminal(monkeypatch):
     """Somebody sits there."""
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), exit=sys.exit)
-    monkeypatch.setattr(deskctl, "sys", terminal)
+    monkeypatch.setattr(ctl_desktop, "sys", terminal)
 
 
 @pytest.mark.usefixtures("at_a_terminal")

@@ -52,6 +52,19 @@ async def test_where_a_password_is_checked_is_kept(store, ada):
     assert await store.user("eve") == eve
 
 
+async def test_a_user_becomes_an_admin_and_no_admin(store, ada):
+    for admin in (True, True, False):
+        await store.set_admin(ada.id, admin=admin, actor="x")
+        assert await store.user("ada") == replace(ada, admin=admin)
+    changes = [e.detail for e in await store.audit() if e.action == "user.admin"]
+    assert [(detail["before"], detail["after"]) for detail in changes] == [
+        (True, False),
+        (False, True),
+    ]
+    with pytest.raises(NotFound):
+        await store.set_admin(NOBODY, admin=True, actor="x")
+
+
 async def test_all_that_a_user_has_goes_with_them(store, ada, bob, clock):
     for user, key, token in ((ada, KEY, TOKEN), (bob, OTHER, "e" * 64)):
         await add_key(store, user, key)

@@ -13,7 +13,7 @@ from broker.core.errors import BadRequest
 from broker.core.gateway import Allowance
 from broker.core.idle import IdlePolicy
 from broker.core.model import Group
-from broker.core.policy import KEYS, Policy, Way, flat, merge, parse_policy, written
+from broker.core.policy import KEYS, Policy, Way, flat, merge, parse_policy, typed, written
 
 CA = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
 
@@ -226,3 +226,23 @@ def test_values_are_written_for_people():
     assert set(told) == set(KEYS)
     one = replace(DEFAULT, authorities=(CA,))
     assert written("login.authorities", flat(one)["login.authorities"]) == CA
+
+
+# -------------------------------------------------------------------------------------- typed
+
+
+def test_what_somebody_types_is_what_a_group_would_say():
+    for key, value in EVERY.items():
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        text = text.lower() if isinstance(value, bool) else text
+        assert typed(key, text) == value
+    assert parse_policy({key: typed(key, str(value)) for key, value in [("idle.busy_cpu", 0.5)]})
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("allow.x11", "True"), ("limits.running", "1.5"), ("limits.running", "two"),
+     ("idle.busy_cpu", "nan"), ("login.ways", ""), ("login.hardware_keys", "1")],
+)  # fmt: skip
+def test_what_somebody_types_wrong_is_found_as_what_a_group_says_wrong(key, text):
+    assert key in refused({key: typed(key, text)})

@@ -48,14 +48,7 @@ async def serve(tmp_path):
 
         async def open_for(broker):  # noqa: F811 - fixtures
             application = AdminApi(
-                store=broker.store,
-                accounts=broker.accounts,
-                sessions=broker.sessions,
-                presence=broker.presence,
-                explainer=broker.explainer,
-                reaper=broker.reaper,
-                watches=broker.watches,
-                policies=broker.policies,
+                store=broker.store, services=broker.services, ssh_port=2222
             ).application()
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
