@@ -12,6 +12,7 @@ from broker.core.gateway import Login
 from broker.core.model import LeaseKind, SessionState
 from broker.core.spec import home_volume
 from broker.service.authentication import TAKEN_AWAY
+from tests import sshkeys
 from tests.service.harness import Gate, new_key, outage
 
 # ---------------------------------------------------------------------------------------- keys
@@ -29,6 +30,9 @@ async def test_what_a_pasted_line_restricts_is_kept_with_the_key(broker):
     assert key.sources == ("192.0.2.0/24",)
     assert key.expires_at == datetime(2030, 12, 31, tzinfo=UTC)
     assert not key.verify_required
+    hardware = sshkeys.line(*sshkeys.security_key(sshkeys.blob(new_key()[1])))
+    key = await broker.accounts.add_key("ada", f"verify-required {hardware}", actor="uid:0")
+    assert (key.name, key.verify_required) == ("key-1", True)
 
 
 async def test_a_line_that_cannot_be_kept_adds_nothing(broker):
