@@ -8,6 +8,7 @@ from broker.cli.ctl import JSON, Desk, part
 from broker.cli.ctl_credentials import code, key, key_lines, password
 from broker.cli.ctl_login import HOST, VALID, invited
 from broker.cli.errors import plain_errors
+from broker.core.model import LOCAL
 
 
 @click.group()
@@ -21,21 +22,31 @@ def user() -> None:
     "--key", "key_file", multiple=True, help="A public key's file, or '-' for standard input."
 )
 @click.option("--admin", is_flag=True, help="Make the user an admin.")
+@click.option(
+    "--source", default=LOCAL, help="Who checks their password: one of login.sources, or 'local'."
+)
 @click.option("--invite", is_flag=True, help="Print an invite, by which they bring their key.")
 @JSON
 @click.pass_obj
 @plain_errors
-def add(desk: Desk, name: str, key_file: tuple[str, ...], *, admin: bool, invite: bool) -> None:
+def add(
+    desk: Desk, name: str, key_file: tuple[str, ...], source: str, *, admin: bool, invite: bool
+) -> None:
     """Make a user."""
     keys = [line for file in key_file for line in key_lines(file)]
-    made = desk.client.call("POST", "/users", body={"name": name, "admin": admin, "keys": keys})
+    body = {"name": name, "admin": admin, "keys": keys, "source": source}
+    made = desk.client.call("POST", "/users", body=body)
     if invite:
         answer = desk.client.call("POST", f"/users/{part(name)}/invites", body={})
         desk.out.text(
             {**made, "invite": answer}, f"User {name} is there.\n{invited(answer, 'HOST')}"
         )
         return
-    hint = "" if keys else f"; give a key with: deskctl user key add {name} --key FILE"
+    hint = (
+        ""
+        if keys or source != LOCAL
+        else f"; give a key with: deskctl user key add {name} --key FILE"
+    )
     desk.out.done(made, f"User {name} is there, with {len(keys)} keys{hint}.")
 
 

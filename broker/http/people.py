@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from broker.core.model import LOCAL
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -25,6 +27,7 @@ class NewUser(_In):
     name: str = Field(max_length=256)
     admin: bool = False
     keys: tuple[str, ...] = Field(default=(), max_length=100)
+    source: str = Field(default=LOCAL, max_length=64)
 
 
 class NewKey(_In):

@@ -41,7 +41,11 @@ class UserRoutes:
     async def add(self, request: web.Request) -> web.Response:
         body = await read(request, people.NewUser)
         user = await self._accounts.add_user(
-            body.name, admin=body.admin, keys=body.keys, actor=request[ACTOR]
+            body.name,
+            admin=body.admin,
+            keys=body.keys,
+            source=body.source,
+            actor=request[ACTOR],
         )
         return web.json_response(people.user_out(user, len(body.keys)), status=201)
 

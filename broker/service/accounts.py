@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.core.authorized_keys import parse_line
-from broker.core.errors import Conflict, DeskError, NotFound
+from broker.core.errors import BadRequest, Conflict, DeskError, NotFound
 from broker.core.model import (
     LOCAL,
     DesktopId,
@@ -22,7 +22,7 @@ from broker.service.authentication import TAKEN_AWAY
 from broker.service.identities import PASSWORD
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from broker.core.authorized_keys import ParsedKey
     from broker.core.interfaces import Engine, Store
@@ -58,7 +58,9 @@ class Accounts:
         archivist: Archivist,
         policies: Policies,
         passwords: Passwords,
+        sources: Collection[str],
     ) -> None:
+        """`sources` are the names of the outside ones."""
         self._store = store
         self._engine = engine
         self._sessions = sessions
@@ -67,20 +69,30 @@ class Accounts:
         self._archivist = archivist
         self._policies = policies
         self._passwords = passwords
+        self._sources = (LOCAL, *sources)
         self._making = asyncio.Lock()
 
     # -- users and keys
     async def add_user(
-        self, name: str, *, admin: bool, keys: Sequence[str], actor: Actor | str
+        self,
+        name: str,
+        *,
+        admin: bool,
+        keys: Sequence[str],
+        source: str = LOCAL,
+        actor: Actor | str,
     ) -> User:
-        """Make a user with keys, each a line of `authorized_keys`; when a key cannot be had, no
-        user is left behind. Raises `BadRequest`, `Conflict`.
+        """Make a user with keys, each a line of `authorized_keys`, whose password `source` checks;
+        when a key cannot be had, no user is left behind. Raises `BadRequest`, `Conflict`.
         """
+        if source not in self._sources:
+            known = ", ".join(self._sources)
+            raise BadRequest(public=f"There is no source {shown(source)}; allowed are {known}.")
         parsed = [parse_line(line) for line in keys]
         for key in parsed:
             if await self._store.key_owner(key.fingerprint) is not None:
                 raise Conflict(public=f"The key {key.fingerprint} belongs to a user already.")
-        user = await self._store.add_user(user_name(name), admin=admin, actor=actor)
+        user = await self._store.add_user(user_name(name), admin=admin, source=source, actor=actor)
         try:
             for key in parsed:
                 await self._add_key(user.id, key, actor)

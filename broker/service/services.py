@@ -178,6 +178,7 @@ class Services:
             archivist=self.archivist,
             policies=self.policies,
             passwords=self.passwords,
+            sources=[source.name for source in sources],
         )
         self.codes = OneTimeCodes(store=store, clock=clock, issuer=config.login.codes.issuer)
         self.invites = Invites(store=store, clock=clock, valid=config.login.invites.valid)

@@ -357,7 +357,10 @@ def test_a_program_must_say_yes_beforehand(served, run, refused):
 
 def test_what_the_broker_refuses_is_its_sentence_and_code(served, run, refused):
     """Exit code 1."""
-    run("user", "add", "ada")
+    run("user", "add", "ada", "--source", "local")
+    assert refused("user", "add", "eve", "--source", "campus") == (
+        "There is no source 'campus'; allowed are local. (bad_request)"
+    )
     assert refused("user", "add", "ada") == "The name 'ada' is taken. (conflict)"
     assert refused("user", "rm", "bob") == "There is no user 'bob'. (not_found)"
     for words in (["why"], ["stop"], ["kill"], ["extend", "4h"], ["freeze"]):

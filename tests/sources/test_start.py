@@ -9,7 +9,7 @@ import yaml
 
 from broker.app import Broker
 from broker.config import parse
-from broker.core.errors import ConfigError
+from broker.core.errors import BadRequest, ConfigError
 from broker.db.migrate import migrate
 from broker.system.clock import SystemClock
 
@@ -44,3 +44,18 @@ async def test_the_broker_asks_what_its_configuration_lists(config, tmp_path):
         broker = await Broker.build(config, SystemClock(), stack)
         assert [desk.source.name for desk in broker._services.sources._desks] == ["portal"]
         await broker._services.close()
+
+
+async def test_an_admin_makes_accounts_of_these_sources_and_no_others(config, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    await migrate(config.database)
+    async with AsyncExitStack() as stack:
+        services = (await Broker.build(config, SystemClock(), stack))._services
+        add = services.accounts.add_user
+        made = await add("ada", admin=False, keys=[], source="portal", actor="uid:0")
+        assert made.source == "portal"
+        assert (await add("bob", admin=False, keys=[], actor="uid:0")).source == "local"
+        with pytest.raises(BadRequest) as raised:
+            await add("eve", admin=False, keys=[], source="campus", actor="uid:0")
+        assert raised.value.public == "There is no source 'campus'; allowed are local, portal."
+        await services.close()
