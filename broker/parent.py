@@ -194,10 +194,14 @@ class Parent:
         await self._broker.restart(
             BROKER_PATIENCE, unless=lambda broker: broker.speaks == latest.speaks
         )
+        for door in self._doors:
+            # It can let nobody in: who comes waits in the socket for the next one.
+            if (mute := await door.vacate(unless=self._is_understood)) is not None:
+                self._draining.add(mute)
         in_step = True
         for door in self._doors:
             try:
-                before = await door.replace(unless=self._goes_with_the_broker)
+                before = await door.replace(unless=self._is_as_it_should_be)
             except NotStarted as failed:
                 log.warning("a door was not replaced", status=failed.status)
                 in_step = False
@@ -205,16 +209,18 @@ class Parent:
             if before is not None:
                 self._draining.add(before)
             assert door.child is not None
-            in_step &= self._goes_with_the_broker(door.child)
+            in_step &= self._is_as_it_should_be(door.child)
         return in_step
 
-    def _goes_with_the_broker(self, door: Child) -> bool:
+    def _is_understood(self, door: Child) -> bool:
         broker = self._broker.child
         assert broker is not None
         if door.speaks != broker.speaks:
             log.warning("versions differ", child=door.name, door=door.speaks, broker=broker.speaks)
-            return False
-        return door.told == self._settings(door.name).write()
+        return door.speaks == broker.speaks
+
+    def _is_as_it_should_be(self, door: Child) -> bool:
+        return door.told == self._settings(door.name).write() and self._is_understood(door)
 
     async def _start_broker(self) -> Child:
         inherited = self._inherited

@@ -46,7 +46,7 @@ class Kept:
 
     @property
     def child(self) -> Child | None:
-        """The last one that was ready; None before the first, and while it is restarted."""
+        """The last one that was ready; None before the first, and while there is none."""
         return self._child
 
     async def begin(self) -> None:
@@ -91,6 +91,17 @@ class Kept:
                 await child.end(patience)
             self._pause = _FIRST_PAUSE
             await self._next()
+
+    async def vacate(self, *, unless: Callable[[Child], bool]) -> Child | None:
+        """Return the one that is there, which nothing follows any more, and leave the place empty
+        until the next `replace`. Not one of which `unless` holds: then None.
+        """
+        async with self._turn:
+            child = self._child
+            if child is None or unless(child):
+                return None
+            self._child = None
+            return child
 
     async def replace(self, *, unless: Callable[[Child], bool] = lambda _: False) -> Child | None:
         """Start the next beside it; return the one that was, which nothing follows any more. Not

@@ -185,6 +185,21 @@ async def test_a_successor_stands_beside_the_one_before(family):
     await family.until(lambda: len(family.born) == 3)
 
 
+async def test_a_place_can_be_empty_for_a_while(family):
+    """Nobody follows whoever was there, until it is filled again."""
+    await family.kept.begin()
+    assert await family.kept.vacate(unless=lambda _: True) is None
+    assert await family.kept.vacate(unless=lambda _: False) is family.born[0]
+    assert family.kept.child is None
+    assert await family.kept.vacate(unless=lambda _: False) is None
+    family.born[0].tell(signal.SIGKILL)
+    await family.born[0].wait()
+    await asyncio.sleep(0.3)
+    assert len(family.starts) == 1
+    assert await family.kept.replace() is None
+    assert family.kept.child is family.born[1]
+
+
 async def test_a_successor_that_cannot_start_changes_nothing(family):
     await family.kept.begin()
     family.program = FAILS
