@@ -1,4 +1,4 @@
-"""Files that a source is told to use: secrets, and authorities of certificates."""
+"""What sources have in common: files that they are told to use, and how much they say."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from broker.core.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Characters of what a library says of a failure: enough for why a certificate is not believed.
+LONGEST = 300
+
 #: Characters of a secret.
-_LONGEST = 4096
+_SECRET = 4096
 
 
 def secret(path: Path, source: str, key: str) -> str:
     """The first line of the file that `key` of `source` names. Raises `ConfigError`."""
     try:
         with path.open(encoding="utf-8") as file:
-            line = file.readline(_LONGEST).strip()
+            line = file.readline(_SECRET).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(path, source, key, _reason(error)) from error
     if not line or not line.isprintable():

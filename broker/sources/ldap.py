@@ -19,7 +19,7 @@ from ldap.filter import escape_filter_chars
 from broker.core.errors import ConfigError, SourceUnavailable
 from broker.core.model import shown
 from broker.core.outside import Found, Refused, can_be_password
-from broker.sources.files import context, secret
+from broker.sources.files import LONGEST, context, secret
 from broker.sources.tunnel import NoWay, Way, opened
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Directory:
                 )
         except (OSError, NoWay) as error:  # of TLS and of time, too
             what = str(error) or "no answer in time"
-            raise SourceUnavailable(f"{self.name}: {shown(what)}") from error
+            raise SourceUnavailable(f"{self.name}: {what[:LONGEST]}") from error
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -244,4 +244,4 @@ def _told(error: ldap.LDAPError) -> str:
     """What the library says, and what the directory does; neither knows the password."""
     about = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     parts = [str(about[key]) for key in ("desc", "info") if about.get(key)]
-    return shown(": ".join(parts) or type(error).__name__)
+    return (": ".join(parts) or type(error).__name__)[:LONGEST]

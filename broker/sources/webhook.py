@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from broker.core.errors import SourceUnavailable
 from broker.core.model import shown
 from broker.core.outside import Found, Refused, can_be_password
-from broker.sources.files import context, secret
+from broker.sources.files import LONGEST, context, secret
 
 if TYPE_CHECKING:
     from broker.config.sources import WebhookSource
@@ -44,8 +44,8 @@ class Webhook:
         try:
             text = await self._ask({"user": name, "password": password, "address": address})
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            what = shown(str(error) or type(error).__name__)
-            raise SourceUnavailable(f"{self.name}: {what}") from error
+            what = str(error) or "no answer in time"
+            raise SourceUnavailable(f"{self.name}: {what[:LONGEST]}") from error
         try:
             answer = _Answer.model_validate_json(text)
         except ValidationError:  # its text would quote the answer

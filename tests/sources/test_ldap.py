@@ -104,8 +104,11 @@ async def test_a_certificate_that_proves_nothing_gets_no_password(
         scheme = url.partition(":")[0]
         url = f"{scheme}://127.0.0.2:{server.sockets[0].getsockname()[1]}"
     source = directory(url, ca=ca, starttls=starttls, **BY_NAME)
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(SourceUnavailable) as raised:
         await asked(source)
+    why = "mismatch" if whose == "another name's" else "unable to get local issuer certificate"
+    assert "certificate verify failed" in str(raised.value)
+    assert why in str(raised.value)
     if whose == "another name's":
         server.close()
         await server.wait_closed()

@@ -140,7 +140,7 @@ async def test_what_is_no_answer_proves_nobody(hook, serve, body):
     with pytest.raises(SourceUnavailable) as raised:
         await asked(hook(await serve(answering(body))))
     assert raised.value.public == SourceUnavailable.default
-    assert len(str(raised.value)) < 200
+    assert len(str(raised.value)) < 320
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_what_is_no_web_service_is_away(hook, answer):
     async with Listener(answer).serving() as listener:
         with pytest.raises(SourceUnavailable) as raised:
             await asked(hook(f"http://127.0.0.1:{listener.port}/", timeout="0.5s"))
-    assert len(str(raised.value)) < 200
+    assert len(str(raised.value)) < 320
     assert PASSWORD not in str(raised.value)
 
 
@@ -285,8 +285,10 @@ async def test_a_certificate_that_proves_nothing_gets_no_password(
         "another authority's": certificates.authority(tmp_path, "third").certificate,
         "another name's": authority.certificate,
     }[whose]
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(SourceUnavailable) as raised:
         await asked(hook(await serve(handler, tls), ca=ca))
+    why = "mismatch" if whose == "another name's" else "unable to get local issuer certificate"
+    assert why in str(raised.value)
     assert asks == []
 
 
