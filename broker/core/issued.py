@@ -1,9 +1,8 @@
 """The credential of a connection that a certificate opened: all that has to be looked at again
 while it stands, as one string.
 
-`certificate:SHA256:AUTHORITY:SERIAL:SHA1:KEY:SHA1:KEY-ID:END`: fingerprints of the authority's and
-of the certificate's own key, by SHA-1 too, as a revocation list can name them; the key id's SHA-256;
-and when it ends, in seconds since 1970, or `forever`.
+`certificate:SHA256:AUTHORITY:SERIAL:SHA1:KEY:SHA1:KEY-ID`: fingerprints of the authority's and of the
+certificate's own key, by SHA-1 too, as a revocation list can name them; and the key id's SHA-256.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ from broker.core.publickeys import unpadded
 if TYPE_CHECKING:
     from broker.core.certificates import Certificate
 
-_FOREVER = 2**64 - 1
 _SHA256 = r"([A-Za-z0-9+/]{43})"
 _SHA1 = r"([A-Za-z0-9+/]{27})"
 _FORM = re.compile(
-    rf"certificate:SHA256:{_SHA256}:(\d{{1,20}}):{_SHA1}:{_SHA256}:{_SHA1}:{_SHA256}"
-    r":(\d{1,20}|forever)",
+    rf"certificate:SHA256:{_SHA256}:(\d{{1,20}}):{_SHA1}:{_SHA256}:{_SHA1}:{_SHA256}",
     re.ASCII,
 )
 
@@ -52,8 +49,6 @@ class Issued:
     key: Hashes
     key_id: bytes
     """Its SHA-256: a key id can be of any length."""
-    valid_before: int
-    """As in `Certificate`."""
 
     @classmethod
     def of(cls, certificate: Certificate) -> Issued:
@@ -62,7 +57,6 @@ class Issued:
             serial=certificate.serial,
             key=Hashes.of(certificate.key.blob),
             key_id=hashlib.sha256(certificate.key_id).digest(),
-            valid_before=certificate.valid_before,
         )
 
     @classmethod
@@ -71,21 +65,17 @@ class Issued:
         found = _FORM.fullmatch(credential)
         if found is None:
             return None
-        authority, serial, authority_sha1, key, key_sha1, key_id, end = found.groups()
+        authority, serial, authority_sha1, key, key_sha1, key_id = found.groups()
         return cls(
             authority=Hashes(_digest(authority), _digest(authority_sha1)),
             serial=int(serial),
             key=Hashes(_digest(key), _digest(key_sha1)),
             key_id=_digest(key_id),
-            valid_before=_FOREVER if end == "forever" else int(end),
         )
 
     def __str__(self) -> str:
-        end = "forever" if self.valid_before == _FOREVER else str(self.valid_before)
         digests = (self.authority.sha1, self.key.sha256, self.key.sha1, self.key_id)
-        return ":".join(
-            ("certificate", self.signed_by, str(self.serial), *map(unpadded, digests), end)
-        )
+        return ":".join(("certificate", self.signed_by, str(self.serial), *map(unpadded, digests)))
 
     @property
     def signed_by(self) -> str:

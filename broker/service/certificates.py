@@ -18,7 +18,6 @@ from broker.core.sshdata import Damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from broker.core.certificates import Certificate
     from broker.core.gateway import Allowance
@@ -114,13 +113,12 @@ class Certificates:
 
     async def still(self, issued: Issued, *, authorities: Sequence[str] = ()) -> str | None:
         """Why a certificate that let somebody in counts no more, for the operator; None while it
-        does. `authorities` as in `judge`.
+        does. `authorities` as in `judge`. Its end of validity is asked at the login alone, as sshd
+        does: a connection outlives a certificate of minutes.
         """
         trusted = {_hashes(public) for public in (*self._authorities, *authorities)}
         if issued.authority not in trusted:
             return "its authority is trusted no more"
-        if _seconds(self._clock.now()) >= issued.valid_before:
-            return "it expired"
         return await self._revoked(issued)
 
     async def key_revoked(self, public: str) -> bool:
@@ -155,7 +153,3 @@ def _signed(certificate: Certificate) -> bool:
 
 def _hashes(public: str) -> Hashes:
     return Hashes.of(base64.b64decode(public.split(" ")[1]))
-
-
-def _seconds(at: datetime) -> int:
-    return int(at.timestamp())
