@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,7 +19,8 @@ import pytest
 
 from broker.cli.client import Client
 from broker.core.errors import BrokerUnavailable
-from tests.e2e.desk import Instance, until
+from broker.core.messages import PROTOCOL
+from tests.e2e.desk import ROOT, Instance, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -27,11 +29,21 @@ CHUNK, PAUSE = 50_000, 0.05
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory, engine_host, desktop_image):
+def installed(tmp_path_factory):
+    """A copy of the package, from which children are started: it can be exchanged under them."""
+    package = tmp_path_factory.mktemp("installed")
+    for folder in ("broker", "migrations"):
+        shutil.copytree(ROOT / folder, package / folder)
+    return package
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, engine_host, desktop_image, installed):
     state = tmp_path_factory.mktemp("doors") / "state"
     instance = Instance(
         state, engine=engine_host, image=desktop_image, settings={"ssh": {"doors": 2}}
     )
+    instance.before = ["env", f"PYTHONPATH={installed}", "DOCKER_HOST=unix:///x", "SECRET=yes"]
     try:
         instance.start()
         yield instance
@@ -53,6 +65,18 @@ def attached(desk) -> int:
     except BrokerUnavailable:
         return 0
     return sum(session["attached"] for session in found["items"])
+
+
+def reload(desk, **settings) -> None:
+    """Have the configuration taken over, with those settings."""
+    taken = len(desk.events("configuration taken over"))
+    desk.write_config(**settings)
+    desk.process.send_signal(signal.SIGHUP)
+    until(
+        lambda: len(desk.events("configuration taken over")) > taken,
+        within=60,
+        what="the successors",
+    )
 
 
 def seconds(event) -> float:
@@ -160,13 +184,7 @@ def test_doors_are_replaced_under_a_loop_of_connects(desk, ada):
         until(lambda: attached(desk) >= 4, what="four that stay")
         loops = [pool.submit(come_and_go) for _ in range(3)]
         until(lambda: len(made) > 5, what="connects")
-        taken = len(desk.events("configuration taken over"))
-        desk.process.send_signal(signal.SIGHUP)
-        until(
-            lambda: len(desk.events("configuration taken over")) > taken,
-            within=60,
-            what="the successors",
-        )
+        reload(desk, ssh={"patience": "29s"})
         before = len(made)
         until(lambda: len(made) > before + 5, what="more connects")
         over.set()
@@ -180,6 +198,17 @@ def test_doors_are_replaced_under_a_loop_of_connects(desk, ada):
         assert attached(desk) == 4
     until(lambda: not set(desk.children(DOOR)) & set(doors), what="the end of the old doors")
     assert len(desk.children(DOOR)) == 2
+
+
+def test_doors_stay_when_nothing_of_theirs_has_changed(desk, ada):
+    """They remember whom to turn away; the broker is started again all the same."""
+    reload(desk)
+    until(lambda: len(desk.children(DOOR)) == 2, what="the end of those of before")
+    doors, (broker,) = desk.children(DOOR), desk.children(BROKER)
+    reload(desk, idle={"freeze_after": "2h"})
+    assert desk.children(DOOR) == doors
+    assert desk.children(BROKER) != [broker]
+    assert desk.ok(ada, "echo here") == "here\n"
 
 
 def test_what_cannot_be_taken_over_changes_nothing(desk, ada):
@@ -226,6 +255,36 @@ def test_a_door_has_no_rights(desk, ada):
     host_key = (desk.state / "ssh_host_key").read_text().splitlines()[2]
     for part in ("cmdline", "environ"):
         assert host_key.encode() not in Path(f"/proc/{door}/{part}").read_bytes()
+    environments = [
+        Path(f"/proc/{pid}/environ").read_bytes() for pid in (door, desk.children(BROKER)[0])
+    ]
+    for name in (b"DOCKER_HOST=", b"SECRET="):
+        assert [name in whole for whole in environments] == [False, True]
+
+
+def test_an_upgrade_under_a_running_parent(desk, ada, installed):
+    """The next broker has other code than the doors, which it cannot understand: others take
+    their place, and those carry on what they have until its end.
+    """
+    doors, (broker,) = set(desk.children(DOOR)), desk.children(BROKER)
+    messages = installed / "broker/core/messages.py"
+    with desk.terminal(ada) as shell:
+        until(lambda: attached(desk) == 1, what="the shell")
+        code = messages.read_text()
+        assert f'PROTOCOL = "{PROTOCOL}"' in code
+        messages.write_text(code.replace(PROTOCOL, f"{PROTOCOL}-next"))
+        os.kill(broker, signal.SIGKILL)
+        until(lambda: len(set(desk.children(DOOR)) - doors) == 2, within=60, what="new doors")
+        assert desk.ok(ada, "echo here") == "here\n"
+        shell.type("echo still-$((40+2))\n")
+        until(lambda: "still-42" in shell.text, what="the shell's answer")
+        (carrying,) = set(desk.children(DOOR)) & doors
+        unheard = "a door cannot be understood; while it is there, nobody counts as away"
+        assert len(desk.events(unheard)) == 1
+        refused = "the versions of door and broker differ"
+        assert len(desk.events(refused)) <= len(doors)
+    until(lambda: carrying not in desk.children(DOOR), what="the end of the old door")
+    assert len(desk.children(DOOR)) == 2
 
 
 def test_the_parent_takes_its_children_with_it(desk, ada):
@@ -233,6 +292,6 @@ def test_the_parent_takes_its_children_with_it(desk, ada):
     children = [*desk.children(BROKER), *desk.children(DOOR)]
     assert len(children) == 3
     desk.kill()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), within=2)
     desk.start()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     assert desk.ok(ada, "echo again") == "again\n"
