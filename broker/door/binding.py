@@ -12,6 +12,7 @@ import structlog
 from asyncssh.connection import SSHClientConnectionOptions
 
 from broker.core.errors import StartFailed
+from broker.door.feed import Feed
 from broker.door.inner import InnerWire
 from broker.door.text import shown
 from broker.system.tasks import Tasks
@@ -257,11 +258,12 @@ class Binder:
         options.waiter = loop.create_future()
         options.waiter.add_done_callback(_seen)
         async with asyncio.timeout(self._limits.connect_timeout):
-            _, wire = await loop.create_connection(
-                lambda: InnerWire(loop, options, wait="auth", common=self._common),
+            _, feed = await loop.create_connection(
+                lambda: Feed(InnerWire(loop, options, wait="auth", common=self._common)),
                 endpoint.host,
                 endpoint.port,
             )
+        wire = feed.wire
         try:
             await options.waiter
         except asyncio.CancelledError:

@@ -13,6 +13,7 @@ from broker.core.errors import DeskError
 from broker.core.gateway import Penalty
 from broker.door import descriptors
 from broker.door.admission import Admission
+from broker.door.feed import Feed
 from broker.door.listener import Listener
 from broker.door.penalties import Penalties
 from broker.door.source import Source
@@ -103,7 +104,7 @@ class Entrance:
     async def _connect(self, sock: socket.socket, place: Place, wire: OuterWire) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(lambda: wire, sock)
+            await loop.connect_accepted_socket(lambda: Feed(wire), sock)
         except OSError:
             sock.close()
             place.close()

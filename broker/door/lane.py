@@ -7,11 +7,12 @@ share, and written at once. Whatever is not plain bulk goes back to asyncssh, st
 
 from __future__ import annotations
 
+import os
 import socket
-import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from asyncssh.connection import SSHConnection
@@ -50,8 +51,11 @@ _DATA_HEAD = 10
 _INCOMPLETE = 0
 _FULL = -1
 
-#: From Python 3.12 on a transport keeps the view that it was given.
-_TRANSPORT_KEEPS_VIEWS = sys.version_info >= (3, 12)
+_LENGTH_FIELD = Struct(">I")
+_NONCE = Struct(">4sQ")
+
+#: Padding length, type and channel number.
+_HEAD = Struct(">BBI")
 
 _PROTOCOL_ERROR = 2
 _MAC_ERROR = 5
@@ -112,8 +116,12 @@ class Lane(SSHConnection):
     _waiting: bytearray
     """For asyncssh's path, behind what asyncssh itself holds."""
     _offset: int
+    _room: int
+    """How much the read that is under way may bring."""
     _heard: float
     _received: int
+    _descriptor: int
+    """The socket's; -1 where there is none."""
 
     def __init__(self, *args: Any, common: Common, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -125,8 +133,10 @@ class Lane(SSHConnection):
         self._left = b""
         self._waiting = bytearray()
         self._offset = 0
+        self._room = 0
         self._heard = 0.0
         self._received = 0
+        self._descriptor = -1
 
     # -- for `wire`
     def fail(self, text: str, code: int = _PROTOCOL_ERROR) -> None:
@@ -140,6 +150,10 @@ class Lane(SSHConnection):
         """What is worth so many packets of the fast lane was handled: the peer may be `tired`."""
         raise NotImplementedError
 
+    def let_others(self) -> None:
+        """There is more to read: not before the others had their turn."""
+        raise NotImplementedError
+
     # -- asyncio's buffered protocol
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
@@ -148,10 +162,13 @@ class Lane(SSHConnection):
         received = self.common.buffers.received
         if left:
             received[: self._offset] = left
-        size = _READ if self._may_run_fast() else _STOCK_READ
-        return received[self._offset : self._offset + size]
+        self._room = _READ if self._may_run_fast() else _STOCK_READ
+        return received[self._offset : self._offset + self._room]
 
     def buffer_updated(self, nbytes: int) -> None:
+        if nbytes == self._room:
+            # uvloop would read up to 32 times before it looks at another connection.
+            self.let_others()
         end = self._offset + nbytes
         self._received += nbytes
         received = self.common.buffers.received
@@ -300,7 +317,7 @@ class Lane(SSHConnection):
             return None
         return peer
 
-    def _burst(  # noqa: C901, PLR0915 - one loop over locals: a call per packet is what it saves
+    def _burst(  # noqa: C901, PLR0912, PLR0915 - one loop over locals: a call per packet is what it saves
         self, buffer: memoryview, position: int, end: int
     ) -> tuple[int, int]:
         """Switch packets up to one that is not bulk for the peer. Return its position and type,
@@ -310,7 +327,12 @@ class Lane(SSHConnection):
         assert type(cipher) is SharedGCM
         decrypt, salt = cipher.aead.decrypt_into, cipher.salt
         received = first_received = cipher.counter
-        number = int.from_bytes
+        length_at, pack_length, put_length = (
+            _LENGTH_FIELD.unpack_from,
+            _LENGTH_FIELD.pack,
+            _LENGTH_FIELD.pack_into,
+        )
+        nonce, head = _NONCE.pack, _HEAD.unpack_from
         largest = self.common.limits.packet
         scratch, sealed = self.common.buffers.plain, self.common.buffers.sealed
         room = len(sealed)
@@ -326,30 +348,31 @@ class Lane(SSHConnection):
             budget = peer._rekey_bytes - peer._rekey_bytes_sent
             encrypt, outward_salt = outward.aead.encrypt_into, outward.salt
             sealing = outward.counter
+        same = -1
         while end - position >= _SMALLEST:
-            header = buffer[position : position + LENGTH]
-            length = number(header, "big")
+            (length,) = length_at(buffer, position)
+            if length != same:
+                if length > largest or length < _BLOCK or length % _BLOCK:
+                    broken = _Broken(_PROTOCOL_ERROR, "bad packet length")
+                    break
+                same = length
+                header = pack_length(length)
+                plain = scratch[:length]
             after = position + length + _OVERHEAD
-            if length > largest or length < _BLOCK or length % _BLOCK:
-                broken = _Broken(_PROTOCOL_ERROR, "bad packet length")
-                break
             if after > end:
                 break
-            plain = scratch[:length]
             try:
-                nonce = salt + received.to_bytes(8, "big")
-                decrypt(nonce, buffer[position + LENGTH : after], header, plain)
+                decrypt(nonce(salt, received), buffer[position + LENGTH : after], header, plain)
             except InvalidTag:
                 broken = _Broken(_MAC_ERROR, "MAC verification failed")
                 break
-            padding = plain[0]
+            padding, kind, number = head(plain)
             if padding < LEAST_PADDING or padding + 2 > length:
                 broken = _Broken(_PROTOCOL_ERROR, "bad padding")
                 break
-            kind = plain[1]
             if not _BULK_FIRST <= kind <= _BULK_LAST or sent >= budget or length - padding < 6:
                 break
-            target = routes.get(number(plain[2:6], "big"))
+            target = routes.get(number)
             if target is None:
                 break
             begin = written + LENGTH
@@ -360,9 +383,8 @@ class Lane(SSHConnection):
             if kind >= _DATA:
                 tally[target] += length - padding - _DATA_HEAD
             plain[2:6] = target
-            sealed[written:begin] = header
-            nonce = outward_salt + sealing.to_bytes(8, "big")
-            encrypt(nonce, plain, header, sealed[begin:finish])
+            put_length(sealed, written, length)
+            encrypt(nonce(outward_salt, sealing), plain, header, sealed[begin:finish])
             sealing += 1
             received += 1
             written = finish
@@ -391,4 +413,16 @@ class Lane(SSHConnection):
         transport: asyncio.Transport | None = peer._transport
         assert transport is not None
         view = self.common.buffers.sealed[:written]
-        transport.write(bytes(view) if _TRANSPORT_KEEPS_VIEWS else view)
+        sent = 0 if transport.get_write_buffer_size() else peer.write_at_once(view)
+        if sent < written:
+            # A transport may keep what it is given, and the buffer is used again at once.
+            transport.write(bytes(view[sent:]))
+
+    def write_at_once(self, view: memoryview) -> int:
+        """Write as much as the system takes, when nothing else waits and the transport is open;
+        return how much that was. An error is left for the transport to find.
+        """
+        try:
+            return os.write(self._descriptor, view)
+        except OSError:
+            return 0

@@ -93,6 +93,8 @@ class Wire(Lane):
         stream = cast("asyncio.Transport", transport)
         stream.set_write_buffer_limits(high=limits.write_high, low=limits.write_low)
         self._stream = stream
+        sock = stream.get_extra_info("socket")
+        self._descriptor = sock.fileno() if sock is not None else -1
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
@@ -179,6 +181,17 @@ class Wire(Lane):
         if pause:
             transport.pause_reading()
         else:
+            transport.resume_reading()
+
+    def let_others(self) -> None:
+        transport = self._transport
+        if not self._paused and transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            self._loop.call_soon(self._had_theirs)
+
+    def _had_theirs(self) -> None:
+        transport = self._transport
+        if not self._paused and transport is not None and not transport.is_closing():
             transport.resume_reading()
 
     def join(self, peer: Wire) -> None:

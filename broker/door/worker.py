@@ -22,7 +22,7 @@ from aiohttp import web
 from broker import telemetry
 from broker.core.errors import DeskError
 from broker.core.messages import PROTOCOL
-from broker.door import descriptors
+from broker.door import descriptors, feed
 from broker.door.app import Door
 from broker.door.gateway import RemoteGateway
 from broker.door.settings import DRAIN, Settings
@@ -63,7 +63,7 @@ def main() -> None:
         importlib.import_module(module)
     os.umask(0o077)
     try:
-        sys.exit(asyncio.run(Worker(settings).run()))
+        sys.exit(feed.run(Worker(settings).run()))
     except DeskError as refused:
         log.error("the door cannot open", problem=str(refused))  # noqa: TRY400 - a sentence is enough
         sys.exit(1)

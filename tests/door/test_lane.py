@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +88,72 @@ def test_a_nonce_s_counter_may_pass_its_end():
     feed(outer, b"".join(seal.packet(messages.data(5, b"x")) for _ in range(6)))
     assert opened(inner._transport.written, KEY, WRAPPING) == [messages.data(7, b"x")] * 6
     assert outer._recv_encryption.counter == inner._send_encryption.counter == 3
+
+
+def switched(inner, near: socket.socket) -> bytes:
+    """What 40 packets become that are read at once and go to that socket."""
+    outer, known = joined()
+    seal = Sealer(KEY)
+    stream = b"".join(seal.packet(messages.data(5, bytes((k,)) * 3000)) for k in range(40))
+    feed(outer, stream)
+    inner._descriptor = near.fileno()
+    feed(inner.peer, stream)
+    return known._transport.written
+
+
+def received(far: socket.socket) -> bytes:
+    found = b""
+    far.setblocking(False)
+    with suppress(BlockingIOError):
+        while data := far.recv(1 << 20):
+            found += data
+    return found
+
+
+def test_packets_are_written_at_once():
+    """The transport is not asked, and what it holds is not copied."""
+    _, inner = joined()
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        assert switched(inner, near) == received(far)
+        assert inner._transport.written == b""
+
+
+def test_what_the_system_does_not_take_waits_in_the_transport(monkeypatch):
+    """In the order of the stream, and as a copy: the buffer is for the next read."""
+    _, inner = joined()
+    kept: list = []
+    monkeypatch.setattr(inner._transport, "write", kept.append)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        expected = switched(inner, near)
+        COMMON.buffers.sealed[:] = bytes(len(COMMON.buffers.sealed))
+        taken = received(far)
+        assert 0 < len(taken) < len(expected)
+        assert taken + b"".join(kept) == expected
+
+
+def test_nothing_overtakes_what_waits_in_the_transport(monkeypatch):
+    """Not though the system would take it."""
+    _, inner = joined()
+    monkeypatch.setattr(inner._transport, "get_write_buffer_size", lambda: 1)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        assert switched(inner, near) == inner._transport.written
+        assert received(far) == b""
+
+
+def test_a_broken_socket_is_for_the_transport_to_find():
+    """It knows how to end a connection."""
+    _, inner = joined()
+    near, far = socket.socketpair()
+    with near:
+        far.close()
+        assert switched(inner, near) == inner._transport.written
 
 
 def test_ignored_packets_vanish():

@@ -70,6 +70,33 @@ def test_a_key_exchange_holds_the_other_side_but_not_one_in_its_own(wires):
     assert not inner._transport.reading
 
 
+def test_a_read_that_brought_all_it_could_is_not_followed_by_another_at_once(wires):
+    """One who sends faster than the door reads leaves the others their turn."""
+    outer, _ = wires
+    seal = Sealer(KEY)
+    outer.routes = {5: pack(7)}
+    feed(outer, b"".join(seal.packet(messages.data(5, bytes(32768))) for _ in range(3)))
+    assert outer._transport.reading
+    feed(outer, b"".join(seal.packet(messages.data(5, bytes(32768))) for _ in range(5)))
+    assert not outer._transport.reading
+    outer._loop.pass_(0)
+    assert outer._transport.reading
+
+
+def test_a_turn_of_the_others_ends_no_hold(wires):
+    """Neither one that was there before nor one that began meanwhile."""
+    outer, _ = wires
+    outer.let_others()
+    outer.hold(Held.FULL)
+    outer._loop.pass_(0)
+    assert not outer._transport.reading
+    outer.let_others()
+    outer._loop.pass_(0)
+    assert not outer._transport.reading
+    outer.release(Held.FULL)
+    assert outer._transport.reading
+
+
 def test_replies_that_nobody_reads_stop_the_reading(wires):
     """The door's own words count against who leaves them unread."""
     outer, _ = wires

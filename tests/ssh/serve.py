@@ -15,6 +15,7 @@ from gateway import StaticGateway
 
 from broker import telemetry
 from broker.core.gateway import Penalty
+from broker.door import feed
 from broker.door.app import Door
 from broker.door.limits import Limits
 
@@ -23,7 +24,7 @@ async def main(replies: TextIO) -> None:
     telemetry.configure("json")
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=1 << 20)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    stdin, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     spec = json.loads(await lines.readline())
     gateway = StaticGateway(spec["inner"])
     door = Door(
@@ -37,6 +38,8 @@ async def main(replies: TextIO) -> None:
     while line := await lines.readline():
         _say(replies, _do(door, gateway, json.loads(line)))
     await door.close(0.5)
+    stdin.close()
+    await asyncio.sleep(0)
 
 
 def _say(replies: TextIO, value: Any) -> None:
@@ -69,4 +72,4 @@ def _do(door: Door, gateway: StaticGateway, order: dict[str, Any]) -> Any:
 
 with os.fdopen(os.dup(1), "w") as answers:
     os.dup2(2, 1)
-    asyncio.run(main(answers))
+    feed.run(main(answers))
