@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.peers import (
     SAME_CIPHER,
@@ -126,9 +126,13 @@ class Stage:
     # -- a whole Desk
     @cached_property
     def desk(self) -> Instance:
+        return self.own_desk("state")
+
+    def own_desk(self, name: str, **settings: Any) -> Instance:
+        """One with settings of its own."""
         engine = os.environ.get("DOCKER_HOST") or _say("docker/engine.sh", "up")
         image = os.environ.get("DESK_IMAGE") or _say("docker/build.sh", DOCKER_HOST=engine)
-        desk = Instance(self.directory / "state", engine=engine, image=image)
+        desk = Instance(self.directory / name, engine=engine, image=image, settings=settings)
         self._stack.callback(desk.purge)
         desk.start()
         return desk
