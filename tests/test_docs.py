@@ -19,7 +19,7 @@ from broker.core import errors
 from broker.core.idle import Signal
 from broker.door.limits import Limits
 from broker.http import problems
-from broker.service.words import INSIDE, WORDS
+from broker.service.vocabulary import INSIDE, WORDS
 from tests.service.conftest import broker, directory, world  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broker.service.policies import Policies
 
 #: What the types of keys begin with that live in a device of their own.
-_DEVICE = "sk-"
+DEVICE = "sk-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ def suits(key: OfferedKey, policy: Policy, *, verify_required: bool) -> bool:
     """Whether it is such a key, and was used in such a way, as is wanted. While nothing is signed
     yet nobody knows how it will be used.
     """
-    if not key.algorithm.startswith(_DEVICE):
+    if not key.algorithm.startswith(DEVICE):
         return not (policy.hardware_keys or verify_required)
     if key.user_present is False:
         return False

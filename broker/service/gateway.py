@@ -12,6 +12,7 @@ from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_
 from broker.service import sentences
 from broker.service.authentication import ENROL_FIRST
 from broker.service.files import ACCOUNT
+from broker.service.identities import actor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,7 +114,8 @@ class LocalGateway:
         if identity.enrol:
             raise AccessDenied(public=ENROL_FIRST)
         desktop = await self._pick(user, identity, display)
-        session = await self._sessions.ensure(desktop, actor=f"user:{user.name}", tell=progress)
+        actor = actor_of(identity)
+        session = await self._sessions.ensure(desktop, actor=actor, tell=progress)
         access = self._keys.access(session.id)
         return Route(
             session_id=session.id,
@@ -134,7 +136,7 @@ class LocalGateway:
                 return held
         name = desktop_name(identity.desktop or DEFAULT_DESKTOP)
         if name == DEFAULT_DESKTOP:
-            return await self._accounts.desktop_for(user, name, actor=f"user:{user.name}")
+            return await self._accounts.desktop_for(user, name, actor=actor_of(identity))
         found = await self._store.desktop_of(user.id, name)
         if found is None:
             raise NotFound(

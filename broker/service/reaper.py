@@ -256,16 +256,21 @@ class Reaper:
         await self.freeze(watch, still=still)
 
     async def freeze(
-        self, watch: Watch, *, still: Callable[[], Awaitable[bool]], by: str | None = None
+        self,
+        watch: Watch,
+        *,
+        still: Callable[[], Awaitable[bool]],
+        by: str | None = None,
+        actor: Actor | str = BROKER,
     ) -> bool:
-        """Freeze it, by a person's wish or because nobody uses it."""
+        """Freeze it, by the wish of the person `by`, or because nobody uses it."""
         alone = _alone(watch, self._clock.monotonic())
         reason = f"{by} sent it to sleep" if by else sentences.unused(alone)
         return await self._sessions.freeze(
             watch.session,
             reason=reason,
             sentence=sentences.asleep(reason),
-            actor=f"user:{by}" if by else BROKER,
+            actor=actor,
             still=still,
         )
 

@@ -244,6 +244,7 @@ class Services:
             sessions=self.sessions,
             accounts=self.accounts,
             authentication=self.authentication,
+            codes=self.codes,
             presence=self.presence,
             watches=self.watches,
             reaper=self.reaper,
