@@ -11,7 +11,7 @@ export STATE SSH_PORT HTTP_PORT YES
 
 # A recipe installs into one environment and drives one engine: never two at once.
 .NOTPARALLEL:
-.PHONY: help up down purge test test-quick test-engine chaos soak bench xpra-clients check format clean
+.PHONY: help up down purge test test-quick test-engine chaos soak fuzz bench xpra-clients check format clean
 
 help: ## this page
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,10 @@ chaos: ## kill brokers and engines, ROUNDS times (100), and look whether anythin
 soak: ## live through SEQUENCES (10000) of the model of a session, on all cores
 	@docker/bootstrap.sh dev
 	@$(PY) -m tests.soak --sequences $(or $(SEQUENCES),10000)
+
+fuzz: ## try COUNT (10000) hostile names, keys, commands of each kind on a front door
+	@docker/bootstrap.sh dev
+	@FUZZ=$(or $(COUNT),10000) $(PY) -m pytest -q tests/ssh/test_hostile.py
 
 bench: ## what Desk costs beside its peers, measured here and now (ONLY=bulk,echo; FORMAT=--json)
 	@docker/bootstrap.sh test

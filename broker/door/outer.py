@@ -136,7 +136,10 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
 
     def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
         error = (exc_info or sys.exc_info())[1]
-        if not isinstance(error, (ValueError, DisconnectError)):
+        if isinstance(error, ValueError):  # asyncssh would tell nobody
+            self.fail("a packet cannot be read")
+            return
+        if not isinstance(error, DisconnectError):
             self._offence = Offence.CRASH
         super().internal_error(exc_info, error_logger)
 
