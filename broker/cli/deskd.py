@@ -101,5 +101,21 @@ def migrate(path: Path) -> None:
     click.echo(f"{config.database}: the schema {told}.")
 
 
+@main.command("recover-access")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="Make the user an admin.")
+@click.option("--valid", help="For how long the invite is good: 3d.")
+@click.option("--host", default="HOST", help="The name of this host, as people reach it.")
+@_CONFIG
+@plain_errors
+def recover_access(path: Path, name: str, *, admin: bool, valid: str | None, host: str) -> None:
+    """Let a user in again who lost every way: enable them, lift their blocks, print an invite. For
+    root and the state's owner; the broker may run or not.
+    """
+    from broker.cli.recover import recover
+
+    click.echo(recover(load(path), name, admin=admin, valid=valid, host=host))
+
+
 if __name__ == "__main__":
     sys.exit(main())

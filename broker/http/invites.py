@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from broker.core import words
-from broker.core.errors import BadRequest
-from broker.core.model import shown
 from broker.http import people
 from broker.http.calls import ACTOR, items, read
+from broker.service.invites import period
 
 if TYPE_CHECKING:
     from broker.core.interfaces import Store
@@ -43,7 +41,7 @@ class InviteRoutes:
         body = await read(request, people.NewInvite)
         user = await self._accounts.user(request.match_info["name"])
         invite, token = await self._invites.make(
-            user, valid=_valid(body.valid), actor=request[ACTOR]
+            user, valid=period(body.valid), actor=request[ACTOR]
         )
         return self._made(invite, token, user.name)
 
@@ -51,7 +49,7 @@ class InviteRoutes:
         body = await read(request, people.Recovery)
         user = await self._accounts.user(request.match_info["name"])
         invite, token = await self._recovery.recover(
-            user, admin=body.admin, valid=_valid(body.valid), actor=request[ACTOR]
+            user, admin=body.admin, valid=period(body.valid), actor=request[ACTOR]
         )
         return self._made(invite, token, user.name)
 
@@ -73,12 +71,3 @@ class InviteRoutes:
     async def revoke(self, request: web.Request) -> web.Response:
         await self._invites.revoke(request.match_info["id"], actor=request[ACTOR])
         return web.Response(status=204)
-
-
-def _valid(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return words.seconds(text)
-    except ValueError as error:
-        raise BadRequest(public=f"valid: found {shown(text)}; {error}.") from None
