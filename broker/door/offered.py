@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from asyncssh import KeyImportError, SSHKey
 from asyncssh.public_key import decode_ssh_public_key
 
 from broker.core.certificates import key_within, signature_algorithm
 from broker.core.gateway import OfferedKey
 from broker.core.publickeys import PublicKey
-from broker.core.sshdata import Damaged
+
+if TYPE_CHECKING:
+    from asyncssh import SSHKey
 
 #: Bytes of a blob that is read at all: certificates with all that a small authority puts in have
 #: one or two thousand.
@@ -31,7 +33,7 @@ def read(blob: bytes) -> tuple[OfferedKey, SSHKey]:
     try:
         plain = key_within(blob) if certificate else PublicKey(algorithm(blob), blob)
         key = decode_ssh_public_key(plain.blob)
-    except (Damaged, KeyImportError) as error:
+    except (ValueError, OverflowError) as error:  # the latter for negative numbers
         raise ValueError("damaged") from error
     offered = OfferedKey(
         algorithm=plain.type,
