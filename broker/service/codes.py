@@ -95,7 +95,7 @@ class OneTimeCodes:
         if _RECOVERY_CODE.fullmatch(plain):
             return await self._store.take_recovery(user_id, _hashed(plain), actor=actor)
         codes = await self._store.codes(user_id)
-        if codes is None or codes.confirmed_at is None:
+        if codes is None:
             return False
         step = self._step(codes.secret, plain)
         return step is not None and await self._store.take_step(user_id, step)

@@ -12,6 +12,7 @@ import pytest
 from broker.core.errors import AccessDenied, Conflict
 from broker.core.gateway import Allowance, Identity, Invited, Login
 from broker.core.policy import Way
+from broker.service.credentials import Proof
 from tests.service.harness import new_key
 from tests.service.people import ABROAD, HOME, PASSWORD, Person, outcome
 
@@ -138,7 +139,9 @@ async def test_a_password_proves_whoever_has_it(ada, broker, state):
     hashed = []
     broker.passwords._hasher = Counting(broker.passwords._hasher, verify, hashed)
     assert outcome(await ada.type(password, name=name)) == wanted
-    assert (len(checked), len(hashed)) == (1, 1)
+    assert len(checked) == 1
+    (against,) = hashed
+    assert against.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), "nobody's costs as much"
 
 
 class Counting:
@@ -200,6 +203,25 @@ async def test_what_is_allowed_is_what_the_policy_says(world):
     await ada.enrol()
     with_code = await ada.show(await ada.type(), ada.code())
     assert with_code.allowed == (await ada.identify(key)).allowed
+
+
+async def test_what_a_credential_denies_no_code_gives_back(ada):
+    """A certificate without a permit, then a code."""
+    await ada.ways("key", "key+code")
+    key = await ada.key()
+    proof = Proof(
+        user=ada.user,
+        credential=key.fingerprint,
+        method="key",
+        denied=frozenset({Allowance.PTY}),
+    )
+    rest = [a for a in Allowance if a is not Allowance.PTY]
+    let_in = ada.broker.authentication._let_in
+    assert list((await let_in(proof, None, HOME)).allowed) == rest
+    await ada.enrol()
+    await ada.ways("key+code")
+    found = await ada.show(await let_in(proof, None, HOME), ada.code(), HOME)
+    assert (found.method, list(found.allowed)) == ("key+code", rest)
 
 
 # ------------------------------------------------------------------------------------ device keys

@@ -35,6 +35,8 @@ async def test_a_password_is_right_or_wrong(passwords):
     for wrong in (PASSWORD.upper(), "", PASSWORD[:-1], PASSWORD + "\x00", "\ud800"):
         assert await passwords.check(wrong, kept) is False
     assert await passwords.check(PASSWORD, None) is False
+    passwords._nobodys = kept
+    assert await passwords.check(PASSWORD, None) is False, "what nobody has is nobody's"
     assert await passwords.check(PASSWORD, "$argon2id$damaged") is False
 
 

@@ -50,15 +50,12 @@ async def test_a_change_touches_nobody_else(broker, ada):
 async def test_a_login_that_changes_no_membership_has_nothing_read_anew(broker, ada):
     await broker.groups.set("g", priority=1, policy={"limits.desktops": 1}, actor="uid:0")
     for _ in range(2):
+        await broker.policies.of(ada.user.id)
         await broker.groups.sync(ada.user, ["g"], source="campus", actor="broker")
-        before = await broker.policies.of(ada.user.id)
-    await broker.groups.sync(ada.user, ["g"], source="campus", actor="broker")
-    assert await broker.policies.of(ada.user.id) is before
-    asked = []
-    groups_of = broker.real_store.groups_of
-    broker.real_store.groups_of = lambda user_id: asked.append(user_id) or groups_of(user_id)
-    await broker.policies.of(ada.user.id)
-    assert not asked
+    assert ada.user.id in broker.policies._resolved
+    assert await said(broker, ada.user, "limits.desktops") == "group g"
+    await broker.groups.sync(ada.user, [], source="campus", actor="broker")
+    assert ada.user.id not in broker.policies._resolved
 
 
 async def test_what_is_known_is_not_read_again(broker, ada):
