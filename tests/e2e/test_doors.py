@@ -121,7 +121,7 @@ def test_a_broker_that_is_killed_cuts_nobody_off(desk, ada):
     next broker, and that one knows them all.
     """
     over = threading.Event()
-    with ExitStack() as stack, ThreadPoolExecutor(14) as pool:
+    with ThreadPoolExecutor(14) as pool, ExitStack() as stack:
         stack.callback(over.set)
         shells = [stack.enter_context(desk.terminal(ada)) for _ in range(6)]
         moved = [
@@ -179,7 +179,8 @@ def test_doors_are_replaced_under_a_loop_of_connects(desk, ada):
             if done.returncode != 0 or done.stdout != b"here\n":
                 failed.append(done)
 
-    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, ExitStack() as stack:
+        stack.callback(over.set)
         shells = [stack.enter_context(desk.terminal(ada)) for _ in range(4)]
         until(lambda: attached(desk) >= 4, what="four that stay")
         loops = [pool.submit(come_and_go) for _ in range(3)]

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import pytest
 
+from broker.config import parse
 from broker.core.errors import ConfigError, StateUnusable
+from broker.inherited import Inherited
 from broker.system import sockets
 from broker.system.lock import StateLock, is_held_by
 from broker.system.patience import holds_within
@@ -86,6 +89,28 @@ def test_a_port_that_is_taken_is_waited_for():
             sockets.bind_tcp("ssh.listen", "127.0.0.1", port, patience=20) as sock,
         ):
             assert sock.getsockname()[1] == port
+
+
+@pytest.mark.parametrize("last", ["lock", "ssh", "http"])
+def test_desk_starts_right_behind_one_that_was_killed(tmp_path, last):
+    """Whatever its children let go of last."""
+    with ExitStack() as stack:
+        held = {
+            key: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for key in ("ssh", "http")
+        }
+        text = f"state: {tmp_path}\ntemplate: {{image: desk}}\n"
+        for key, sock in held.items():
+            text += f"{key}: {{listen: '127.0.0.1:{sock.getsockname()[1]}'}}\n"
+            if key != last:
+                sock.close()
+        leave = held[last].close if last in held else None
+        if leave is None:
+            child = stack.enter_context(killed_parent(tmp_path / "lock"))
+            leave = partial(os.kill, child, 9)
+        with soon(leave):
+            found = Inherited.open(parse(text, "desk.yaml"), None, stack)
+        assert is_held_by(found.lock, tmp_path / "lock")
 
 
 def test_what_cannot_be_bound_at_all_is_not_waited_for():
