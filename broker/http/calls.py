@@ -26,7 +26,7 @@ async def read(request: web.Request, model: type[_Body]) -> _Body:
     try:
         return model.model_validate_json(await request.read())
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
+        first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         raise BadRequest(public=f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}.") from None
 

@@ -8,8 +8,10 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
-from broker.cli import ctl_credentials
+from broker.cli import ctl_credentials, deskctl
+from broker.http import audit
 from tests.cli.tables import table
 from tests.service.harness import new_key
 from tests.service.people import PASSWORD, Person, outcome
@@ -65,8 +67,9 @@ def test_a_password_is_asked_for_twice_at_a_terminal(
     """Until both are the same."""
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr(ctl_credentials, "sys", terminal)
-    typed = "another horse battery\nanother house battery\n" + "another horse battery\n" * 2
-    said = run("user", "password", "set", "ada", input=typed)
+    typed = "another house battery\nanother horse battery\n" + "another horse battery\n" * 2
+    words = ["--socket", str(served.path), "user", "password", "set", "ada"]
+    said = CliRunner().invoke(deskctl.main, words, input=typed).output
     assert "battery" not in said
     assert said.endswith("The new password proves ada.\n")
     assert outcome(served.do(ada.type("another horse battery"))) == "in"
@@ -209,6 +212,8 @@ def test_the_audit_is_listed_verified_and_exported(served, run, ada, monkeypatch
     lines = [json.loads(line) for line in run("audit", "export").splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, head.seq + 1))
     assert lines[-1]["hash"] == head.hash
+    monkeypatch.setattr(audit, "_MOST", 2)
+    assert [json.loads(line) for line in run("audit", "export").splitlines()] == lines
     rest = run("audit", "export", "--after", str(head.seq - 1)).splitlines()
     assert [json.loads(line)["seq"] for line in rest] == [head.seq]
 

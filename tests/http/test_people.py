@@ -334,8 +334,9 @@ async def test_the_audit_is_listed_newest_first(api, broker, ada):
     ]
     assert hers["items"][0]["proof"] == f"key {key.fingerprint}"
     assert hers["items"][0]["origin"] == "192.0.2.7"
+    await broker.desktop("ada")
     _, one = await api("GET", "/audit?user=ada&limit=1")
-    assert [entry["action"] for entry in one["items"]] == ["login"]
+    assert [entry["action"] for entry in one["items"]] == ["desktop.create"]
     assert (await api("GET", "/audit?user=nobody"))[1] == {"items": []}
 
 
