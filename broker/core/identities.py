@@ -92,6 +92,11 @@ class Identities(Protocol):
         where it may be used, is for the caller to judge.
         """
 
+    async def homes(self, *, since: datetime, limit: int) -> Sequence[tuple[str, str, datetime]]:
+        """Accounts, the addresses from which they logged in since then, and when last; so many,
+        the latest first. Very old entries of a long audit may be passed over.
+        """
+
     async def note_logins(self, logins: Sequence[LoginNote]) -> None:
         """Tell the audit of each, in their order, and set when and from where their keys were last
         used; an older login than the last one noted changes nothing of that. Users and keys that

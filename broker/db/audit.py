@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from broker.core.chain import BEGINNING, BEGUN, BROKEN
 from broker.core.model import AuditEntry, AuditHead
 from broker.db import rows
-from broker.db.tables import audit, audit_head
+from broker.db.tables import audit, audit_head, user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Entries that are chained at a time where they were not.
 _AT_A_TIME = 1000
+
+#: Entries, the newest ones, in which homes are looked for: a second's work at most.
+_HOMES_WITHIN = 1_000_000
 
 _NO_HEAD = "the note of the last entry was gone."
 
@@ -174,6 +177,26 @@ async def entries(
     if before is not None:
         query = query.where(audit.c.seq < before)
     return await rows.values(await connection.execute(query), _entry)
+
+
+async def homes(
+    connection: AsyncConnection, *, since: datetime, limit: int
+) -> Sequence[tuple[str, str, datetime]]:
+    """Accounts, where they logged in from, and when last, the latest first."""
+    newest = select(func.max(audit.c.seq)).scalar_subquery()
+    last = func.max(audit.c.at).label("last")
+    query = (
+        select(user.c.name, audit.c.origin, last)
+        .join(user, (user.c.id == audit.c.subject) & user.c.removed_at.is_(None))
+        .where(audit.c.action == "login", audit.c.origin.is_not(None), audit.c.at >= since)
+        .where(audit.c.seq > newest - _HOMES_WITHIN)
+        .group_by(user.c.name, audit.c.origin)
+        .order_by(last.desc())
+        .limit(limit)
+    )
+    return await rows.values(
+        await connection.execute(query), lambda row: (row.name, row.origin, row.last)
+    )
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> AuditEntry:

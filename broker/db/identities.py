@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from broker.core.errors import Conflict
 from broker.core.identities import Identities
 from broker.core.model import LOCAL, shown
-from broker.db import credentials, groups, invites, keys, users
+from broker.db import audit, credentials, groups, invites, keys, users
 from broker.db.tables import user_key, user_key_name, user_name
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ class SqlIdentities(Identities):
 
     async def key_owner(self, fingerprint: str) -> tuple[Key, User] | None:
         return await self._do.read(lambda db: keys.key_owner(db, fingerprint))
+
+    async def homes(self, *, since: datetime, limit: int) -> Sequence[tuple[str, str, datetime]]:
+        return await self._do.read(lambda db: audit.homes(db, since=since, limit=limit))
 
     async def note_logins(self, logins: Sequence[LoginNote]) -> None:
         if logins:

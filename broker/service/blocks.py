@@ -31,9 +31,6 @@ AT_HOME = timedelta(days=30)
 #: Accounts whose homes are remembered, and homes of each.
 _ACCOUNTS, _HOMES = 10_000, 16
 
-#: Entries of the audit that are looked at for where an account logged in before this process began.
-_LOOKED_AT = 200
-
 #: Of an IPv6 address: a host chooses the rest.
 _IPV6_BITS = 64
 
@@ -69,7 +66,11 @@ class LoginBlocks:
         self._clock = clock
         self._spawn = spawn
         self._homes: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
-        """By account, and when each was last used, in monotonic time."""
+        """By account, and when each was last used, in monotonic time. Nothing but a login adds to
+        it, so that strangers can have none forgotten.
+        """
+        self._learning = asyncio.Lock()
+        self._learnt = False
         self._turns: defaultdict[Circle, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: defaultdict[Circle, int] = defaultdict(int)
 
@@ -132,44 +133,43 @@ class LoginBlocks:
         self._remember(account, address, self._clock.monotonic())
 
     def _remember(self, account: str, address: str, at: float) -> None:
-        homes = self._homes.get(account)
-        if homes is None:
-            return  # the audit tells when it matters
-        place = _network(address)
-        if place is not None:
-            homes[place] = max(at, homes.pop(place, at))
-            if len(homes) > _HOMES:
-                homes.popitem(last=False)
+        place = network_of(address)
+        if place is None:
+            return
+        homes = self._homes.setdefault(account, OrderedDict())
+        homes[place] = max(at, homes.pop(place, at))
+        if len(homes) > _HOMES:
+            homes.popitem(last=False)
+        self._homes.move_to_end(account)
+        if len(self._homes) > _ACCOUNTS:
+            self._homes.popitem(last=False)
 
     async def _place(self, account: str, address: str) -> str | None:
-        place = _network(address)
+        await self._learn()
+        place = network_of(address)
         if place is None:
             return None
         client = ipaddress.ip_address(address)
         for network in self._exempt:
             if client in network:
                 return str(network)
-        homes = await self._homes_of(account)
-        used = homes.get(place)
+        homes = self._homes.get(account)
+        used = None if homes is None else homes.get(place)
         fresh = used is not None and self._clock.monotonic() - used < AT_HOME.total_seconds()
         return place if fresh else None
 
-    async def _homes_of(self, account: str) -> OrderedDict[str, float]:
-        """As the audit knew them when first asked for, and what was told since."""
-        if account not in self._homes:
-            user = await self._store.user(account)
-            subject = "" if user is None else user.id  # nobody's: as much is looked for
-            entries = await self._store.audit(limit=_LOOKED_AT, subject=subject)
-            now, homes = self._clock.now(), self._homes.setdefault(account, OrderedDict())
-            for entry in reversed(entries):
-                if entry.action == "login" and entry.origin is not None:
-                    ago = (now - entry.at).total_seconds()
-                    self._remember(account, entry.origin, self._clock.monotonic() - ago)
-            if len(self._homes) > _ACCOUNTS:
-                self._homes.popitem(last=False)
-            return homes
-        self._homes.move_to_end(account)
-        return self._homes[account]
+    async def _learn(self) -> None:
+        """What the audit knows, of all accounts at once: to look for one when it is tried would
+        take longer for those that exist.
+        """
+        async with self._learning:
+            if self._learnt:
+                return
+            now, monotonic = self._clock.now(), self._clock.monotonic()
+            known = await self._store.homes(since=now - AT_HOME, limit=_ACCOUNTS * _HOMES)
+            for account, address, at in reversed(known):
+                self._remember(account, address, monotonic - (now - at).total_seconds())
+            self._learnt = True
 
     # ------------------------------------------------------------------------------------- admin
 
@@ -185,7 +185,7 @@ class LoginBlocks:
         self._blocks.lift(account)
 
 
-def _network(address: str) -> str | None:
+def network_of(address: str) -> str | None:
     """What of an address tells one host from another; None for no address."""
     try:
         client = ipaddress.ip_address(address)

@@ -289,6 +289,25 @@ async def test_logins_of_who_is_gone_meanwhile_are_noted_all_the_same(store, ada
     assert (await actions(store))[-2:] == ["login", "login"]
 
 
+async def test_homes_are_where_accounts_logged_in_lately(store, ada, bob, clock):
+    """Each address once, the latest first; nobody's who is removed, and nothing that is no login."""
+    assert await store.homes(since=clock.now(), limit=9) == []
+    began = clock.now()
+    await store.note_logins([login(ada, began), login(bob, began, address="192.0.2.8")])
+    clock.advance(60)
+    await store.note_logins([login(ada, clock.now())])
+    await store.set_enabled(ada.id, enabled=False, actor=Actor("x", origin="192.0.2.99"))
+    later = clock.now()
+    assert await store.homes(since=began, limit=9) == [
+        ("ada", "192.0.2.7", later),
+        ("bob", "192.0.2.8", began),
+    ]
+    assert await store.homes(since=later, limit=9) == [("ada", "192.0.2.7", later)]
+    assert await store.homes(since=began, limit=1) == [("ada", "192.0.2.7", later)]
+    await store.remove_user(ada.id, actor="x")
+    assert await store.homes(since=began, limit=9) == [("bob", "192.0.2.8", began)]
+
+
 # ----------------------------------------------------------------------------------- passwords
 
 

@@ -61,6 +61,7 @@ STORE_READS = frozenset(
         "users",
         "keys",
         "key_owner",
+        "homes",
         "desktop",
         "desktop_of",
         "desktops",

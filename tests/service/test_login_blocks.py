@@ -150,6 +150,34 @@ async def test_home_is_known_after_a_restart_too(world, broker, ada):
     assert await blocked(later) > 0
 
 
+async def test_nothing_more_is_looked_up_for_names_that_somebody_has(world, broker, ada):
+    """Or the time would tell them, of each once: also before anything was asked of it."""
+    await login(ada, HOME)
+    bob = await Person.make(broker, "bob", password=None)
+    eve = await Person.make(broker, "eve")
+    await broker.store.set_enabled(eve.user.id, enabled=False, actor="uid:0")
+    later = ada.at(await world.broker())
+    asked = []
+
+    async def note(method, _):
+        asked[-1].append(method)
+
+    later.broker.fate.before = note
+    for name in ("nobody", "ada", bob.name, eve.name, "no-one", "ada"):
+        asked.append([])
+        await later.fail(1, name=name)
+    first, *others = asked
+    assert first[0] == "homes"
+    assert others == [first[1:]] * 5
+
+
+async def test_strangers_can_have_no_home_forgotten(broker, ada):
+    await login(ada, HOME)
+    for number in range(40):
+        await ada.fail(1, name=f"n{number}")
+    assert set(broker.blocks._homes) == {"ada"}
+
+
 async def test_home_is_home_for_thirty_days(world, broker, ada):
     await login(ada, HOME)
     broker.clock.advance(30 * 86_400 - 1)
