@@ -149,7 +149,7 @@ class Stage:
 
     def container(self, person: Person) -> Container:
         """The sshd in that user's desktop, for who goes past the door."""
-        for session in self.desk.listing("session", "ls"):
+        for session in self.desk.listing("sessions"):
             if session["user"] == person.name:
                 key = self.desk.state / "sessions" / session["id"] / "client_key"
                 return Container(session["address"], int(session["port"]), key)

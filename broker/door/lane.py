@@ -34,6 +34,13 @@ _READ = 128 * 1024
 #: asyncssh's own path takes ten times as long for a packet, and copies what waits behind it for
 #: each: a read full of small ones must not hold the loop for a second.
 _STOCK_READ = 32 * 1024
+
+#: uvloop reads a connection up to 32 times before it looks at another, as long as each read is
+#: full: that is 4 ms, and to stop it takes two calls of the system. One that was read alone so
+#: often is stopped at each fourth read, others at once.
+_ALONE = 8
+_IN_A_ROW = 4
+
 _OVERHEAD = LENGTH + TAG
 _BLOCK = 16
 _SMALLEST = LENGTH + _BLOCK + TAG
@@ -87,6 +94,10 @@ class Common:
     fast: bool
     buffers: Buffers
     counters: Counters = field(default_factory=Counters)
+    reader: Lane | None = None
+    """Whoever was read last,"""
+    alone: int = 0
+    """and how often by now, it or its peer and nobody else."""
 
 
 class _Broken(Exception):
@@ -166,12 +177,16 @@ class Lane(SSHConnection):
         return received[self._offset : self._offset + self._room]
 
     def buffer_updated(self, nbytes: int) -> None:
-        if nbytes == self._room:
-            # uvloop would read up to 32 times before it looks at another connection.
+        common = self.common
+        if common.reader is self or common.reader is self.peer:
+            common.alone += 1
+        else:
+            common.reader, common.alone = self, 0
+        if nbytes == self._room and (common.alone < _ALONE or common.alone % _IN_A_ROW == 0):
             self.let_others()
         end = self._offset + nbytes
         self._received += nbytes
-        received = self.common.buffers.received
+        received = common.buffers.received
         if not self._may_run_fast():
             self._stock(bytes(received[:end]))
         elif not (self._inpbuf or self._packet or self._recv_handler != self._recv_pkthdr):
@@ -232,6 +247,8 @@ class Lane(SSHConnection):
         """The connection is gone."""
         self._left = b""
         self._waiting.clear()
+        if self.common.reader is self:
+            self.common.reader = None
 
     def proceed(self) -> None:
         """Handle what was left when the peer was `tired`."""

@@ -70,17 +70,37 @@ def test_a_key_exchange_holds_the_other_side_but_not_one_in_its_own(wires):
     assert not inner._transport.reading
 
 
-def test_a_read_that_brought_all_it_could_is_not_followed_by_another_at_once(wires):
-    """One who sends faster than the door reads leaves the others their turn."""
-    outer, _ = wires
-    seal = Sealer(KEY)
-    outer.routes = {5: pack(7)}
-    feed(outer, b"".join(seal.packet(messages.data(5, bytes(32768))) for _ in range(3)))
-    assert outer._transport.reading
-    feed(outer, b"".join(seal.packet(messages.data(5, bytes(32768))) for _ in range(5)))
-    assert not outer._transport.reading
-    outer._loop.pass_(0)
-    assert outer._transport.reading
+def test_a_read_that_brought_all_it_could_is_not_followed_by_others_without_end(wires):
+    """One who sends faster than the door reads leaves the others their turn, soon where there are
+    any.
+    """
+    outer, inner = wires
+    outer.routes = inner.routes = {5: pack(7)}
+    mine, other = Sealer(KEY), Sealer(OTHER)
+
+    def read(wire, seal, room: int) -> bool:
+        """Whether it is read on at once after a read for which there was so much room."""
+        data = seal.packet(messages.data(5, bytes(1000)))
+        view = wire.get_buffer(-1)
+        view[: len(data)] = data
+        wire._room = room or len(data)
+        wire.buffer_updated(len(data))
+        reading = wire._transport.reading
+        wire._loop.pass_(0)
+        assert wire._transport.reading
+        return reading
+
+    some = 1 << 17
+    COMMON.reader = None
+    assert all(read(outer, mine, some) for _ in range(4))
+    assert not any(read(outer, mine, 0) for _ in range(3))
+    assert read(inner, other, some)
+    assert [read(outer, mine, 0) for _ in range(5)] == [False, True, True, True, False]
+    stranger = joined()[0]
+    stranger._transport = Recording()
+    stranger.routes = {5: pack(7)}
+    assert read(stranger, Sealer(KEY), some)
+    assert not any(read(outer, mine, 0) for _ in range(8))
 
 
 def test_a_turn_of_the_others_ends_no_hold(wires):
