@@ -49,6 +49,7 @@ ENROLLING = frozenset({"help", "whoami", "code", "code enrol", "code confirm"})
 
 _ALIASES = {"keys list": "keys", "password status": "password", "code status": "code"}
 
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A word as it was said."""
