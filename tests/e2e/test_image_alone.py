@@ -100,20 +100,28 @@ def screen() -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A client that is ended with the block."""
-    client = subprocess.Popen(
-        command,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def running(
+    command: list[str], env: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A client that is ended with the block; what it said is in the log."""
+    with log.open("wb") as out:
+        client = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
     try:
         yield client
     finally:
         client.terminate()
         client.wait(timeout=30)
+
+
+def window_shown(screen: str, size: str, client: subprocess.Popen[bytes], log: Path) -> str:
+    """The number of a window of that size, once a client that is there shows it."""
+    found = eventually(
+        lambda: window_of(screen, size) or client.poll() is not None, f"a window of {size}", 60
+    )
+    assert isinstance(found, str), f"{client.args} ended: {log.read_text()}"
+    return found
 
 
 def window_of(screen: str, size: str) -> str:
@@ -212,7 +220,9 @@ def test_a_setting_without_sense_is_refused_in_a_sentence(
         docker("rm", "-f", "-v", name)
 
 
-def test_two_steps_show_the_desktop_in_the_asked_size(alone: Alone, screen: str) -> None:
+def test_two_steps_show_the_desktop_in_the_asked_size(
+    alone: Alone, screen: str, tmp_path: Path
+) -> None:
     """The article's flow: docker-desktop over ssh, then an xpra client; twice, with two sizes."""
     for size in ("800x600", "1366x768"):
         assert (
@@ -220,8 +230,9 @@ def test_two_steps_show_the_desktop_in_the_asked_size(alone: Alone, screen: str)
             == 0
         )
         attach = ["xpra", f"--ssh=ssh {alone.ssh_options}", "attach", "ssh:desk@127.0.0.1:10"]
-        with running(attach, alone.env(DISPLAY=screen)):
-            eventually(lambda size=size: window_of(screen, size), f"an xpra window of {size}", 60)
+        log = tmp_path / f"{size}.log"
+        with running(attach, alone.env(DISPLAY=screen), log) as client:
+            window_shown(screen, size, client, log)
             time.sleep(3)
             assert alone.size() == size, "an attached client must not change the size"
             assert window_of(screen, size)
@@ -229,7 +240,9 @@ def test_two_steps_show_the_desktop_in_the_asked_size(alone: Alone, screen: str)
         eventually(lambda size=size: not window_of(screen, size), "the window to go")
 
 
-def test_one_step_shows_the_desktop_until_its_window_is_closed(alone: Alone, screen: str) -> None:
+def test_one_step_shows_the_desktop_until_its_window_is_closed(
+    alone: Alone, screen: str, tmp_path: Path
+) -> None:
     """`ssh -Y ... ./docker-desktop -s 800x600 -d 11` opens a window, and ends when it is closed."""
     command = [
         "ssh",
@@ -238,8 +251,9 @@ def test_one_step_shows_the_desktop_until_its_window_is_closed(alone: Alone, scr
         "desk@127.0.0.1",
         "./docker-desktop -s 800x600 -d 11",
     ]
-    with running(command, alone.env(DISPLAY=screen)) as client:
-        window = eventually(lambda: window_of(screen, "800x600"), "a viewer's window", 60)
+    log = tmp_path / "viewer.log"
+    with running(command, alone.env(DISPLAY=screen), log) as client:
+        window = window_shown(screen, "800x600", client, log)
         assert alone.size() == "800x600"
         output_of(["xkill", "-display", screen, "-id", window])
         assert client.wait(timeout=30) is not None
