@@ -8,11 +8,18 @@ import base64
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from broker.core.errors import AccessDenied, BadRequest, NotFound
+from broker.core.errors import (
+    AccessDenied,
+    BadRequest,
+    CapacityExhausted,
+    NotFound,
+    SourceUnavailable,
+)
 from broker.core.gateway import Allowance, CodeWanted, Identity, Invited
 from broker.core.model import LOCAL, Actor, UserId, user_name
 from broker.core.policy import Way
 from broker.core.publickeys import read_key
+from broker.service.blocks import network_of
 from broker.service.credentials import Proof, suits
 from broker.service.identities import CODE, PASSWORD, outside, proof
 from broker.service.invites import hashed
@@ -142,13 +149,18 @@ class Authentication:
         """
         account = _account(login.user or "")
         with ExitStack() as place:
-            place.enter_context(self._passwords.place())
+            place.enter_context(self._passwords.place(network_of(address) or address))
             async with self._blocks.attempt(account, address) as attempt:
                 user = await self._store.user(_possible(account))
                 found = await self._proven_by(user, password)
                 if found is None:
                     place.close()  # an outside source has places of its own, and may be slow
-                    found = await self._vouched_for(account, password, address)
+                    try:
+                        found = await self._vouched_for(account, password, address)
+                    except (SourceUnavailable, CapacityExhausted):
+                        if user is not None and user.source == LOCAL:
+                            attempt.wrong(exists=True)  # for no source can make it right
+                        raise
                 answer = None
                 if found is not None:
                     answer = await self._let_in(found, login.desktop, address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Hashes made at once, and those that wait for their turn: each takes about 20 ms and 19 MiB.
-AT_ONCE, WAITING = 2, 32
+AT_ONCE, WAITING = 2, 62
+
+#: Of all these, one address has so many: it alone cannot keep others' passwords from being checked.
+EACH = (AT_ONCE + WAITING) // 2
 
 #: Bytes of a password that can be set, and characters.
 LONGEST, SHORTEST = 1024, 10
@@ -52,25 +56,29 @@ class Passwords:
         self._threads = ThreadPoolExecutor(
             AT_ONCE, thread_name_prefix="password", initializer=_give_way
         )
-        self._taken = 0
+        self._taken: Counter[str | None] = Counter()
+        """Places by who has them; None: who sets one."""
         self._nobodys: str | None = None
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """One of a bounded number, to be had before anything is done for whoever shows a password.
-        Raises `CapacityExhausted`.
+    def place(self, source: str | None = None) -> Iterator[None]:
+        """One of a bounded number, to be had before anything is done for whoever shows a password;
+        `source` is where from. Raises `CapacityExhausted`.
         """
-        if self._taken >= AT_ONCE + WAITING:
+        crowded = source is not None and self._taken[source] >= EACH
+        if crowded or self._taken.total() >= AT_ONCE + WAITING:
             raise CapacityExhausted(
                 "too many passwords wait to be checked",
                 public="Too many people sign in with a password just now. Try again in a few"
                 " seconds.",
             )
-        self._taken += 1
+        self._taken[source] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[source] -= 1
+            if not self._taken[source]:
+                del self._taken[source]
 
     async def hash(self, password: str) -> str:
         """Raises `BadRequest` for one that cannot be set, `CapacityExhausted`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -90,9 +90,10 @@ class Newcomers:
         return user
 
     async def _pretend(self, address: str) -> None:
-        """Take as long as for a name that nobody has, without telling a source anything."""
-        with suppress(SourceUnavailable, CapacityExhausted):
-            await self._sources.check(f"x{new_id()}", new_id(), address=address)
+        """Take as long, and raise the same, as for a name that nobody has, without telling a source
+        anything.
+        """
+        await self._sources.check(f"x{new_id()}", new_id(), address=address)
 
     async def _make(self, found: Found, actor: Actor) -> User | None:
         try:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from broker.core.errors import BadRequest, CapacityExhausted
-from broker.service.passwords import AT_ONCE, LONGEST, SHORTEST, WAITING, Passwords
+from broker.service.passwords import AT_ONCE, EACH, LONGEST, SHORTEST, WAITING, Passwords
 from tests.db.speed import Lag
 from tests.service.harness import new_key
 from tests.service.people import ABROAD, PASSWORD, Person, outcome
@@ -93,6 +93,30 @@ async def test_two_are_computed_at_a_time_and_a_bounded_number_waits(passwords):
     assert len(running) == AT_ONCE + WAITING + 1, "whoever left before their turn cost nothing"
     with passwords.place():
         pass
+
+
+async def test_one_address_cannot_have_all_places(world):
+    """Of IPv6 the whole network; also while what it tries waits for its turn."""
+    broker = await world.broker()
+    ada = await Person.make(broker)
+    gate = threading.Event()
+    check, broker.passwords._check = broker.passwords._check, lambda *_: bool(gate.wait(10))
+    tasks = []
+    for number in range(EACH):
+        address = f"2001:db8::{number:x}"
+        tasks.append(broker.spawn(ada.type("wrong", address, name=f"n{number}"), name="guess"))
+    async with asyncio.timeout(10):
+        while broker.passwords._taken.total() < EACH:
+            await asyncio.sleep(0.01)
+    with pytest.raises(CapacityExhausted):
+        await ada.type("wrong", "2001:db8::ffff")
+    other = broker.spawn(ada.type(PASSWORD, ABROAD), name="login")
+    await asyncio.sleep(0.1)
+    broker.passwords._check = check
+    gate.set()
+    assert outcome(await other) == "in"
+    await asyncio.gather(*tasks)
+    assert not broker.passwords._taken
 
 
 @pytest.mark.parametrize("many", [400])

@@ -246,7 +246,9 @@ async def test_a_local_account_costs_as_many_questions_as_a_name_that_nobody_has
         assert await ask(name, "x") is None
     assert len(first.asked) == len(second.asked) == 2
     first.away = SourceUnavailable("a: gone")
-    assert await ask("ada", "x") is None
+    for name in ("ada", "nobody"):
+        with pytest.raises(SourceUnavailable):
+            await ask(name, "x")
 
 
 async def test_an_account_is_its_own_sources_alone(store, admit):
