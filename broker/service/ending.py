@@ -75,7 +75,9 @@ class Ending:
         """
         return await self._end(session, reason, actor, self._launcher.remove)
 
-    async def kill(self, session: Session, reason: str, actor: Actor | str, *, force: bool) -> Session:
+    async def kill(
+        self, session: Session, reason: str, actor: Actor | str, *, force: bool
+    ) -> Session:
         """The same without asking its programs. With `force` the record ends even when the engine
         does not answer; should the container be there still, the next reconcile removes it.
         """
@@ -90,7 +92,9 @@ class Ending:
 
         return await self._end(session, reason, actor, remove)
 
-    async def _end(self, session: Session, reason: str, actor: Actor | str, remove: Remove) -> Session:
+    async def _end(
+        self, session: Session, reason: str, actor: Actor | str, remove: Remove
+    ) -> Session:
         began = self._under_way[session.id] = self._clock.monotonic()
         try:
             if await self.mark(session, reason, actor):

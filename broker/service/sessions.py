@@ -208,7 +208,9 @@ class Sessions:
         )
         return (await flight.wait(lambda _: None)).state is SessionState.FROZEN
 
-    async def _freeze(self, session: Session, reason: str, sentence: str, actor: Actor | str) -> Session:
+    async def _freeze(
+        self, session: Session, reason: str, sentence: str, actor: Actor | str
+    ) -> Session:
         try:
             frozen = await self._store.advance(
                 session.id,
@@ -299,7 +301,9 @@ class Sessions:
         )
         await flight.wait(lambda _: None)
 
-    async def kill(self, session_id: SessionId, *, reason: str, actor: Actor | str, force: bool) -> Session:
+    async def kill(
+        self, session_id: SessionId, *, reason: str, actor: Actor | str, force: bool
+    ) -> Session:
         """End it without asking its programs, whatever works on it. Raises `NotFound`, and unless
         `force` also `EngineUnavailable`.
         """
