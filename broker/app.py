@@ -164,7 +164,7 @@ class Broker:
         await self._services.certificates.check()
         await self._services.reconciling.once()
         uids = {os.geteuid()} if door_uid is None else {os.geteuid(), door_uid}
-        server = GatewayServer(self._services.gateway, self._doors, uids=uids)
+        server = GatewayServer(self._services.gateway, self._doors, uids=uids, parent=os.getppid())
         async with AsyncExitStack() as stack:
             await self._listen(stack)
             await server.start(gateway)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from broker.core.bucket import Bucket
 from broker.core.messages import MESSAGE
-from broker.system.peer import peer_of
+from broker.system.peer import parent_of, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -88,10 +88,14 @@ class Doorstep(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         uids: Collection[int],
+        parent: int | None,
         **options: Any,
     ) -> None:
-        """`uids` may connect."""
+        """`uids` may connect, and of them children of `parent` alone, where it is given: whoever
+        took over a door can have as many processes as they like, and each would be counted anew.
+        """
         super().__init__(handler, **options)
+        self._parent = parent
         self._uids = frozenset(uids)
         self._processes: dict[int, Process] = {}
         self._strangers = Process(pid=0)
@@ -105,6 +109,9 @@ class Doorstep(web.Server):
         peer = peer_of(transport.get_extra_info("socket"))
         if peer.uid not in self._uids:
             self._refuse(transport, peer, self._strangers, "no front door's user")
+            return
+        if self._parent is not None and parent_of(peer.pid) != self._parent:
+            self._refuse(transport, peer, self._strangers, "no front door")
             return
         process = self._process(peer.pid)
         if not process.arrives():

@@ -40,7 +40,8 @@ _SHOWN = 64
 
 class GatewayServer:
     """Serves the gateway to all doors, and enters them into `doors`, by which the broker reaches
-    them. `uids` may connect; the kernel says who does.
+    them. Children of `parent`, where it is given, may connect as one of `uids`; the kernel says who
+    does.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class GatewayServer:
         doors: Doors,
         *,
         uids: Collection[int],
+        parent: int | None,
         grace: float = GRACE,
     ) -> None:
         self._gateway = gateway
         self._doors = doors
         self._uids = uids
+        self._parent = parent
         self._grace = grace
         self._callers: set[Caller] = set()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
@@ -68,7 +71,7 @@ class GatewayServer:
         """Listen on a Unix socket that is bound already. It is closed by `close`; whoever keeps a
         copy can have the next broker listen there.
         """
-        self._doorstep = Doorstep(self._connect, self._uids, access_log=None)
+        self._doorstep = Doorstep(self._connect, self._uids, self._parent, access_log=None)
         self._runner = web.ServerRunner(self._doorstep, shutdown_timeout=2 * CLOSE)
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()

@@ -8,6 +8,7 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 #: Members of this group are admins over the local socket.
 ADMIN_GROUP = "desk-admin"
@@ -26,6 +27,16 @@ def peer_of(sock: socket.socket) -> Peer:
     """Ask the kernel who connected; raises `OSError` for a socket that is no Unix socket."""
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return Peer(*struct.unpack("3i", raw))
+
+
+def parent_of(pid: int) -> int | None:
+    """The process that it is a child of now; None when it is no more, or may not be looked at."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # Its name stands in brackets and may hold anything, brackets too.
+    return int(stat.rpartition(b")")[2].split()[1])
 
 
 def is_admin(peer: Peer) -> bool:

@@ -214,7 +214,9 @@ class Pair:
     async def open(self, **options) -> GatewayServer:
         """A broker listens, as its parent left the socket to it."""
         self.server = GatewayServer(
-            self.gateway, self.doors, **{"uids": [os.getuid()], "grace": 0.05, **options}
+            self.gateway,
+            self.doors,
+            **{"uids": [os.getuid()], "parent": os.getppid(), "grace": 0.05, **options},
         )
         await self.server.start(self._bound.dup())
         return self.server

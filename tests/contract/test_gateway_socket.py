@@ -562,9 +562,12 @@ async def test_whoever_got_a_route_knows_it_before_its_session_ends(pair, broker
 # ------------------------------------------------------------------------------- who may connect
 
 
-async def test_a_stranger_is_refused(pair, broker):
-    """Whatever the mode of the socket is."""
-    await pair.open(uids=[os.getuid() + 1])
+@pytest.mark.parametrize("strange", [{"uids": [os.getuid() + 1]}, {"parent": os.getpid()}])
+async def test_a_stranger_is_refused(pair, broker, strange):
+    """Whatever the mode of the socket is: another user, and what is no child of the parent, as a
+    process that a door started would be.
+    """
+    await pair.open(**strange)
     door = FakeDoor()
     remote = pair.dial(door, wait=SHORT)
     assert isinstance(await answer(pair.begin(remote.lost("s1"))), BrokerUnavailable)
@@ -855,6 +858,7 @@ async def test_long_messages_come_in_measure(pair, broker, monkeypatch):
 def other_process(monkeypatch, pid=1):
     """From now on connections come from it, as the kernel would say."""
     monkeypatch.setattr(doorstep, "peer_of", lambda _: Peer(pid=pid, uid=os.getuid(), gid=0))
+    monkeypatch.setattr(doorstep, "parent_of", lambda _: os.getppid())
 
 
 def reads(monkeypatch):

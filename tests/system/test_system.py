@@ -22,7 +22,7 @@ from broker.system import net, peer, sockets, state
 from broker.system.clock import SystemClock
 from broker.system.hostkey import load_or_make
 from broker.system.lock import StateLock, holder_of
-from broker.system.peer import Peer, admin_gid, is_admin, peer_of
+from broker.system.peer import Peer, admin_gid, is_admin, parent_of, peer_of
 
 ME = os.geteuid()
 
@@ -269,6 +269,18 @@ def test_the_kernel_tells_who_connected():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert peer_of(ours) == Peer(os.getpid(), os.getuid(), os.getgid())
+
+
+def test_whose_child_a_process_is(tmp_path):
+    """Whatever it calls itself."""
+    program = tmp_path / "a) S 1 (b"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([str(program), "30"]) as child:
+        try:
+            assert parent_of(child.pid) == os.getpid()
+        finally:
+            child.kill()
+    assert parent_of(child.pid) is None
 
 
 def test_root_and_the_brokers_own_user_are_admins(monkeypatch):
