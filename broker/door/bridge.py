@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core.errors import DeskError
+from broker.core.errors import CapacityExhausted, DeskError
 from broker.core.gateway import Attachment
 from broker.core.model import new_id
 from broker.door import actions
@@ -111,6 +111,8 @@ class Bridge:
     # ---------------------------------------------------------------------------- authentication
 
     def unknowable(self, error: DeskError) -> None:
+        if isinstance(error, CapacityExhausted):  # of a flood, a line for each would be another
+            return
         self._log.warning("identity unavailable", code=error.code, problem=str(error))
 
     def authenticated(self, identity: Identity) -> None:

@@ -75,6 +75,9 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         self._offence: Offence | None = None
         self._early_packets = self._early_bytes = 0
         self._requests = self._failures = 0
+        self._unknown = 0
+        """Failures of which nobody can say whether what was tried is right: they are no offence, but
+        they excuse no other."""
         self._free_failure = False
         self._proof: tuple[Auth | None, Identity] | None = None
         self._halfway: Auth | None = None
@@ -114,7 +117,7 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
             return self._offence
         if self._offence is None and self._client_version and isinstance(exc, _VIOLATIONS):
             return Offence.VIOLATION
-        if self._excused:
+        if self._excused or (self._unknown and self._failures <= self._unknown):
             return None
         return self._offence or (Offence.AUTHFAIL if self._failures else Offence.NOAUTH)
 
@@ -267,7 +270,7 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
             self.send_auth_banner(text)
 
     def _unknowable(self, error: DeskError) -> None:
-        self.excuse()
+        self._unknown += 1
         self._listener.unknowable(error)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
