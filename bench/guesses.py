@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
@@ -13,11 +14,13 @@ import pyotp
 
 from bench.figures import Bar, Measure
 from tests.e2e.desk import HOST, Instance
+from tests.ssh.guessers import flooded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.stage import Stage
+    from tests.ssh.guessers import Flooded
 
 ROUNDS = 1000
 
@@ -27,6 +30,9 @@ _BLOCKS = {"after": 100, "first": "1s", "longest": "1s"}
 
 _NOBODY = "a name that nobody has"
 _PASSWORD, _WRONG = "the right one 4711", "a wrong one 0815"
+
+_GUESSERS = 40
+_QUIET, _FLOOD = "beside logins by key", f"the same, while {_GUESSERS} guess passwords"
 
 #: How likely such ranks must be where the times do not differ.
 _BAR = 0.01
@@ -66,7 +72,34 @@ def run(stage: Stage, rounds: int) -> list[Measure]:
         [Bar(kind, _BAR, least=True) for kind in others],
         digits=3,
     )
-    return [times, alike]
+    return [times, alike, _flooded(stage)]
+
+
+def _flooded(stage: Stage) -> Measure:
+    """How late the broker's loop is, as its process sees it, door and broker in one each."""
+    folder = stage.directory / "flooded"
+    folder.mkdir()
+    late, ways = {}, {_QUIET: 0, _FLOOD: _GUESSERS}
+    with flooded(folder) as door:
+        for way, connections in ways.items():
+            late[way] = asyncio.run(_late(door, connections)) * 1000
+    title = "the latest that the broker's loop came in five seconds"
+    bars = [Bar(_FLOOD, 50)]
+    return Measure("guesses", title, "ms", {way: [ms] for way, ms in late.items()}, bars)
+
+
+async def _late(door: Flooded, connections: int) -> float:
+    over = asyncio.Event()
+    flood = asyncio.get_running_loop().create_task(door.flood(connections, over))
+    await door.log_in()
+    door.figures()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        await door.log_in()
+    found = door.figures()
+    over.set()
+    await flood
+    return float(found["late"])
 
 
 def _known(desk: Instance, name: str) -> None:
