@@ -34,6 +34,7 @@ def open_engine(path: Path, *, foreign_keys: bool = True) -> AsyncEngine:
         connect_args={"isolation_level": None},
         pool_size=8,
         max_overflow=0,
+        hide_parameters=True,  # of an error's text: hashes, secrets
     )
 
     @event.listens_for(engine.sync_engine, "connect")
