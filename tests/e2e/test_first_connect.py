@@ -275,7 +275,7 @@ def test_the_login_name_must_be_the_keys_owners(desk, ada):
 def test_an_unknown_key_is_refused_and_starts_nothing(desk):
     """A key that proves nobody: permission denied, no record, no container."""
     stranger = desk.person("stranger", registered=False)
-    done = desk.ssh(stranger, "true")
+    done = desk.ssh(stranger, "true", "-o", "BatchMode=yes")
     assert done.returncode == 255
     assert b"Permission denied (publickey,keyboard-interactive,password)" in done.stderr
 
