@@ -29,7 +29,7 @@ from broker.service.inside import SshInside
 from broker.service.ready import SshProbe
 from broker.service.services import Services
 from broker.sources.registry import build
-from broker.system import net, sockets
+from broker.system import net, sockets, syslog
 from broker.system.clock import SystemClock
 from broker.system.nft import Nftables
 from broker.system.peer import admin_gid
@@ -141,6 +141,7 @@ class Broker:
             spawn=self._work.spawn,
             metrics=self._metrics,
             measure=self._measure,
+            witness=syslog.tell,
             sources=sources,
         )
 

@@ -217,7 +217,7 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
     top, deep = complaints("colour: red\nhttp:\n  port: 80\n" + GOOD)
     assert {top, deep} == {
         (
-            "desk.yaml:1: colour: this key is unknown; allowed are allow, engine, http, idle,"
+            "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, engine, http, idle,"
             " limits, log, login, network, pools, ssh, starts, state, template."
         ),
         "desk.yaml:3: http.port: this key is unknown; allowed are listen.",
@@ -296,6 +296,7 @@ MISTAKES = {
     "login: {blocks: {exempt: [campus]}}": "login.blocks.exempt.0: found 'campus'; allowed are addresses and networks",
     "login: {invites: {valid: 30s}}": "login.invites.valid: found '30s'; allowed is 1m to 365d.",
     "login: {face: true}": "login.face: this key is unknown; allowed are authorities, blocks, codes,",
+    "audit: {syslog: sometimes}": "audit.syslog: found 'sometimes'; input should be a valid boolean",
     "allow: {clipboard: true}": "allow.clipboard: this key is unknown; allowed are agent, forward_local,",
     "ssh: {penalties: {exempt: [7]}}": "ssh.penalties.exempt.0: found '7'; allowed are addresses and",
     "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",

@@ -37,6 +37,13 @@ class HttpConfig(Model):
         return listen
 
 
+class AuditConfig(Model):
+    """The record of every change."""
+
+    syslog: bool = False
+    """Whether the system's log is told the newest entry."""
+
+
 class Config(Model):
     """The whole file."""
 
@@ -44,6 +51,7 @@ class Config(Model):
     ssh: SshConfig = SshConfig()
     login: LoginConfig = LoginConfig()
     allow: AllowConfig = AllowConfig()
+    audit: AuditConfig = AuditConfig()
     http: HttpConfig = HttpConfig()
     engine: EngineConfig = EngineConfig()
     network: NetworkConfig = NetworkConfig()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broker.core.model import (
         Actor,
         AuditEntry,
+        AuditHead,
         Deadline,
         Desktop,
         DesktopId,
@@ -235,6 +236,9 @@ class Store(Identities, Protocol):
 
     async def audit_chain(self, *, after: int = 0, limit: int = 250) -> Sequence[AuditEntry]:
         """The entries behind the number `after`, oldest first."""
+
+    async def audit_head(self) -> AuditHead:
+        """The newest entry, as it is written beside the entries."""
 
     async def verify_audit(self, *, after: int = 0) -> Verification:
         """Walk along the chain from behind the entry `after`, whose own word is taken for what was

@@ -267,6 +267,9 @@ class SqlStore(SqlIdentities, Store):
     async def audit_chain(self, *, after: int = 0, limit: int = 250) -> Sequence[AuditEntry]:
         return await self._do.read(lambda db: audit.entries_after(db, after, limit=limit))
 
+    async def audit_head(self) -> AuditHead:
+        return await self._do.read(audit.read_head) or BEGINNING
+
     async def verify_audit(self, *, after: int = 0) -> Verification:
         walk = Walk(self._chain, await self._start(after))
         while True:
@@ -274,7 +277,7 @@ class SqlStore(SqlIdentities, Store):
             whole = all(walk.step(entry) for entry in page)
             if page and whole:
                 continue
-            head = await self._do.read(audit.read_head) or BEGINNING
+            head = await self.audit_head()
             # What was written since the last page is no cut.
             if whole and head.seq > walk.last.seq and await self.audit_chain(after=walk.last.seq):
                 continue

@@ -39,6 +39,7 @@ from broker.service.starts import Starts
 from broker.service.tickets import Tickets
 from broker.service.watches import LOOK_EVERY, Watches
 from broker.service.why import Explainer
+from broker.service.witness import TELL_EVERY, Witness
 from broker.service.words import Words
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Services:
         spawn: Spawn,
         metrics: Metrics,
         measure: Callable[[], Awaitable[bytes]],
+        witness: Callable[[str], None],
         sources: Sequence[PasswordSource] = (),
     ) -> None:
         template = config.template.template(TEMPLATE)
@@ -271,13 +273,15 @@ class Services:
         every = archive_every(config.idle.archive_after)
         self.archiving = loop("archive", self._archive, every)
         self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
-        self.loops = (
+        self.loops: tuple[Loop, ...] = (
             self.reconciling,
             self.reaping,
             self.listening,
             self.archiving,
             self.revoking,
         )
+        if config.audit.syslog:
+            self.loops += (loop("audit", Witness(store, witness).look, TELL_EVERY),)
         self.health = Health(
             store=store,
             engine=engine,

@@ -355,6 +355,7 @@ class Broker:
         idle: dict | None = None,
         login: dict | None = None,
         allow: dict | None = None,
+        audit: dict | None = None,
         inside: FakeInside | None = None,
         connections: FakeConnections | None = None,
     ) -> None:
@@ -367,6 +368,7 @@ class Broker:
         self.probe = FakeProbe()
         self.tasks: set[asyncio.Task] = set()
         self.metrics = Metrics()
+        self.witnessed: list[str] = []
         self.connections = connections or FakeConnections()
         self.inside = inside or FakeInside()
         config = Config.model_validate(
@@ -385,6 +387,7 @@ class Broker:
                 "idle": idle or {},
                 "login": login or {},
                 "allow": allow or {},
+                "audit": audit or {},
             }
         )
         self.host = Host(
@@ -406,6 +409,7 @@ class Broker:
             spawn=self.spawn,
             metrics=self.metrics,
             measure=self._measure,
+            witness=self.witnessed.append,
         )
         self.services.archivist._archives = MortalFiles(self.services.archives, fate)
 

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import asyncssh
 import pytest
 
-from broker.core.errors import ConfigError, StateUnusable
-from broker.system import net, peer, sockets, state
+from broker.core.errors import ConfigError, DeskError, StateUnusable
+from broker.system import net, peer, sockets, state, syslog
 from broker.system.clock import SystemClock
 from broker.system.hostkey import load_or_make
 from broker.system.lock import StateLock, holder_of
@@ -469,3 +469,17 @@ async def test_the_real_clock_is_utc_and_goes_forward():
     sleeper.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sleeper
+
+
+def test_the_systems_log_hears_a_line(tmp_path):
+    """Under a name of its own, where logins are told."""
+    path = tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(path))
+        syslog.tell("entry 7", path)
+        assert log.recv(100) == f"<85>desk-audit[{os.getpid()}]: entry 7".encode()
+
+
+def test_a_log_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(DeskError, match="takes no line"):
+        syslog.tell("entry 7", tmp_path / "log")
