@@ -159,6 +159,8 @@ def test_the_page_has_every_key_with_its_default_and_no_other(kind, heading):
 
 
 def test_the_example_of_the_page_can_be_used():
-    (example,) = re.findall(r"^```\n(login:.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(
+        r"^```\n(login:.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     config = parse("template: {image: a}\n" + example, "config.md")
     assert [source.name for source in config.login.sources] == ["campus", "portal"]
