@@ -27,6 +27,21 @@ class Chain:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self.begun = False
+        """Whether the note of the last entry is sealed, also where there is none yet."""
+
+    def seal(self, last: AuditHead) -> str:
+        """What is noted of the last entry, in hex digits. Who has no key can note no other entry as
+        the last one, though each has its own hash.
+        """
+        said = json.dumps(["last", last.seq, last.hash], separators=(",", ":"))
+        return hmac.digest(self._key, said.encode(), "sha256").hex()
+
+    def notes(self, last: AuditHead, note: AuditHead) -> bool:
+        """Whether the note, whose hash is a seal, is of that entry."""
+        if last == note == BEGINNING and not self.begun:
+            return True
+        return last.seq == note.seq and hmac.compare_digest(self.seal(last), note.hash)
 
     def link(self, previous: str, entry: AuditEntry) -> str:
         """The `hash` of an entry that follows the one with the hash `previous`, in hex digits:
@@ -70,13 +85,13 @@ class Walk:
             self.last = AuditHead(seq=entry.seq, hash=entry.hash or "")
         return self._problem is None
 
-    def end(self, head: AuditHead) -> Verification:
-        """What was found, where no more entries are there or one was wrong; `head` was read after
+    def end(self, note: AuditHead) -> Verification:
+        """What was found, where no more entries are there or one was wrong; `note` was read after
         the last of them.
         """
-        if self._problem is None and head != self.last:
-            self._problem = self._torn(head)
-        return Verification(entries=self._entries, head=head, problem=self._problem)
+        if self._problem is None and not self._chain.notes(self.last, note):
+            self._problem = self._torn(note)
+        return Verification(entries=self._entries, head=self.last, problem=self._problem)
 
     def _wrong(self, entry: AuditEntry) -> str | None:
         seq, before = entry.seq, self.last.seq
@@ -94,10 +109,10 @@ class Walk:
             )
         return None
 
-    def _torn(self, head: AuditHead) -> str:
+    def _torn(self, note: AuditHead) -> str:
         seq = self.last.seq
-        if head.seq > seq:
-            return f"The audit ends at entry {seq}, and entry {head.seq} was written: the end is missing."
-        if head.seq < seq:
-            return f"Entry {head.seq} was noted as the last one, and entry {seq} is there."
+        if note.seq > seq:
+            return f"The audit ends at entry {seq}, and entry {note.seq} was written: the end is missing."
+        if note.seq < seq:
+            return f"Entry {note.seq} was noted as the last one, and entry {seq} is there."
         return f"Entry {seq} is not what was noted as the last one."

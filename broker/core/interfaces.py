@@ -238,7 +238,7 @@ class Store(Identities, Protocol):
         """The entries behind the number `after`, oldest first."""
 
     async def audit_head(self) -> AuditHead:
-        """The newest entry, as it is written beside the entries."""
+        """The newest entry there is."""
 
     async def verify_audit(self, *, after: int = 0) -> Verification:
         """Walk along the chain from behind the entry `after`, whose own word is taken for what was

@@ -358,7 +358,9 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditHead:
-    """The newest entry of the audit, as it is written beside the entries."""
+    """The newest entry of the audit; in the note of it that is kept beside the entries, `hash` is
+    a seal.
+    """
 
     seq: int
     """0 while there is none."""

@@ -27,36 +27,43 @@ _AT_A_TIME = 1000
 #: Entries, the newest ones, in which homes are looked for: a second's work at most.
 _HOMES_WITHIN = 1_000_000
 
-_NO_HEAD = "the note of the last entry was gone."
+_NO_NOTE = "the note of the last entry was gone."
+_WRONG_NOTE = "the note of the last entry was changed."
 
 
 async def write(
     connection: AsyncConnection, chain: Chain, told: Sequence[Mapping[str, Any]]
 ) -> None:
     """Append the entries. The head is held from here to the transaction's end, which is near."""
+    newest = select(func.max(audit.c.seq)).scalar_subquery()
     found = await connection.execute(
-        select(
-            audit_head.c.seq,
-            audit_head.c.hash,
-            select(func.max(audit.c.seq)).scalar_subquery().label("newest"),
-        ).with_for_update(of=audit_head)
+        select(audit_head, newest.label("newest")).with_for_update(of=audit_head)
     )
     row = found.one_or_none()
+    why = None
     if row is None:
-        last = await _newest(connection)
-        seq, previous = (last.seq, last.hash or "") if last else (BEGINNING.seq, BEGINNING.hash)
-        await _found(connection, AuditHead(seq=seq, hash=previous))
-        told = [_broken(told[0]["at"], _NO_HEAD), *told]
+        last = await read_last(connection) or BEGINNING
+        await _note(connection, chain, last)
+        seq, why = last.seq, _NO_NOTE
     else:
-        # An entry that somebody put behind the head is for a verification to find.
-        seq, previous = max(row.seq, row.newest or 0), row.hash
+        # Read behind the lock: who had it may have written meanwhile. Where the entry is gone, what
+        # is tied to its note is for a verification to find, as is one that somebody put behind it.
+        hash_ = await connection.scalar(select(audit.c.hash).where(audit.c.seq == row.seq))
+        last = AuditHead(seq=row.seq, hash=hash_ or (BEGINNING.hash if row.seq == 0 else row.hash))
+        seq = max(row.seq, row.newest or 0)
+        if (hash_ or row.seq == 0) and not chain.notes(last, AuditHead(seq=row.seq, hash=row.hash)):
+            why = _WRONG_NOTE
+    if why is not None and told[0]["action"] != BROKEN:
+        told = [_broken(told[0]["at"], why), *told]
+    previous = last.hash
     values = []
     for one in told:
         seq += 1
         previous = chain.link(previous, AuditEntry(seq=seq, **one))
         values.append({**one, "seq": seq, "hash": previous})
     await connection.execute(insert(audit), values)
-    await connection.execute(update(audit_head).values(seq=seq, hash=previous))
+    note = chain.seal(AuditHead(seq=seq, hash=previous))
+    await connection.execute(update(audit_head).values(seq=seq, hash=note))
 
 
 def _broken(at: datetime, why: str) -> dict[str, Any]:
@@ -75,49 +82,53 @@ async def open_chain(tx: Transaction, chain: Chain, *, new: bool) -> str | None:
     """Chain what no Desk has chained yet, where the key is `new`, and look at the end of the chain
     where it is not. Returns the sentence that was written into the audit when it is not whole.
     """
+    chain.begun = not new
     why = await _wrong(tx, chain, new=new)
     if why is not None:
         tx.record(BROKEN, "audit", {"why": why})
+    chain.begun = True
     return why
 
 
 async def _wrong(tx: Transaction, chain: Chain, *, new: bool) -> str | None:
-    head = await read_head(tx.connection)
-    if head is None:
+    note = await read_note(tx.connection)
+    if note is None:
         chained = await _newest(tx.connection, chained=True)
         count, last = await _chain_rest(tx.connection, chain, chained)
-        await _found(tx.connection, last)
+        await _note(tx.connection, chain, last)
         if not new or chained is not None:
-            return _NO_HEAD
+            return _NO_NOTE
         if count:
             tx.record(BEGUN, "audit", {"entries": count})
         return None
-    why = await _torn(tx.connection, chain, head)
+    why = await _torn(tx.connection, chain, note)
+    if why is None and note == BEGINNING:
+        begun = chain.seal(BEGINNING)
+        await tx.connection.execute(update(audit_head).values(hash=begun))
     return "the audit's key was gone, and a new one was made." if why and new else why
 
 
-async def _torn(connection: AsyncConnection, chain: Chain, head: AuditHead) -> str | None:
+async def _torn(connection: AsyncConnection, chain: Chain, note: AuditHead) -> str | None:
     """What is wrong with the last entry, in words; None: nothing is."""
     last = await _newest(connection)
     if last is None:
-        return None if head == BEGINNING else "all entries were gone."
-    if (last.seq, last.hash) != (head.seq, head.hash):
-        return f"the last entry was {last.seq}, and entry {head.seq} was noted as the last one."
-    if last.action == BROKEN:  # what it is tied to may be gone, which it says
-        return None
+        return None if chain.notes(BEGINNING, note) else "all entries were gone."
+    if last.seq != note.seq:
+        return f"the last entry was {last.seq}, and entry {note.seq} was noted as the last one."
     before = await connection.scalar(
         select(audit.c.hash).where(audit.c.seq < last.seq).order_by(audit.c.seq.desc()).limit(1)
     )
-    if chain.holds(before or BEGINNING.hash, last):
-        return None
-    return f"entry {last.seq} was changed, or the audit's key is another one."
+    # What an entry that tells of a torn chain is tied to may be gone.
+    if last.action != BROKEN and not chain.holds(before or BEGINNING.hash, last):
+        return f"entry {last.seq} was changed, or the audit's key is another one."
+    return None if chain.notes(_head(last), note) else _WRONG_NOTE
 
 
 async def _chain_rest(
     connection: AsyncConnection, chain: Chain, last: AuditEntry | None
 ) -> tuple[int, AuditHead]:
     """Chain all entries behind `last`; returns how many, and the head."""
-    head = BEGINNING if last is None else AuditHead(seq=last.seq, hash=last.hash or "")
+    head = BEGINNING if last is None else _head(last)
     count = 0
     set_hash = update(audit).where(audit.c.seq == bindparam("of")).values(hash=bindparam("link"))
     while page := await entries_after(connection, head.seq, limit=_AT_A_TIME):
@@ -130,13 +141,25 @@ async def _chain_rest(
     return count, head
 
 
-async def _found(connection: AsyncConnection, head: AuditHead) -> None:
-    await connection.execute(insert(audit_head).values(number=1, seq=head.seq, hash=head.hash))
+async def _note(connection: AsyncConnection, chain: Chain, last: AuditHead) -> None:
+    values = {"number": 1, "seq": last.seq, "hash": chain.seal(last)}
+    await connection.execute(insert(audit_head).values(values))
 
 
-async def read_head(connection: AsyncConnection) -> AuditHead | None:
+async def read_note(connection: AsyncConnection) -> AuditHead | None:
+    """Which entry is noted as the last one, and the seal of that."""
     row = (await connection.execute(select(audit_head))).one_or_none()
     return None if row is None else AuditHead(seq=row.seq, hash=row.hash)
+
+
+async def read_last(connection: AsyncConnection) -> AuditHead | None:
+    """The last entry that is there."""
+    last = await _newest(connection)
+    return None if last is None else _head(last)
+
+
+def _head(entry: AuditEntry) -> AuditHead:
+    return AuditHead(seq=entry.seq, hash=entry.hash or "")
 
 
 async def _newest(connection: AsyncConnection, *, chained: bool = False) -> AuditEntry | None:

@@ -268,7 +268,7 @@ class SqlStore(SqlIdentities, Store):
         return await self._do.read(lambda db: audit.entries_after(db, after, limit=limit))
 
     async def audit_head(self) -> AuditHead:
-        return await self._do.read(audit.read_head) or BEGINNING
+        return await self._do.read(audit.read_last) or BEGINNING
 
     async def verify_audit(self, *, after: int = 0) -> Verification:
         walk = Walk(self._chain, await self._start(after))
@@ -277,11 +277,11 @@ class SqlStore(SqlIdentities, Store):
             whole = all(walk.step(entry) for entry in page)
             if page and whole:
                 continue
-            head = await self.audit_head()
+            note = await self._do.read(audit.read_note) or BEGINNING
             # What was written since the last page is no cut.
-            if whole and head.seq > walk.last.seq and await self.audit_chain(after=walk.last.seq):
+            if whole and note.seq > walk.last.seq and await self.audit_chain(after=walk.last.seq):
                 continue
-            return walk.end(head)
+            return walk.end(note)
 
     async def _start(self, after: int) -> AuditHead:
         if after == 0:

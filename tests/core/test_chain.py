@@ -29,18 +29,18 @@ def entry(seq, **fields):
 
 
 def chained(*entries):
-    """The entries with their hashes, and the head behind them."""
+    """The entries with their hashes, and the note of the last one."""
     head, made = BEGINNING, []
     for one in entries:
         made.append(replace(one, hash=CHAIN.link(head.hash, one)))
         head = AuditHead(seq=one.seq, hash=made[-1].hash)
-    return made, head
+    return made, AuditHead(seq=head.seq, hash=CHAIN.seal(head))
 
 
-def walk(entries, head, *, chain=CHAIN, start=BEGINNING):
+def walk(entries, note, *, chain=CHAIN, start=BEGINNING):
     found = Walk(chain, start)
     all(found.step(one) for one in entries)
-    return found.end(head)
+    return found.end(note)
 
 
 @pytest.fixture
@@ -49,10 +49,28 @@ def five():
 
 
 def test_what_is_whole_has_no_problem(five):
-    entries, head = five
-    found = walk(entries, head)
-    assert (found.entries, found.head, found.problem) == (5, head, None)
+    entries, note = five
+    found = walk(entries, note)
+    last = AuditHead(seq=5, hash=entries[-1].hash)
+    assert (found.entries, found.head, found.problem) == (5, last, None)
     assert walk([], BEGINNING).problem is None
+
+
+def test_only_who_has_the_key_can_note_another_entry_as_the_last_one(five):
+    """Each entry's own hash is there for everybody to see."""
+    entries, _ = five
+    cut = AuditHead(seq=4, hash=entries[3].hash)
+    said = "Entry 4 is not what was noted as the last one."
+    assert walk(entries[:4], cut).problem == said
+    assert walk(entries[:4], replace(cut, hash=Chain(b"j" * 32).seal(cut))).problem == said
+    assert walk(entries[:4], replace(cut, hash=CHAIN.seal(cut))).problem is None
+
+
+def test_of_a_chain_that_has_begun_even_the_beginning_is_sealed():
+    chain = Chain(b"k" * 32)
+    chain.begun = True
+    assert walk([], BEGINNING, chain=chain).problem is not None
+    assert walk([], replace(BEGINNING, hash=chain.seal(BEGINNING)), chain=chain).problem is None
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,14 @@ TRIGGERS = "DROP TRIGGER audit_update; DROP TRIGGER audit_delete;"
 CHANGED = "is not what was written there"
 
 
+#: The end is cut off, or all is gone, and the note says what it would say had there been no more.
+CUT = (
+    "DELETE FROM audit WHERE seq > 4;"
+    "UPDATE audit_head SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4)"
+)
+GONE = f"DELETE FROM audit; UPDATE audit_head SET seq = 0, hash = '{64 * '0'}'"
+
+
 @pytest.fixture
 def path(tmp_path):
     return SqliteFile(tmp_path).path
@@ -135,11 +143,23 @@ async def test_who_proved_what_from_where_is_in_it(store):
         ("UPDATE audit_head SET seq = 5", "Entry 5 was noted as the last one, and entry 6"),
         ("UPDATE audit_head SET hash = 'f'", "Entry 6 is not what was noted as the last one"),
         ("DELETE FROM audit_head", "Entry 0 was noted as the last one, and entry 6"),
+        (CUT, "Entry 4 is not what was noted as the last one"),
+        (GONE, "Entry 0 is not what was noted as the last one"),
     ],
 )
 async def test_what_was_done_to_it_is_found_and_named(store, path, script, said):
     tamper(path, script)
     assert (await problem(store)).startswith(said)
+
+
+@pytest.mark.parametrize(("script", "kept"), [(CUT, 4), (GONE, 0)])
+async def test_an_end_that_was_cut_off_with_its_note_is_found_afterwards_too(
+    store, path, script, kept
+):
+    tamper(path, script)
+    await write(store, 2)
+    assert f"Entry {kept + 1} says that what is before it is not whole" in await problem(store)
+    assert await problem(store, after=kept + 1) is None
 
 
 async def test_it_is_still_found_when_more_was_written_behind_it(store, path):
@@ -288,6 +308,8 @@ async def said_at_start(opened):
         ("DELETE FROM audit_head", "the note of the last entry was gone"),
         ("UPDATE audit SET hash = NULL; DELETE FROM audit_head", "the note of the last entry"),
         ("DELETE FROM audit; DELETE FROM audit_head", "the note of the last entry was gone"),
+        (CUT, "the note of the last entry was changed"),
+        (GONE, "all entries were gone"),
     ],
 )
 async def test_a_start_tells_once_what_is_not_whole_at_the_end(store, path, opened, script, why):
