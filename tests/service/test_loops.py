@@ -270,9 +270,10 @@ async def test_a_loop_that_was_stopped_is_not_dead():
 
 
 DYING = """
-import os, socket, sys
+import os, pathlib, socket, sys
 from broker.cli.deskd import main
 from broker.service.loops import Loop
+from broker.system.lock import StateLock
 
 async def die(loop, stop):
     if loop.name == "reap":
@@ -283,8 +284,9 @@ Loop.run = die
 doors = socket.socket(socket.AF_UNIX)
 doors.bind(sys.argv[2])
 doors.listen()
-children = ["--parent", str(os.getppid()), "--gateway", str(doors.fileno())]
-main(["broker", "--config", sys.argv[1], *children])
+lock = StateLock(pathlib.Path(sys.argv[3])).__enter__()
+inherited = ["--parent", os.getppid(), "--gateway", doors.fileno(), "--lock", lock.descriptor]
+main(["broker", "--config", sys.argv[1], *map(str, inherited)])
 """
 
 
@@ -292,7 +294,7 @@ def test_a_broker_of_which_a_loop_died_fails_with_one_sentence(directory):
     """Whoever supervises it starts it afresh: it ends by itself, and not with success."""
     (directory / "state").mkdir(mode=0o700)
     shutil.copy(_migrated(), directory / "state" / "desk.db")
-    config = directory / "desk.yaml"
+    config, lock = directory / "desk.yaml", directory / "state" / "lock"
     config.write_text(
         f"state: {directory}/state\n"
         "template: {image: desk}\n"
@@ -302,7 +304,7 @@ def test_a_broker_of_which_a_loop_died_fails_with_one_sentence(directory):
         "log: json\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", DYING, str(config), str(directory / "doors.sock")],
+        [sys.executable, "-c", DYING, *map(str, (config, directory / "doors.sock", lock))],
         input=config.read_text(),
         capture_output=True,
         text=True,
