@@ -175,6 +175,8 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
             # paramiko asks for the service again before each attempt.
             self._next_service = _USERAUTH
         elif pkttype == _USERAUTH_REQUEST:
+            if self._sign_on.waiting and self._exhausted():  # the one before is given up
+                return True
             self._requests += 1
             first_none = self._requests == 1 and _method(packet) == b"none"
             self._free_failure = first_none
@@ -278,13 +280,17 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         if halfway is not None and halfway is self._auth:
             super().send_userauth_failure(True)
             return
-        if not self._free_failure:
-            self._failures += 1
-        if self._failures >= self.common.limits.attempts:
-            self._offence = Offence.AUTHFAIL
-            self.fail("Too many authentication failures", _TOO_MANY_ATTEMPTS)
-        else:
+        if self._free_failure or not self._exhausted():
             super().send_userauth_failure(partial_success)
+
+    def _exhausted(self) -> bool:
+        """Count a failure; whether it was the last one that anybody has."""
+        self._failures += 1
+        if self._failures < self.common.limits.attempts:
+            return False
+        self._offence = Offence.AUTHFAIL
+        self.fail("Too many authentication failures", _TOO_MANY_ATTEMPTS)
+        return True
 
     async def send_userauth_success(self) -> None:
         """Only for the very attempt that carried the proof."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
+from asyncssh.saslprep import SASLPrepError, saslprep
 
 from broker.core.errors import BadRequest, CapacityExhausted
 from broker.core.model import new_id
@@ -43,7 +44,19 @@ def acceptable(password: str) -> str:
         )
     if not password.isprintable():
         raise BadRequest(public="A password has no characters that cannot be printed.")
+    if not _unchanged(password):
+        raise BadRequest(
+            public="A password has no characters that SSH clients change or refuse on the way, as"
+            " pictures and look-alikes of letters are."
+        )
     return password
+
+
+def _unchanged(password: str) -> bool:
+    """By the rules of the method `password`; questions are answered as it was typed."""
+    with suppress(SASLPrepError):
+        return saslprep(password) == password
+    return False
 
 
 class Passwords:

@@ -230,8 +230,10 @@ class Stranger(asyncssh.connection.SSHClientConnection):
 
 
 @contextlib.asynccontextmanager
-async def stranger(door: DoorProcess, source: str = HOST) -> AsyncIterator[Stranger]:
-    """Somebody before authentication."""
+async def stranger(
+    door: DoorProcess, source: str = HOST, *, kind: type[Stranger] = Stranger
+) -> AsyncIterator[Stranger]:
+    """Somebody before authentication, of that kind."""
     settings = await asyncssh.SSHClientConnectionOptions.construct(
         host=HOST,
         port=door.port,
@@ -243,7 +245,7 @@ async def stranger(door: DoorProcess, source: str = HOST) -> AsyncIterator[Stran
     )
     loop = asyncio.get_running_loop()
     transport, connection = await loop.create_connection(
-        lambda: Stranger(loop, settings), HOST, door.port, local_addr=(source, 0)
+        lambda: kind(loop, settings), HOST, door.port, local_addr=(source, 0)
     )
     await asyncio.wait_for(connection.ready.wait(), 10)
     try:
