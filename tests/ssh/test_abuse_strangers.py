@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .clients import HOST, until
-from .raw import String, stranger
+from .raw import String, UInt32, stranger
 from .strangers import GREETING, closes, crowd, greeted, logged, open_ones
 
 if TYPE_CHECKING:
@@ -150,10 +150,15 @@ async def test_guesses_without_end(watch: Callable[..., Watch], method: bytes) -
     async with stranger(watched.door) as client, watched.attack():
         tries = 0
         while tries < 500 and not client.ended.is_set():
-            client.say(50, *_attempt(method, b"\0", String(b"geheim%d" % tries)))
+            guess = String(b"geheim%d" % tries)
+            asked = method == b"keyboard-interactive"
+            client.say(50, *_attempt(method, *([String(b"")] * 2 if asked else [b"\0", guess])))
             tries += 1
             async with asyncio.timeout(5):
                 while client.heard.count(51) < tries and not client.ended.is_set():
+                    if asked and client.heard.count(60) == tries:
+                        client.say(61, UInt32(2), String(b"ada"), guess)
+                        asked = False
                     await asyncio.sleep(0.001)
     free = 1 if method == b"none" else 0
     assert tries == 6 + free
