@@ -88,7 +88,7 @@ class PrivateEngine:
     def clear(self) -> None:
         """Take away what an earlier run left here."""
         with closing(self.client()) as client:
-            for container in client.containers.list(all=True):
+            for container in client.containers.list(all=True, ignore_removed=True):
                 container.remove(force=True, v=True)
             for volume in client.volumes.list():
                 volume.remove(force=True)

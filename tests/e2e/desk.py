@@ -300,7 +300,9 @@ class Instance:
         """Our containers by session id, helpers left out."""
         client = self.client()
         try:
-            found = client.containers.list(all=True, filters={"label": self.label()})
+            found = client.containers.list(
+                all=True, ignore_removed=True, filters={"label": self.label()}
+            )
             return {c.labels["desk.session"]: c for c in found if "desk.session" in c.labels}
         finally:
             client.close()
@@ -312,7 +314,9 @@ class Instance:
             return
         client = docker.DockerClient(base_url=self.engine, timeout=60)
         try:
-            for container in client.containers.list(all=True, filters={"label": label}):
+            for container in client.containers.list(
+                all=True, ignore_removed=True, filters={"label": label}
+            ):
                 container.remove(force=True, v=True)
             for volume in client.volumes.list(filters={"label": label}):
                 volume.remove(force=True)
