@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.core.gateway import Allowance
 from broker.door import messages
 from broker.door.activity import Kind
 from broker.door.limits import Limits
@@ -766,3 +767,67 @@ def test_nobody_is_bound_again_on_the_same_connection():
     world.close(channel)
     assert not world.binds
     assert world.disconnected
+
+
+# ----------------------------------------------------------------- what a person may not have
+
+
+def without(allowance):
+    """A client whose person may have all but that."""
+    world = World()
+    world.splice.allow(frozenset(Allowance) - {allowance})
+    return world
+
+
+@pytest.mark.parametrize("kind", [b"direct-tcpip", b"direct-streamlocal@openssh.com"])
+def test_a_forward_that_is_not_allowed_is_refused_and_wants_no_desktop(kind):
+    """The others still are."""
+    path = pack_string(b"/tmp/x") if kind.startswith(b"direct-s") else b""
+    for allowance, refused in ((Allowance.FORWARD_LOCAL, True), (Allowance.FORWARD_REMOTE, False)):
+        world = without(allowance)
+        world.send(opening(kind, 7) + path + pack_string(b"") + pack(0))
+        assert [payload[0] for payload in world.to_client] == [Message.OPEN_FAILURE] * refused
+        assert bool(world.binds) is not refused
+
+
+def test_a_viewer_is_no_forward():
+    """Its socket is how the desktop itself is shown."""
+    world = without(Allowance.FORWARD_LOCAL)
+    path = pack_string(b"/run/desk/xpra.sock")
+    world.send(opening(b"direct-streamlocal@openssh.com", 7) + path + pack_string(b"") + pack(0))
+    assert world.binds
+    assert not world.to_client
+
+
+@pytest.mark.parametrize("name", [b"tcpip-forward", b"streamlocal-forward@openssh.com"])
+def test_a_listener_that_is_not_allowed_is_refused_and_wants_no_desktop(name):
+    """The others still are."""
+    for allowance, refused in ((Allowance.FORWARD_REMOTE, True), (Allowance.FORWARD_LOCAL, False)):
+        world = without(allowance)
+        world.send(global_request(name))
+        assert [payload[0] for payload in world.to_client] == [Message.REQUEST_FAILURE] * refused
+        assert bool(world.binds) is not refused
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        (b"auth-agent-req@openssh.com", Allowance.AGENT),
+        (b"x11-req", Allowance.X11),
+        (b"pty-req", Allowance.PTY),
+    ],
+)
+def test_a_request_that_is_not_allowed_keeps_its_place_under_no_name(name, needed):
+    """Before the shell and behind it: the sshd never hears of it, and its reply is a refusal."""
+    for allowance, passed in ((needed, b"refused@desk"), (Allowance.SFTP, name)):
+        world = without(allowance)
+        channel = world.open_session()
+        answer = Message.SUCCESS if passed == name else Message.FAILURE
+        channel.asked.extend([answer, Message.SUCCESS, answer])
+        world.send(request(channel.peer, name, want=True))
+        world.send(request(channel.peer, b"shell", want=True))
+        world.bind()
+        world.settle()
+        world.send(request(channel.peer, name, want=True))
+        world.settle()
+        assert names(world) == [passed, b"shell", passed]

@@ -311,6 +311,19 @@ async def test_whoever_has_to_set_up_a_code_may_do_nothing_else(site, sign_on):
     assert "desk code enrol" in outcome.text
 
 
+async def test_what_a_group_does_not_allow_is_refused_at_the_door(site):
+    """With the reason, and nothing is started for it."""
+    ada = await site.account()
+    key = await site.key_of(ada)
+    await ada.ways(allow__forward_local=False)
+    argv = ["ssh", "-F", "none", "-p", str(site.door.port), "-i", str(key), "-o", "BatchMode=yes"]
+    argv += ["-o", f"UserKnownHostsFile={site.folder / 'known_hosts'}", "-W", "localhost:22"]
+    done = await asyncio.to_thread(run, [*argv, f"desk@{HOST}"])
+    assert done.status != 0
+    assert b"forwards are not allowed here" in done.err
+    assert not await site.broker.store.desktops()
+
+
 async def test_nothing_that_was_typed_is_in_the_log(site, sign_on):
     ada = await site.account()
     await ada.enrol()
