@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -12,12 +12,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
 from broker.core import words
 from broker.core.pools import Pool
+
+if TYPE_CHECKING:
+    from pydantic_core import InitErrorDetails
 
 
 def _seconds(value: object) -> float:
@@ -126,3 +130,21 @@ class Listen(Model):
     @property
     def loopback(self) -> bool:
         return ipaddress.ip_address(self.host).is_loopback
+
+
+def out_of_order(model: Model, low: str, high: str) -> ValidationError:
+    """That the duration `low` of the model is more than its `high`: told of the key that the file
+    has, for one of them can be a default.
+    """
+    if high in model.model_fields_set:
+        key, told = high, f"no less than {low} ({words.spoken(getattr(model, low))})"
+    else:
+        key, told = low, f"at most {high} ({words.spoken(getattr(model, high))})"
+    error = ValueError(f"allowed is {told}")
+    details: InitErrorDetails = {
+        "type": "value_error",
+        "loc": (key,),
+        "input": None,
+        "ctx": {"error": error},
+    }
+    return ValidationError.from_exception_data(type(model).__name__, [details])

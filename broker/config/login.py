@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from broker.config.kinds import Model, Network, Seconds, bounded
+from broker.config.kinds import Model, Network, Seconds, bounded, out_of_order
 from broker.config.sources import SourceConfigs  # noqa: TC001 - pydantic reads the annotation
-from broker.core import policy, words
+from broker.core import policy
 from broker.core.blocks import Rule
 from broker.core.gateway import Allowance
 from broker.core.policy import Way
-
-if TYPE_CHECKING:
-    from pydantic_core import InitErrorDetails
 
 _Delay = Annotated[Seconds, bounded(1, 86_400, "1s to 1d")]
 
@@ -46,18 +43,7 @@ class BlocksConfig(Model):
     def _first_within_longest(self) -> BlocksConfig:
         if self.first <= self.longest:
             return self
-        if "longest" in self.model_fields_set:
-            key, told = "longest", f"no less than first ({words.spoken(self.first)})"
-        else:
-            key, told = "first", f"at most longest ({words.spoken(self.longest)})"
-        error = ValueError(f"allowed is {told}")
-        details: InitErrorDetails = {
-            "type": "value_error",
-            "loc": (key,),
-            "input": None,
-            "ctx": {"error": error},
-        }
-        raise ValidationError.from_exception_data(type(self).__name__, [details])
+        raise out_of_order(self, "first", "longest")
 
     @property
     def rule(self) -> Rule:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from broker.config.kinds import Listen, Model, Network, Seconds, Size, bounded
-from broker.core import words
+from broker.config.kinds import Listen, Model, Network, Seconds, Size, bounded, out_of_order
 
 if TYPE_CHECKING:
     from pydantic_core import InitErrorDetails
@@ -116,18 +115,7 @@ class SshPenalties(Model):
     def _min_within_max(self) -> SshPenalties:
         if self.min <= self.max:
             return self
-        if "max" in self.model_fields_set:
-            key, told = "max", f"no less than min ({words.spoken(self.min)})"
-        else:
-            key, told = "min", f"at most max ({words.spoken(self.max)})"
-        error = ValueError(f"allowed is {told}")
-        details: InitErrorDetails = {
-            "type": "value_error",
-            "loc": (key,),
-            "input": None,
-            "ctx": {"error": error},
-        }
-        raise ValidationError.from_exception_data(type(self).__name__, [details])
+        raise out_of_order(self, "min", "max")
 
 
 class SshConfig(Model):
