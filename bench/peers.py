@@ -31,6 +31,7 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
 Subsystem sftp internal-sftp
+SetEnv HOME={directory}/home
 {more}
 """
 
@@ -85,8 +86,10 @@ class HostSshd:
 
 @contextmanager
 def host_sshd(directory: Path, more: str = "") -> Iterator[HostSshd]:
-    """With stock settings but for what it takes to live beside others, and `more`."""
-    directory.mkdir(parents=True)
+    """With stock settings but for what it takes to live beside others, and `more`. Its shells have an
+    empty home: what somebody's own `.bashrc` costs is no cost of OpenSSH.
+    """
+    (directory / "home").mkdir(parents=True)
     port = free_port()
     for name in ("host_key", "key"):
         subprocess.run(
