@@ -68,6 +68,8 @@ def xvfb(directory: Path, size: str) -> Iterator[Screen]:
             f"{size}x24",
             "-auth",
             str(authority),
+            # Else it starts anew whenever its last client leaves, and one that comes then is refused.
+            "-noreset",
             "-nolisten",
             "tcp",
         ],

@@ -87,7 +87,17 @@ def alone(docker: Callable[..., str], desktop_image: str, tmp_path: Path) -> Ite
 def screen() -> Iterator[str]:
     """A person's own display, bigger than the desktops."""
     reader, writer = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", SCREEN, "-nolisten", "tcp"]
+    command = [
+        "Xvfb",
+        "-displayfd",
+        str(writer),
+        "-screen",
+        "0",
+        SCREEN,
+        "-noreset",
+        "-nolisten",
+        "tcp",
+    ]
     server = subprocess.Popen(command, pass_fds=(writer,), stderr=subprocess.DEVNULL)
     os.close(writer)
     with os.fdopen(reader) as announced:

@@ -41,7 +41,17 @@ def _display(folder: Path) -> Iterator[dict[str, str]]:
     authority.touch()
     read, write = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-auth", str(authority), "-screen", "0", "320x240x24"],
+        [
+            "Xvfb",
+            "-displayfd",
+            str(write),
+            "-auth",
+            str(authority),
+            "-screen",
+            "0",
+            "320x240x24",
+            "-noreset",
+        ],
         pass_fds=[write],
         stderr=subprocess.DEVNULL,
     )
