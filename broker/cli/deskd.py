@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
 import click
 
 from broker import __version__, telemetry
-from broker.cli.errors import plain_errors
+from broker.cli.errors import CONFIG, plain_errors
+from broker.cli.output import Output
 from broker.config import load, parse, read
-from broker.core.errors import StateUnusable
+from broker.core.errors import ConfigError, StateUnusable
 
 _CONFIG = click.option(
     "--config",
@@ -23,6 +25,7 @@ _CONFIG = click.option(
     help="The configuration file.",
 )
 
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 _NO_PARENT = "'deskd broker' is for 'deskd serve' alone, which holds the state for it: run that."
 
@@ -77,18 +80,33 @@ def broker(
 
 @main.command("check-config")
 @_CONFIG
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors.")
+@_JSON
 @plain_errors
-def check_config(path: Path) -> None:
+def check_config(path: Path, *, schema: bool, as_json: bool) -> None:
     """Read the configuration and say whether it can be used."""
-    load(path)
-    click.echo(f"{path}: good.")
+    if schema:
+        from broker.config.schema import document
+
+        click.echo(document(), nl=False)
+        return
+    try:
+        load(path)
+    except ConfigError as error:
+        if as_json:
+            problems = error.public.splitlines()
+            click.echo(json.dumps({"file": str(path), "good": False, "problems": problems}))
+            sys.exit(CONFIG)
+        raise
+    Output(as_json).done({"file": str(path), "good": True, "problems": []}, f"{path}: good.")
 
 
 @main.command()
 @_CONFIG
+@_JSON
 @plain_errors
-def migrate(path: Path) -> None:
-    """Bring the state to this version's schema; stop the broker first."""
+def migrate(path: Path, *, as_json: bool) -> None:
+    """Bring the state to this version's schema, a copy of it first; stop the broker before."""
     from broker.db.migrate import migrate as run
     from broker.system.lock import SUCCESSION, StateLock
     from broker.system.state import prepare
@@ -96,9 +114,13 @@ def migrate(path: Path) -> None:
     config = load(path)
     prepare(config.state)
     with StateLock(config.state / "lock", patience=SUCCESSION):
-        before, after = asyncio.run(run(config.database))
+        before, after, copy = asyncio.run(run(config.database))
     told = "is up to date" if before == after else f"went from {before or 'nothing'} to {after}"
-    click.echo(f"{config.database}: the schema {told}.")
+    kept = "" if copy is None else f" What was there before is in {copy}."
+    Output(as_json).done(
+        {"before": before, "after": after, "backup": None if copy is None else str(copy)},
+        f"{config.database}: the schema {told}.{kept}",
+    )
 
 
 @main.command("recover-access")

@@ -163,6 +163,8 @@ def remove_files(place: Place, memory: Memory) -> list[Path]:
     for reach in memory.reach:
         _remove_known(Path(reach), REACH_FILES)
         _remove_known(Path(reach).parent, ())
+    for copy in place.state.glob("desk.db.*.backup"):
+        copy.unlink(missing_ok=True)
     for name in STATE_DIRECTORIES:
         if not (place.state / name).is_symlink():
             shutil.rmtree(place.state / name, ignore_errors=True)

@@ -21,7 +21,8 @@ from broker.core import words
 from broker.core.pools import Pool
 
 if TYPE_CHECKING:
-    from pydantic_core import InitErrorDetails
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema, InitErrorDetails
 
 
 def _seconds(value: object) -> float:
@@ -85,18 +86,36 @@ def _whole_network(value: object) -> str:
         ) from None
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Period = Annotated[float | None, BeforeValidator(_period)]
-Size = Annotated[int, BeforeValidator(_size)]
-PortRange = Annotated[Pool, BeforeValidator(_range), _within(1024, 65535)]
-DisplayRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 59999)]
-UidRange = Annotated[Pool, BeforeValidator(_range), _within(1000, 4_000_000_000)]
+#: What editors hold against each kind of text, before anything reads the file.
+DURATION = r"^\d+(\.\d+)?[smhdSMHD]$"
+PERIOD = r"^(\d+(\.\d+)?[smhdSMHD]|never)$"
+SIZE = r"^\d+(\.\d+)?[kmgtKMGT]$"
+RANGE = r"^\d+-\d+$"
+ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[0-9.]+):\d+$"
+
+
+def _text(pattern: str) -> Any:
+    return Annotated[str, Field(pattern=pattern)]
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=_text(DURATION))]
+Period = Annotated[float | None, BeforeValidator(_period, json_schema_input_type=_text(PERIOD))]
+Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=_text(SIZE))]
+_Range = BeforeValidator(_range, json_schema_input_type=_text(RANGE))
+PortRange = Annotated[Pool, _Range, _within(1024, 65535)]
+DisplayRange = Annotated[Pool, _Range, _within(1000, 59999)]
+UidRange = Annotated[Pool, _Range, _within(1000, 4_000_000_000)]
 Network = Annotated[str, BeforeValidator(_whole_network)]
 """As `ADDRESS/BITS`."""
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class Listen(Model):
@@ -126,6 +145,14 @@ class Listen(Model):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls,
+        _core: CoreSchema,
+        _handler: GetJsonSchemaHandler,
+    ) -> dict[str, Any]:
+        return {"type": "string", "pattern": ADDRESS}
 
     @property
     def loopback(self) -> bool:

@@ -59,9 +59,9 @@ class InvitesConfig(Model):
 class LoginConfig(Model):
     """Who is let in."""
 
-    ways: Annotated[frozenset[Way], BeforeValidator(policy.ways)] = frozenset(
-        {Way.KEY, Way.PASSWORD, Way.PASSWORD_CODE}
-    )
+    ways: Annotated[
+        frozenset[Way], BeforeValidator(policy.ways, json_schema_input_type=list[Way])
+    ] = frozenset({Way.KEY, Way.PASSWORD, Way.PASSWORD_CODE})
     hardware_keys: bool = False
     authorities: Annotated[tuple[str, ...], BeforeValidator(policy.authorities)] = ()
     revoked: Path | None = None

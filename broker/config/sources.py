@@ -50,7 +50,8 @@ def _group_name(name: str) -> str:
 
 _File = Annotated[Path, AfterValidator(_absolute)]
 _Groups = Annotated[
-    tuple[Annotated[str, AfterValidator(_group_name)], ...], BeforeValidator(_group_names)
+    tuple[Annotated[str, AfterValidator(_group_name)], ...],
+    BeforeValidator(_group_names, json_schema_input_type=str | list[str]),
 ]
 
 

@@ -38,6 +38,22 @@ def period(text: str) -> float | None:
         raise ValueError(str(error).replace(DURATION_RULE, PERIOD_RULE)) from None
 
 
+def written(seconds: float | None) -> str:
+    """The reverse of `period`, in the largest unit that leaves no fraction: `90m`, `never`."""
+    if seconds is None:
+        return NEVER
+    whole = [unit for unit in _SECONDS if seconds % _SECONDS[unit] == 0] or ["s"]
+    unit = max(whole, key=_SECONDS.__getitem__)
+    return f"{seconds / _SECONDS[unit]:g}{unit}"
+
+
+def written_size(count: int) -> str:
+    """The reverse of `size`, likewise: `35k`, `2g`."""
+    whole = [unit for unit in _BYTES if count % _BYTES[unit] == 0] or ["k"]
+    unit = max(whole, key=_BYTES.__getitem__)
+    return f"{count / _BYTES[unit]:.17g}{unit}"
+
+
 def spoken(seconds: float) -> str:
     """A span of time for people, in its two largest units: `1 h 5 min`, `40 s`."""
     whole = max(0, round(seconds))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from alembic import command
 from alembic.config import Config
@@ -42,10 +42,20 @@ async def current(engine: AsyncEngine) -> str | None:
             return await connection.run_sync(ask)
 
 
-async def migrate(path: Path) -> tuple[str | None, str]:
+class Migrated(NamedTuple):
+    """What a migration did."""
+
+    before: str | None
+    """The version that the state had; None: it was empty."""
+    after: str
+    backup: Path | None
+    """The copy of what was there before; None where nothing was changed."""
+
+
+async def migrate(path: Path) -> Migrated:
     """Bring the state at `path` to this code's version, making it if need be, each step whole or
-    absent; returns the versions before and after. State that had a version is copied to
-    `NAME.backup` first. Raises `StateUnusable`. Repeating it changes nothing.
+    absent. State that had a version is copied first, to a file that is named for it. Raises
+    `StateUnusable`. Repeating it changes nothing.
     """
     await asyncio.to_thread(sqlite.create, path)
     await asyncio.to_thread(sqlite.check, path)
@@ -54,12 +64,13 @@ async def migrate(path: Path) -> tuple[str | None, str]:
     try:
         before = await current(engine)
         if before == head():
-            return before, before
+            return Migrated(before, before, None)
         refuse_newer(before)
+        backup = None
         if before is not None:
-            await asyncio.to_thread(sqlite.back_up, path)
+            backup = await asyncio.to_thread(sqlite.back_up, path, before)
         await run(engine, lambda config: command.upgrade(config, "head"))
-        return before, head()
+        return Migrated(before, head(), backup)
     finally:
         await engine.dispose()
 

@@ -75,10 +75,12 @@ def check(path: Path) -> None:
         raise StateUnusable(f"the state at {path} is damaged: {verdict}")
 
 
-def back_up(path: Path) -> Path:
-    """Copy the state as it is now to `NAME.backup` beside it, in place of the last such copy."""
-    copy = path.with_name(f"{path.name}.backup")
-    part = path.with_name(f"{path.name}.backup-part")
+def back_up(path: Path, version: str) -> Path:
+    """Copy the state, whose schema has that version, to `NAME.VERSION.backup` beside it, in place of
+    the last such copy.
+    """
+    copy = path.with_name(f"{path.name}.{version}.backup")
+    part = path.with_name(f"{path.name}.{version}.backup-part")
     with _complaints(path):
         part.unlink(missing_ok=True)
         create(part)

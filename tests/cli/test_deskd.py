@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+from alembic import command
 from click.testing import CliRunner
 
 from broker.cli.deskd import main
+from broker.db.migrate import head
+from broker.db.migrate import run as migrations
+from broker.db.sqlite import open_engine as sqlite_engine
 from broker.system.lock import StateLock
 
 
@@ -59,6 +66,22 @@ def test_each_mistake_is_a_line_with_its_place(config):
     assert said.endswith("(config)\n")
 
 
+def test_the_schema_for_editors_needs_no_file(tmp_path):
+    """It is that of this version."""
+    printed = run("check-config", "--schema", "--config", tmp_path / "absent.yaml")
+    assert json.loads(printed)["properties"]["state"]["default"] == "/var/lib/desk"
+
+
+def test_programs_read_what_is_wrong(config):
+    """The exit code is the same."""
+    assert json.loads(run("check-config", "--json", "--config", config))["good"]
+    config.write_text("template: {image: desk}\ncolour: red\n")
+    result = CliRunner().invoke(main, ["check-config", "--json", "--config", str(config)])
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["good"], len(told["problems"])) == (78, False, 1)
+    assert told["problems"][0].startswith(f"{config}:2: colour: this key is unknown")
+
+
 @pytest.mark.parametrize("command", ["check-config", "migrate", "serve"])
 def test_a_configuration_that_is_not_there_stops_every_command(tmp_path, command):
     """With the option that names one."""
@@ -80,6 +103,35 @@ def test_the_state_is_made_and_then_up_to_date(config, state):
     assert (state / "desk.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_state_is_copied_before_it_is_changed(config, state):
+    """And who migrates is told where to."""
+    run("migrate", "--config", config)
+    back_to(state / "desk.db", "0003")
+    told = json.loads(run("migrate", "--json", "--config", config))
+    copy = state / "desk.db.0003.backup"
+    assert (told["before"], told["backup"]) == ("0003", str(copy))
+    assert version_of(copy) == "0003"
+    back_to(state / "desk.db", "0003")
+    said = run("migrate", "--config", config)
+    assert said.endswith(f"What was there before is in {copy}.\n")
+    assert version_of(state / "desk.db") == head()
+
+
+def back_to(database, version):
+    engine = sqlite_engine(database, foreign_keys=False)
+
+    async def go():
+        await migrations(engine, lambda config: command.downgrade(config, version))
+        await engine.dispose()
+
+    asyncio.run(go())
+
+
+def version_of(database):
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+
+
 def test_the_state_of_a_running_broker_is_left_alone(config, state):
     """Its pid is told."""
     run("migrate", "--config", config)
@@ -98,6 +150,7 @@ def test_a_state_of_a_newer_desk_is_refused(config, state):
     said = run("migrate", "--config", config, code=1)
     assert "9999_future" in said
     assert said.count("\n") == 1
+    assert not list(state.glob("*.backup"))
 
 
 def test_a_state_that_is_no_database_is_refused(config, state):

@@ -44,9 +44,9 @@ def schema(path):
 
 
 async def test_it_makes_the_state_once(path):
-    assert await migrate.migrate(path) == (None, migrate.head())
+    assert await migrate.migrate(path) == (None, migrate.head(), None)
     made = schema(path)
-    assert await migrate.migrate(path) == (migrate.head(), migrate.head())
+    assert await migrate.migrate(path) == (migrate.head(), migrate.head(), None)
     assert schema(path) == made
 
 
@@ -128,7 +128,7 @@ async def test_a_session_of_before_sleep_is_read_and_kept(engine, path):
     with closing(sqlite3.connect(path)) as connection, connection:
         for row in FIRST:
             connection.execute(row)
-    assert await migrate.migrate(path) == ("0001", migrate.head())
+    assert (await migrate.migrate(path))[:2] == ("0001", migrate.head())
     clock = ManualClock()
     store = SqlStore(await connect(path), clock, AUDIT_KEY)
     (old,) = await store.live_sessions("host-a")
@@ -182,12 +182,12 @@ async def test_files_are_for_their_owner_alone(path, tmp_path):
         await migrate.migrate(path)
         store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
         await store.instance()
-        sqlite.back_up(path)
+        sqlite.back_up(path, "0003")
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
         await store.close()
     finally:
         os.umask(old)
-    assert set(modes) == {"state.db", "state.db-wal", "state.db-shm", "state.db.backup"}
+    assert set(modes) == {"state.db", "state.db-wal", "state.db-shm", "state.db.0003.backup"}
     assert set(modes.values()) == {0o600}
 
 
@@ -201,19 +201,20 @@ async def test_state_that_had_a_version_is_copied_first(path, monkeypatch):
     seen = []
 
     async def run(_engine, _step):
-        with closing(sqlite3.connect(path.with_name("state.db.backup"))) as connection:
+        with closing(sqlite3.connect(path.with_name("state.db.0000.backup"))) as connection:
             seen.extend(connection.execute("SELECT id FROM user"))
 
     monkeypatch.setattr(migrate, "run", run)
     monkeypatch.setattr(migrate, "refuse_newer", lambda _version: None)
-    assert await migrate.migrate(path) == ("0000", migrate.head())
+    copy = path.with_name("state.db.0000.backup")
+    assert await migrate.migrate(path) == ("0000", migrate.head(), copy)
     assert seen == [(ada.id,)]
-    assert not path.with_name("state.db.backup-part").exists()
+    assert not list(path.parent.glob("*-part"))
 
 
 async def test_a_new_state_needs_no_copy(path):
     await migrate.migrate(path)
-    assert not path.with_name("state.db.backup").exists()
+    assert not list(path.parent.glob("*.backup"))
 
 
 async def test_newer_state_is_left_alone(path):
@@ -244,7 +245,7 @@ import asyncio, pathlib, sys
 from broker.core.errors import StateUnusable
 from broker.db.migrate import migrate
 try:
-    print(*asyncio.run(migrate(pathlib.Path(sys.argv[1]))))
+    print(*asyncio.run(migrate(pathlib.Path(sys.argv[1])))[:2])
 except StateUnusable:
     print("refused")
 """
@@ -259,7 +260,7 @@ async def test_two_processes_that_migrate_at_once_make_one_state(path):
     ]
     said = [(await process.communicate())[0].decode().strip() for process in run]
     assert f"None {migrate.head()}" in said
-    assert await migrate.migrate(path) == (migrate.head(), migrate.head())
+    assert await migrate.migrate(path) == (migrate.head(), migrate.head(), None)
 
 
 async def test_an_installed_package_brings_its_migrations(tmp_path, monkeypatch):
@@ -368,7 +369,7 @@ async def test_comments_become_names_that_differ(engine, path):
             for n, comment in enumerate(said, 2)
         ),
     )
-    assert await migrate.migrate(path) == ("0003", migrate.head())
+    assert (await migrate.migrate(path))[:2] == ("0003", migrate.head())
     store = SqlStore(await connect(path), ManualClock(), AUDIT_KEY)
     keys = await store.keys("u")
     names = [key.name for key in keys]
