@@ -364,6 +364,8 @@ TEMPLATE_MISTAKES = {
     "cpus: .nan": "template.cpus: found '.nan'; input should be",
     "pids: 1": "template.pids: found '1'; input should be greater than",
     "geometry: 0x600": "template.geometry: found '0x600'; allowed is text, in quotes where YAML",
+    "network: lan": "template.network: found 'lan'; allowed is none, internet, full, or a list",
+    "network: [lan]": "template.network: found '['lan']'; of it, 'lan' is no IPv4 network",
     "geometry: big": "template.geometry: found 'big'; allowed is what matches",
 }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from broker.config.kinds import (
     DisplayRange,
@@ -17,13 +17,25 @@ from broker.config.kinds import (
     UidRange,
     at_most,
 )
-from broker.core import words
+from broker.core import netpolicy, words
 from broker.core.idle import IdlePolicy
-from broker.core.model import NetworkPolicy, Template
+from broker.core.model import Template
 from broker.core.pools import Pool
 
 if TYPE_CHECKING:
     from pydantic_core import InitErrorDetails
+
+_Reached = Annotated[
+    str, Field(pattern=r"^(internet|names|[0-9./]+( +(tcp|udp)( +\d+(-\d+)?)?)?)$")
+]
+
+NetworkPolicy = Annotated[
+    netpolicy.NetworkPolicy,
+    BeforeValidator(
+        netpolicy.parse,
+        json_schema_input_type=Literal["none", "internet", "full"] | list[_Reached],
+    ),
+]
 
 
 class EngineConfig(Model):
@@ -99,7 +111,7 @@ class TemplateConfig(Model):
     pids: Annotated[int, Field(ge=128, le=65536)] = 1024
     shm: Size = 256 << 20
     geometry: Annotated[str, Field(pattern=r"^[1-9]\d{2,3}x[1-9]\d{2,3}$")] = "1280x800"
-    network: NetworkPolicy = NetworkPolicy.INTERNET
+    network: NetworkPolicy = Field(default="internet", validate_default=True)
 
     def template(self, name: str) -> Template:
         return Template(

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
-from broker.core.model import NetworkPolicy
+from broker.core.netpolicy import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-#: No desktop reaches these, whatever its policy allows.
-_NEVER = tuple(
-    IPv4Network(text)
-    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
-)
+    from broker.core.netpolicy import NetworkPolicy, Target
 
 #: Not the internet.
 _NONPUBLIC = tuple(
@@ -35,16 +31,17 @@ _NONPUBLIC = tuple(
     )
 )
 
-#: The set that holds the addresses of each policy. What is in none reaches nothing.
-GRANTED = {NetworkPolicy.INTERNET: "net_internet"}
+#: What the names of the sets that hold granted addresses begin with, one set for each policy.
+GRANTED = "net_"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one desktop's address may reach."""
+    """What one desktop's address may reach: an address without one reaches nothing."""
 
     address: IPv4Address
-    policy: NetworkPolicy
+    group: str
+    """Of its policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +58,8 @@ class Rules:
     """Networks that the host itself is in: on a public one, its neighbours look like internet."""
     resolvers: tuple[IPv4Address, ...]
     """Name servers, which may be where nothing else may be reached."""
+    policies: frozenset[NetworkPolicy]
+    """Those that addresses can be granted."""
     grants: frozenset[Grant] = frozenset()
 
 
@@ -81,27 +80,57 @@ def table_name(instance: str) -> str:
 def ruleset(rules: Rules) -> str:
     """The whole `inet` table, which takes the place of the one that is there."""
     name = table_name(rules.instance)
+    groups = sorted((p.group, p) for p in rules.policies if p.group is not None)
     lines = [
         f"table inet {name}",
         f"delete table inet {name}",
         f"table inet {name} {{",
-        *_set("never", "interval", _joined([*_NEVER, rules.pool, *rules.subnets])),
+        *_set("never", "interval", _joined([*NEVER, rules.pool, *rules.subnets])),
         *_set("nonpublic", "interval", _joined([*_NONPUBLIC, *rules.neighbours])),
-        *_set("net_dns", None, sorted(rules.resolvers)),
+        *_set("resolvers", None, sorted(rules.resolvers)),
     ]
-    for policy, granted in GRANTED.items():
-        addresses = (grant.address for grant in rules.grants if grant.policy is policy)
-        lines += _set(granted, None, sorted(addresses))
+    for group, _ in groups:
+        addresses = (grant.address for grant in rules.grants if grant.group == group)
+        lines += _set(f"{GRANTED}{group}", None, sorted(addresses))
     body = _CHAINS.format(
         bridges=", ".join(f'"{bridge}"' for bridge in rules.bridges),
         subnets=", ".join(map(str, rules.subnets)),
     )
+    for group, policy in groups:
+        lines_of = "".join(f"\t\t{rule}\n" for rule in _allowed(policy))
+        body += f"\tchain reach_{group} {{\n{lines_of}\t}}\n"
+    judged = "".join(f"\t\tip saddr @{GRANTED}{group} goto reach_{group}\n" for group, _ in groups)
+    body += f"\tchain from_tenant {{\n{judged}\t\tgoto refused\n\t}}\n}}\n"
     return "\n".join(lines) + body
 
 
-#: A drop here is final; an accept leaves the packet to everybody else's chains. `from_tenant` asks
-#: for no connection: a policy that is taken away cuts what was open by it. Only an error message
-#: counts as related: what a helper of the host's expects is no answer to anybody.
+def _allowed(policy: NetworkPolicy) -> Iterator[str]:
+    """The rules for a packet of somebody who has the policy, the first that fits."""
+    if policy.names:
+        yield "ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept"
+    yield "ip daddr @never goto refused"
+    yield from map(_open, policy.targets)
+    if policy.everything:
+        yield "accept"
+        return
+    if policy.internet:
+        yield "ip daddr != @nonpublic accept"
+    yield "goto refused"
+
+
+def _open(target: Target) -> str:
+    what = f"ip daddr {target.network}"
+    if target.ports is not None:
+        first, last = target.ports
+        what += f" {target.protocol} dport {first}-{last}"
+    elif target.protocol is not None:
+        what += f" meta l4proto {target.protocol}"
+    return f"{what} accept"
+
+
+#: A drop here is final; an accept leaves the packet to everybody else's chains. What comes from a
+#: desktop is never asked for its connection: a policy that is taken away cuts what was open by it.
+#: Only an error message counts as related: what a helper of the host's expects is no answer.
 _CHAINS = """
 	counter spoofed {{ }}
 	counter not_ipv4 {{ }}
@@ -130,17 +159,9 @@ _CHAINS = """
 		ct state related meta l4proto icmp accept
 		counter name to_desktop drop
 	}}
-	chain from_tenant {{
-		ip saddr @net_internet ip daddr @net_dns meta l4proto {{ tcp, udp }} th dport 53 accept
-		ip daddr @never goto refused
-		ip daddr @nonpublic goto refused
-		ip saddr @net_internet accept
-		goto refused
-	}}
 	chain refused {{
 		counter name to_elsewhere reject with icmpx type admin-prohibited
 	}}
-}}
 """
 
 
@@ -185,7 +206,7 @@ def revoking(instance: str, grant: Grant) -> str:
 
 
 def _element(instance: str, grant: Grant) -> str:
-    return f"{table_name(instance)} {GRANTED[grant.policy]} {{ {grant.address} }}"
+    return f"{table_name(instance)} {GRANTED}{grant.group} {{ {grant.address} }}"
 
 
 def removal(instance: str) -> str:

@@ -9,12 +9,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NewType
 
 from broker.core.errors import BadRequest
+from broker.core.netpolicy import INTERNET
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from broker.core.idle import Signal, Step
+    from broker.core.netpolicy import NetworkPolicy
 
 UserId = NewType("UserId", str)
 DesktopId = NewType("DesktopId", str)
@@ -378,14 +380,6 @@ class Verification:
     """The first thing that is wrong, as one sentence that names the entry; None: nothing is."""
 
 
-class NetworkPolicy(StrEnum):
-    """What the desktops of a template reach; never their host or each other."""
-
-    NONE = "none"
-    INTERNET = "internet"
-    """Public addresses, and the name servers."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """What desktops are made from."""
@@ -400,4 +394,4 @@ class Template:
     """Bytes of /dev/shm."""
     geometry: str
     """`WIDTHxHEIGHT` of a new desktop, in pixels."""
-    network: NetworkPolicy = NetworkPolicy.INTERNET
+    network: NetworkPolicy = INTERNET

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import FirewallFailed
-from broker.core.firewall import GRANTED, Grant, Rules, table_name
+from broker.core.firewall import Grant, Rules, table_name
 from broker.core.model import SessionState
 from broker.core.spec import bridge_name
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from broker.core.firewall import Standing
     from broker.core.interfaces import PacketFilter, Store
-    from broker.core.model import NetworkPolicy, Session, SessionId
+    from broker.core.model import Session, SessionId
+    from broker.core.netpolicy import NetworkPolicy
     from broker.service.host import Host
 
 log = structlog.get_logger()
@@ -103,7 +104,7 @@ class Firewall:
                 return
             rules = await self._rules()
             try:
-                await self._admit(rules, Grant(IPv4Address(session.address), self._policy))
+                await self._admit(rules, self._grant(IPv4Address(session.address)))
             except FirewallFailed as error:
                 self._failed(error)
                 raise
@@ -116,10 +117,11 @@ class Firewall:
             address = self._addresses.pop(session_id, None)
             if address is None or address in self._addresses.values():
                 return
-            if self._in_place is None or self._policy not in GRANTED:
+            grant = self._grant(address)
+            if self._in_place is None or grant is None:
                 return
             try:
-                await self._packets.revoke(self._host.instance, Grant(address, self._policy))
+                await self._packets.revoke(self._host.instance, grant)
             except FirewallFailed as error:
                 log.warning("address not withdrawn yet", session=session_id, reason=str(error))
 
@@ -135,6 +137,7 @@ class Firewall:
             pool=self._pool,
             neighbours=tuple(self._neighbours(bridge)),
             resolvers=self._resolvers,
+            policies=frozenset({self._policy}),
         )
 
     async def _look(self, rules: Rules) -> None:
@@ -159,10 +162,10 @@ class Firewall:
             return "its addresses were changed"
         return None
 
-    async def _admit(self, rules: Rules, grant: Grant) -> None:
+    async def _admit(self, rules: Rules, grant: Grant | None) -> None:
         if rules != self._in_place:
             await self._put(rules)
-        elif grant.policy in GRANTED:
+        elif grant is not None:
             try:
                 await self._packets.grant(self._host.instance, grant)
             except FirewallFailed as error:
@@ -184,9 +187,13 @@ class Firewall:
         self._tell(self._gap, warning=True)
 
     def _grants(self) -> frozenset[Grant]:
-        if self._policy not in GRANTED:
-            return frozenset()
-        return frozenset(Grant(address, self._policy) for address in self._addresses.values())
+        granted = map(self._grant, self._addresses.values())
+        return frozenset(grant for grant in granted if grant is not None)
+
+    def _grant(self, address: IPv4Address) -> Grant | None:
+        """None where the policy gives nothing."""
+        group = self._policy.group
+        return None if group is None else Grant(address, group)
 
     def _failed(self, error: FirewallFailed) -> None:
         if self._in_place is None:

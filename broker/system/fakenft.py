@@ -68,6 +68,8 @@ class FakeFilter:
 
     async def grant(self, instance: str, grant: Grant) -> None:
         self._call("grant")
+        if all(policy.group != grant.group for policy in self._rules(instance).policies):
+            raise FirewallFailed(f"the table has no set for {grant.group}")
         self._change(instance, self._rules(instance).grants | {grant})
 
     async def revoke(self, instance: str, grant: Grant) -> None:

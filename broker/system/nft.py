@@ -171,14 +171,19 @@ def _without_counts(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_grants(item: dict[str, Any]) -> dict[str, Any]:
-    if item.get("set", {}).get("name") not in GRANTED.values():
+    if _group(item) is None:
         return item
     return {"set": {key: value for key, value in item["set"].items() if key != "elem"}}
 
 
 def _grants(items: Sequence[dict[str, Any]]) -> Iterator[Grant]:
     for item in items:
-        for policy, name in GRANTED.items():
-            found = item.get("set", {})
-            if found.get("name") == name:
-                yield from (Grant(IPv4Address(text), policy) for text in found.get("elem", ()))
+        group = _group(item)
+        if group is not None:
+            yield from (Grant(IPv4Address(text), group) for text in item["set"].get("elem", ()))
+
+
+def _group(item: dict[str, Any]) -> str | None:
+    """Of the policy whose addresses the set holds; None for anything else."""
+    name = str(item.get("set", {}).get("name", ""))
+    return name.removeprefix(GRANTED) if name.startswith(GRANTED) else None

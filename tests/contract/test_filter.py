@@ -9,10 +9,10 @@ import pytest
 
 from broker.core.errors import FirewallFailed
 from broker.core.firewall import Grant, Rules
-from broker.core.model import NetworkPolicy
+from broker.core.netpolicy import FULL, INTERNET, NONE, parse
 from tests.contract.filters import FakeHost, RealHost, missing, netns
 
-ADA, BEN = (Grant(IPv4Address(f"10.213.0.{number}"), NetworkPolicy.INTERNET) for number in (4, 5))
+ADA, BEN = (Grant(IPv4Address(f"10.213.0.{number}"), "internet") for number in (4, 5))
 RULES = Rules(
     instance="0123456789abcdef",
     bridges=("desk0123456789a",),
@@ -20,6 +20,7 @@ RULES = Rules(
     pool=IPv4Network("10.213.0.0/16"),
     neighbours=(IPv4Network("203.0.113.0/24"),),
     resolvers=(IPv4Address("10.255.255.53"), IPv4Address("9.9.9.9")),
+    policies=frozenset({INTERNET}),
 )
 OTHER = replace(RULES, instance="0123456789abcdee", bridges=("desk0123456789b",))
 ME = RULES.instance
@@ -97,6 +98,23 @@ async def test_without_a_table_nothing_can_be_granted_or_revoked(host):
         with pytest.raises(FirewallFailed):
             await call(ME, ADA)
     assert await host.filter.standing(ME) is None
+
+
+async def test_each_policy_has_addresses_of_its_own(host):
+    """And what none of them is cannot be granted."""
+    listed = parse(["10.66.0.0/24 tcp 443", "192.0.2.7 udp", "internet"])
+    every = replace(RULES, policies=frozenset({NONE, INTERNET, FULL, listed}))
+    given = {
+        Grant(IPv4Address(f"10.213.0.{number}"), group)
+        for number, group in enumerate(("internet", "full", listed.group), 10)
+    }
+    await host.filter.put(replace(every, grants=frozenset({ADA})))
+    for grant in given:
+        await host.filter.grant(ME, grant)
+    assert (await host.filter.standing(ME)).grants == {ADA} | given
+    await host.filter.put(RULES)
+    with pytest.raises(FirewallFailed):
+        await host.filter.grant(ME, Grant(ADA.address, listed.group))
 
 
 async def test_installations_do_not_touch_each_other(host):

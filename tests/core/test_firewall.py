@@ -8,9 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from broker.core import firewall
+from broker.core import netpolicy
 from broker.core.firewall import Grant, Rules, frames, granting, removal, revoking, ruleset
-from broker.core.model import NetworkPolicy
 
 RULES = Rules(
     instance="0123456789abcdef",
@@ -19,8 +18,9 @@ RULES = Rules(
     pool=IPv4Network("10.213.0.0/16"),
     neighbours=(),
     resolvers=(IPv4Address("10.255.255.53"),),
+    policies=frozenset({netpolicy.INTERNET}),
 )
-ADA = Grant(IPv4Address("10.213.4.4"), NetworkPolicy.INTERNET)
+ADA = Grant(IPv4Address("10.213.4.4"), "internet")
 
 
 def elements(text, name):
@@ -96,16 +96,52 @@ def test_private_networks_are_not_the_internet(address):
     assert any(IPv4Address(address) in network for network in networks)
 
 
-def test_what_a_desktop_sends_is_judged_in_this_order():
-    """Names alone before what is never reached; the end is a refusal, whatever comes to it."""
-    rules = [line.strip() for line in chain(ruleset(RULES), "from_tenant").splitlines()]
-    assert rules == [
-        "ip saddr @net_internet ip daddr @net_dns meta l4proto { tcp, udp } th dport 53 accept",
-        "ip daddr @never goto refused",
-        "ip daddr @nonpublic goto refused",
-        "ip saddr @net_internet accept",
+def judged(policy, name=None):
+    """What the rules of one policy do, line by line."""
+    text = ruleset(replace(RULES, policies=frozenset({policy})))
+    return [line.strip() for line in chain(text, name or f"reach_{policy.group}").splitlines()]
+
+
+def test_who_has_a_policy_is_judged_by_it_and_who_has_none_is_refused():
+    both = replace(RULES, policies=frozenset({netpolicy.INTERNET, netpolicy.FULL, netpolicy.NONE}))
+    assert [line.strip() for line in chain(ruleset(both), "from_tenant").splitlines()] == [
+        "ip saddr @net_full goto reach_full",
+        "ip saddr @net_internet goto reach_internet",
         "goto refused",
     ]
+    assert judged(netpolicy.NONE, "from_tenant") == ["goto refused"]
+
+
+NAMES = "ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept"
+CLOSED, END = "ip daddr @never goto refused", "goto refused"
+
+
+@pytest.mark.parametrize(
+    ("words", "rules"),
+    [
+        ("internet", [NAMES, CLOSED, "ip daddr != @nonpublic accept", END]),
+        ("full", [NAMES, CLOSED, "accept"]),
+        (["10.66.0.0/24"], [CLOSED, "ip daddr 10.66.0.0/24 accept", END]),
+        (
+            ["192.0.2.7 tcp 80", "names", "192.0.2.7 tcp 8000-8010", "10.1.0.0/16 udp"],
+            [
+                NAMES,
+                CLOSED,
+                "ip daddr 10.1.0.0/16 meta l4proto udp accept",
+                "ip daddr 192.0.2.7/32 tcp dport 80-80 accept",
+                "ip daddr 192.0.2.7/32 tcp dport 8000-8010 accept",
+                END,
+            ],
+        ),
+        (
+            ["internet", "10.1.0.0/16"],
+            [NAMES, CLOSED, "ip daddr 10.1.0.0/16 accept", "ip daddr != @nonpublic accept", END],
+        ),
+    ],
+)
+def test_what_a_desktop_sends_is_judged_in_this_order(words, rules):
+    """Names alone before what is never reached, and that before whatever is listed."""
+    assert judged(netpolicy.parse(words)) == rules
 
 
 def test_the_chains_to_the_host_and_into_desktops_end_with_a_drop():
@@ -130,4 +166,8 @@ def test_removal_removes_both_tables_and_no_others():
 
 
 def test_every_policy_but_none_has_a_set():
-    assert set(firewall.GRANTED) == set(NetworkPolicy) - {NetworkPolicy.NONE}
+    listed = netpolicy.parse(["10.66.0.0/24"])
+    policies = {netpolicy.NONE, netpolicy.INTERNET, netpolicy.FULL, listed}
+    text = ruleset(replace(RULES, policies=frozenset(policies)))
+    names = set(re.findall(r"set net_(\S+) {", text))
+    assert names == {"internet", "full", listed.group}

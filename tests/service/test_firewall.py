@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from broker.core.errors import AddressTaken, EngineUnavailable, FirewallFailed, PortTaken
 from broker.core.firewall import Grant
-from broker.core.model import NetworkPolicy, SessionState
+from broker.core.model import SessionState
 from broker.core.spec import bridge_name
 from tests.service.harness import PATIENCE, Gate, outage
 
@@ -154,7 +154,7 @@ def lose(world, grant):
 
 
 async def give(world, grant):
-    stranger = Grant(ipaddress.IPv4Address("10.213.0.99"), grant.policy)
+    stranger = Grant(ipaddress.IPv4Address("10.213.0.99"), grant.group)
     await world.packets.grant(world.engine.instance, stranger)
 
 
@@ -172,7 +172,7 @@ async def test_what_somebody_does_to_the_rules_is_undone_by_the_next_pass(
 ):
     """And logged, once."""
     session = await broker.ensure(await broker.desktop())
-    done = harm(world, Grant(ipaddress.IPv4Address(session.address), NetworkPolicy.INTERNET))
+    done = harm(world, Grant(ipaddress.IPv4Address(session.address), "internet"))
     if done is not None:
         await done
     with capture_logs() as logs:
@@ -286,7 +286,7 @@ async def test_a_late_farewell_takes_nothing_from_who_has_the_address_now(world,
     broker.firewall._addresses[second.id] = ipaddress.IPv4Address(first.address)
     await world.packets.grant(
         world.engine.instance,
-        Grant(ipaddress.IPv4Address(first.address), NetworkPolicy.INTERNET),
+        Grant(ipaddress.IPv4Address(first.address), "internet"),
     )
     await broker.firewall.withdraw(first.id)
     assert first.address in granted(world)

@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from broker.core.firewall import Grant, Rules
-from broker.core.model import NetworkPolicy
+from broker.core.netpolicy import FULL, INTERNET, parse
 from tests.contract.filters import missing
-from tests.system.wired import ADA, BEN, BRIDGE, DNS, GATEWAY, HOST, RESOLVER, WORLD, Wired
+from tests.system.wired import ADA, BEN, BRIDGE, DNS, GATEWAY, HOST, PORT, RESOLVER, WORLD, Wired
 
 RULES = Rules(
     instance="0123456789abcdef",
@@ -19,8 +19,9 @@ RULES = Rules(
     pool=IPv4Network("10.213.0.0/16"),
     neighbours=(IPv4Network("192.0.2.0/24"),),
     resolvers=(IPv4Address(RESOLVER),),
+    policies=frozenset({INTERNET}),
 )
-GRANT = Grant(IPv4Address(ADA), NetworkPolicy.INTERNET)
+GRANT = Grant(IPv4Address(ADA), "internet")
 EVERYTHING = {**HOST, **WORLD, "another desktop": BEN}
 
 #: Seconds for what must not answer: it never does, however long one waits.
@@ -64,6 +65,37 @@ async def test_who_was_granted_the_internet_reaches_that_and_names_alone(ruled):
         "resolver",
     }
     assert ruled.reached(ruled.ben, EVERYTHING, patience=SHORT) == {"another desktop"}  # itself
+
+
+async def having(wired, policy):
+    """The rules, with the policy given to one desktop."""
+    grants = frozenset({Grant(IPv4Address(ADA), policy.group)})
+    await wired.host.filter().put(replace(RULES, policies=frozenset({policy}), grants=grants))
+
+
+async def test_who_was_granted_everything_reaches_what_is_neither_host_nor_link_nor_desktop(wired):
+    await having(wired, FULL)
+    reached = set(WORLD) - {"link-local"}
+    assert wired.reached(wired.ada, EVERYTHING, patience=SHORT) == reached
+    assert wired.reached(wired.ada, EVERYTHING, port=DNS, patience=SHORT) == reached
+
+
+async def test_who_was_granted_a_list_reaches_exactly_that(wired):
+    """Not even the name servers, where it does not say so; nor what no policy can open."""
+    await having(wired, parse([f"{WORLD['private']}", "198.51.100.0/24 tcp 53", "0.0.0.0/1 udp"]))
+    assert wired.reached(wired.ada, EVERYTHING, patience=SHORT) == {"private"}
+    assert wired.reached(wired.ada, EVERYTHING, port=DNS, patience=SHORT) == {"private", "internet"}
+    await having(wired, parse(["names", "172.16.0.0/12", "192.0.0.0/16", "10.213.0.0/16"]))
+    assert wired.reached(wired.ada, EVERYTHING, patience=SHORT) == {"neighbour"}
+    assert wired.reached(wired.ada, EVERYTHING, port=DNS, patience=SHORT) == {
+        "neighbour",
+        "resolver",
+    }
+
+
+async def test_a_list_can_add_to_the_internet(wired):
+    await having(wired, parse(["internet", f"{WORLD['carrier']} tcp {PORT}-{PORT + 1}"]))
+    assert wired.reached(wired.ada, EVERYTHING, patience=SHORT) == {"internet", "carrier"}
 
 
 async def test_a_grant_that_is_taken_away_cuts_what_is_open(ruled):
