@@ -128,7 +128,7 @@ def test_the_page_of_codes_tells_the_status_of_each():
         for section in sections
         if (found := re.search(r"\(API: (\d+)", section))
     }
-    wanted = {kind.code: status for kind, status in problems._STATUS.items()}
+    wanted = {kind.code: status for kind, status in problems.STATUS.items()}
     assert told == {**wanted, errors.DeskError.code: 500}
 
 

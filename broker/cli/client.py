@@ -33,8 +33,17 @@ class Client:
     def call(
         self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None
     ) -> Any:
-        """The answer's JSON, `{}` when it has none. Raises `DeskError`."""
-        return asyncio.run(self._call(method, path, body, query or {}))
+        """The answer's JSON, `{}` when it has none; of a list all pages, unless the query has its
+        `limit`. Raises `DeskError`.
+        """
+        return asyncio.run(self._whole(method, path, body, query or {}))
+
+    async def _whole(self, method: str, path: str, body: Any, query: dict[str, str]) -> Any:
+        answer = page = await self._call(method, path, body, query)
+        while "limit" not in query and "items" in page and page.get("next") is not None:
+            page = await self._call(method, path, body, {**query, "cursor": page["next"]})
+            answer["items"] += page["items"]
+        return answer
 
     async def _call(self, method: str, path: str, body: Any, query: dict[str, str]) -> Any:
         connector = aiohttp.UnixConnector(str(self._socket))

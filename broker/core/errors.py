@@ -51,6 +51,13 @@ class AccessDenied(DeskError):
     default = "You may not do that here."
 
 
+class Unauthenticated(DeskError):
+    """Who asks the API shows no token, or one that is unknown, expired or taken back."""
+
+    code = "unauthenticated"
+    default = "Show a token that counts: 'Authorization: Bearer desk_…'."
+
+
 class NotFound(DeskError):
     """The named thing does not exist, or is not the caller's."""
 

@@ -1,4 +1,4 @@
-"""The admin's API under `/api/v1`, on a Unix socket where the kernel says who calls."""
+"""The API under `/api/v1`: the table's routes, served by the nouns over one broker."""
 
 from __future__ import annotations
 
@@ -6,67 +6,53 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from broker.core.errors import AccessDenied
-from broker.core.model import Actor
+from broker.http.attachments import AttachmentRoutes
 from broker.http.audit import AuditRoutes
-from broker.http.calls import ACTOR
+from broker.http.callers import kernel_says
 from broker.http.desktops import DesktopRoutes
 from broker.http.groups import GroupRoutes
+from broker.http.guard import guarded
 from broker.http.invites import InviteRoutes
+from broker.http.leases import LeaseRoutes
 from broker.http.logins import LoginRoutes
+from broker.http.openapi import DocumentRoutes
 from broker.http.problems import problems
+from broker.http.routes import PREFIX
+from broker.http.sessions import SessionRoutes
+from broker.http.table import TABLE
 from broker.http.users import UserRoutes
-from broker.system.peer import is_admin, peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from broker.core.interfaces import Store
     from broker.service.services import Services
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: Bytes of a request's body: a user with a hundred keys fits.
 _BODY = 256 << 10
 
-_PREFIX = "/api/v1"
-
-#: Where a caller is who comes by this host's own socket.
-_ORIGIN = "local"
-
 
 class AdminApi:
-    """The routes of each noun, for whom the kernel names an admin. `ssh_port` is where people
-    connect.
-    """
+    """The routes of each noun. `ssh_port` is where people connect."""
 
     def __init__(self, *, store: Store, services: Services, ssh_port: int) -> None:
-        self._nouns = (
-            UserRoutes(store=store, services=services),
-            LoginRoutes(store=store, services=services),
-            InviteRoutes(store=store, services=services, ssh_port=ssh_port),
-            GroupRoutes(services=services),
-            DesktopRoutes(store=store, services=services),
-            AuditRoutes(store=store),
-        )
+        self._store = store
+        self._nouns: dict[str, object] = {
+            "api": DocumentRoutes(TABLE),
+            "users": UserRoutes(store=store, services=services),
+            "logins": LoginRoutes(store=store, services=services),
+            "invites": InviteRoutes(store=store, services=services, ssh_port=ssh_port),
+            "groups": GroupRoutes(services=services),
+            "desktops": DesktopRoutes(store=store, services=services),
+            "sessions": SessionRoutes(store=store, services=services),
+            "attachments": AttachmentRoutes(store=store, services=services),
+            "leases": LeaseRoutes(store=store),
+            "audit": AuditRoutes(store=store),
+        }
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=_BODY, middlewares=[problems, _admins_alone])
-        for noun in self._nouns:
-            for route in noun.routes():
-                app.router.add_route(route.method, f"{_PREFIX}{route.path}", route.handler)
+        """To be served on a Unix socket where the kernel says who calls."""
+        app = web.Application(client_max_size=_BODY, middlewares=[problems, kernel_says])
+        for noun in TABLE:
+            for route in noun.routes:
+                handler = guarded(route, self._nouns[noun.name], self._store)
+                app.router.add_route(route.method, f"{PREFIX}{route.path}", handler)
         return app
-
-
-@web.middleware
-async def _admins_alone(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.transport is None:
-        raise AccessDenied("the caller left")
-    peer = peer_of(request.transport.get_extra_info("socket"))
-    if not is_admin(peer):
-        raise AccessDenied(
-            f"uid {peer.uid} called {request.method} {request.path}",
-            public="Only root, the broker's own user and the group desk-admin may use this socket.",
-        )
-    request[ACTOR] = Actor(f"uid:{peer.uid}", None, _ORIGIN)
-    return await handler(request)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from typing_extensions import TypedDict
 
-from broker.core.model import SessionState
+from broker.core.model import LeaseKind, SessionState
+from broker.http.kinds import Time, time, time_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,118 @@ class Extend(_In):
     """As in `desk extend`: `4h`, or `0` for no longer."""
 
 
-Json = dict[str, Any]
+#: Of sessions that live, and of desktops.
+LIVE_STATES = tuple(state.value for state in SessionState if state is not SessionState.ENDED)
+DESKTOP_STATES = (*LIVE_STATES, "stopped", "archived")
+
+
+class DesktopOut(TypedDict):
+    """What a user owns and keeps."""
+
+    id: str
+    user: str
+    name: str
+    template: str
+    uid: int
+    state: str
+    """Of its live session, else `stopped` or `archived`."""
+    session: str | None
+    """The live one's id."""
+    removed: bool
+    created_at: Time
+    archived_at: Time | None
+    archive_size: int | None
+    """Bytes."""
+
+
+class SessionOut(TypedDict):
+    """One run of a desktop."""
+
+    id: str
+    user: str
+    desktop: str
+    desktop_id: str
+    state: SessionState
+    display: int | None
+    port: int | None
+    address: str | None
+    attached: int
+    """How many clients are in it."""
+    kinds: list[str]
+    """What they are in it for."""
+    idle: int | None
+    """Seconds since a person was last seen to do something; null unless it is awake."""
+    next: str | None
+    """What happens next by itself: `freeze` or `stop`."""
+    next_in: int | None
+    """Seconds until then."""
+    kept_until: Time | None
+    reason: str | None
+    """Why it sleeps, stops or ended."""
+    created_at: Time
+    changed_at: Time
+
+
+AttachmentOut = TypedDict(
+    "AttachmentOut",
+    {
+        "user": str,
+        "desktop": str | None,
+        "session": str,
+        "kinds": list[str],
+        "since": Time,
+        "from": str,
+        "client": str,
+        "idle": int | None,
+    },
+)
+
+
+class LeaseOut(TypedDict):
+    """Something that is held: by a session, or a uid by a desktop for life."""
+
+    host: str
+    kind: LeaseKind
+    value: str
+    """As people write it."""
+    desktop_id: str
+    session_id: str | None
+    since: Time
+
+
+class Change(TypedDict):
+    """A change of when the next step is due."""
+
+    at: Time
+    due_at: Time | None
+    next: str | None
+    signal: str
+    actor: str
+
+
+class WhyOut(TypedDict):
+    """Why a desktop is in the state it is in, and what happens next."""
+
+    user: str
+    desktop: str
+    state: str
+    session: str | None
+    reason: str | None
+    since: Time | None
+    archived_at: Time | None
+    archive_size: int | None
+    attached: int
+    signals: dict[str, float]
+    """What was seen since it started or woke, and how many seconds ago."""
+    kept_for: int
+    counts: str | None
+    """The signal that its next step hangs on."""
+    next: str | None
+    next_in: int | None
+    next_at: Time | None
+    changes: list[Change]
+    text: str
+    """All of it, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +167,31 @@ class Use:
         return sorted({kind for one in self.present for kind in one.kinds})
 
 
-def desktop_out(desktop: Desktop, owner: str, session: Session | None) -> Json:
+def state_of(desktop: Desktop, session: Session | None) -> str:
+    """One of `DESKTOP_STATES`."""
+    if session is not None:
+        return session.state.value
+    return "archived" if desktop.archive else "stopped"
+
+
+def desktop_out(desktop: Desktop, owner: str, session: Session | None) -> DesktopOut:
     archive = desktop.archive
-    unused = "archived" if archive else "stopped"
     return {
         "id": desktop.id,
         "user": owner,
         "name": desktop.name,
         "template": desktop.template,
         "uid": desktop.uid,
-        "state": session.state.value if session else unused,
+        "state": state_of(desktop, session),
+        "session": session.id if session else None,
         "removed": desktop.removed_at is not None,
-        "created_at": desktop.created_at.isoformat(),
-        "archived_at": archive.at.isoformat() if archive else None,
+        "created_at": time(desktop.created_at),
+        "archived_at": time(archive.at) if archive else None,
         "archive_size": archive.size if archive else None,
     }
 
 
-def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> Json:
+def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> SessionOut:
     awake = session.state in {SessionState.STARTING, SessionState.READY}
     step = use.verdict.step if use.verdict else None
     return {
@@ -79,7 +199,7 @@ def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> Jso
         "user": owner,
         "desktop": desktop.name,
         "desktop_id": desktop.id,
-        "state": session.state.value,
+        "state": session.state,
         "display": session.display,
         "port": session.port,
         "address": session.address,
@@ -88,17 +208,17 @@ def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> Jso
         "idle": None if use.idle is None else round(use.idle),
         "next": step.value if step else None,
         "next_in": max(0, round(use.verdict.due)) if use.verdict and step else None,
-        "kept_until": session.kept_until.isoformat() if session.kept_until else None,
+        "kept_until": time_or_none(session.kept_until),
         # A session that thawed keeps in its record why it froze.
         "reason": None if awake else session.reason,
-        "created_at": session.created_at.isoformat(),
-        "changed_at": session.changed_at.isoformat(),
+        "created_at": time(session.created_at),
+        "changed_at": time(session.changed_at),
     }
 
 
 def attachment_out(
     present: Present, desktop: Desktop | None, *, since: datetime, idle: float | None
-) -> Json:
+) -> AttachmentOut:
     """`desktop` is None when its session ended a moment ago; `idle` as in `Use`, of this client."""
     attachment = present.attachment
     return {
@@ -106,19 +226,19 @@ def attachment_out(
         "desktop": desktop.name if desktop else None,
         "session": attachment.session_id,
         "kinds": list(present.kinds),
-        "since": since.isoformat(),
+        "since": time(since),
         "from": attachment.peer,
         "client": attachment.client,
         "idle": None if idle is None else round(idle),
     }
 
 
-def lease_out(lease: Lease, shown: str) -> Json:
+def lease_out(lease: Lease, shown: str) -> LeaseOut:
     return {
         "host": lease.host,
-        "kind": lease.kind.value,
+        "kind": lease.kind,
         "value": shown,
         "desktop_id": lease.desktop_id,
         "session_id": lease.session_id,
-        "since": lease.since.isoformat(),
+        "since": time(lease.since),
     }

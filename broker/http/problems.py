@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_STATUS: dict[type[errors.DeskError], int] = {
+#: What is none of these is 500.
+STATUS: dict[type[errors.DeskError], int] = {
     errors.BadRequest: 400,
+    errors.Unauthenticated: 401,
     errors.AccessDenied: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.StaleState: 409,
     errors.SessionEnded: 409,
+    errors.Interrupted: 409,
     errors.Blocked: 429,
     errors.CapacityExhausted: 429,
     errors.HeldBack: 429,
@@ -36,6 +39,9 @@ _STATUS: dict[type[errors.DeskError], int] = {
     errors.StateUnusable: 503,
 }
 
+#: Those that say when asking again may work.
+WAITS = (errors.Blocked, errors.CapacityExhausted, errors.HeldBack)
+
 #: Seconds until asking again may work, where nobody can tell: the sentence says 'in a minute'.
 _LATER = 60
 
@@ -46,10 +52,12 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except errors.DeskError as error:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
         log.info("request refused", path=request.path, code=error.code, detail=str(error))
         problem = _problem(status, error.code, error.public)
-        if isinstance(error, errors.Blocked | errors.CapacityExhausted | errors.HeldBack):
+        if isinstance(error, errors.Unauthenticated):
+            problem.headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, WAITS):
             after = _LATER if error.retry_after is None else math.ceil(error.retry_after)
             problem.headers["Retry-After"] = str(after)
         return problem

@@ -212,7 +212,7 @@ def test_the_audit_is_listed_verified_and_exported(served, run, ada, monkeypatch
     lines = [json.loads(line) for line in run("audit", "export").splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, head.seq + 1))
     assert lines[-1]["hash"] == head.hash
-    monkeypatch.setattr(audit, "_MOST", 2)
+    monkeypatch.setattr(audit, "_CHAIN", 2)
     assert [json.loads(line) for line in run("audit", "export").splitlines()] == lines
     rest = run("audit", "export", "--after", str(head.seq - 1)).splitlines()
     assert [json.loads(line)["seq"] for line in rest] == [head.seq]

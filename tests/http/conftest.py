@@ -42,15 +42,18 @@ class Api:
 
 
 @pytest.fixture
-async def serve(tmp_path):
+def make_api():
+    """Makes the API of a broker."""
+    return lambda broker: AdminApi(store=broker.store, services=broker.services, ssh_port=2222)  # noqa: F811 - fixtures
+
+
+@pytest.fixture
+async def serve(tmp_path, make_api):
     """Serves the API of a broker over a real socket; gives its client."""
     async with AsyncExitStack() as stack:
 
         async def open_for(broker):  # noqa: F811 - fixtures
-            application = AdminApi(
-                store=broker.store, services=broker.services, ssh_port=2222
-            ).application()
-            runner = web.AppRunner(application, access_log=None)
+            runner = web.AppRunner(make_api(broker).application(), access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             path = tmp_path / "admin.sock"

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from broker.core import errors
 from broker.core.gateway import Attachment
-from broker.http import admin
+from broker.http import callers
 from tests.service.harness import new_key, outage
 
 ACTOR = f"uid:{os.geteuid()}"
@@ -25,9 +25,9 @@ async def test_a_user_is_added_listed_and_removed(api, broker):
     assert status == 201
     assert (made["name"], made["admin"], made["enabled"], made["keys"]) == ("ada", True, True, 1)
     assert datetime.fromisoformat(made["created_at"]) == broker.clock.now()
-    assert await api("GET", "/users") == (200, {"items": [made]})
+    assert await api("GET", "/users") == (200, {"items": [made], "next": None})
     assert await api("DELETE", "/users/ada") == (204, None)
-    assert await api("GET", "/users") == (200, {"items": []})
+    assert await api("GET", "/users") == (200, {"items": [], "next": None})
     assert {entry.actor for entry in await broker.store.audit(subject=made["id"])} == {ACTOR}
 
 
@@ -53,7 +53,7 @@ async def test_keys_are_added_listed_and_removed(api):
     assert [key["fingerprint"] for key in listed["items"]] == seen
     for fingerprint in seen:
         assert await api("DELETE", f"/users/ada/keys/{fingerprint}") == (204, None)
-    assert await api("GET", "/users/ada/keys") == (200, {"items": []})
+    assert await api("GET", "/users/ada/keys") == (200, {"items": [], "next": None})
 
 
 async def test_users_and_keys_that_cannot_be_had_are_refused(api):
@@ -158,7 +158,7 @@ async def test_sessions_are_listed_and_stopped(api, broker):
     for _ in range(2):
         status, ended = await api("POST", f"/sessions/{session.id}/stop")
         assert (status, ended["state"], ended["reason"]) == (200, "ended", "an admin stopped it")
-    assert await api("GET", "/sessions") == (200, {"items": []})
+    assert await api("GET", "/sessions") == (200, {"items": [], "next": None})
     await api.problem(404, "not_found", "POST", "/sessions/nope/stop")
 
 
@@ -166,14 +166,14 @@ async def test_a_session_whose_desktop_was_forgotten_is_not_shown(api, broker):
     """Its record can go while the list is being made."""
     session = await broker.ensure(await broker.desktop())
 
-    async def none():
+    async def none(**_):
         return []
 
     async def gone(_desktop_id):
         return None
 
     broker.real_store.desktops, broker.real_store.desktop = none, gone
-    assert await api("GET", "/sessions") == (200, {"items": []})
+    assert await api("GET", "/sessions") == (200, {"items": [], "next": None})
     await api.problem(404, "not_found", "POST", f"/sessions/{session.id}/stop")
     await api.problem(404, "not_found", "GET", f"/sessions/{session.id}/why")
 
@@ -279,7 +279,7 @@ async def test_a_refused_method_names_those_that_are_allowed(api):
 @pytest.mark.parametrize("path", ["/users", "/nothing"])
 async def test_who_is_no_admin_gets_nothing(api, monkeypatch, path):
     """Not even whether a route exists; the log tells who tried."""
-    monkeypatch.setattr(admin, "is_admin", lambda _peer: False)
+    monkeypatch.setattr(callers, "is_admin", lambda _peer: False)
     with capture_logs() as logs:
         detail = await api.problem(403, "access_denied", "GET", path)
     assert "group desk-admin" in detail
@@ -292,7 +292,7 @@ async def test_a_caller_who_left_is_not_asked_for(api, monkeypatch):
     def gone(_sock):
         raise errors.AccessDenied("the caller left")
 
-    monkeypatch.setattr(admin, "peer_of", gone)
+    monkeypatch.setattr(callers, "peer_of", gone)
     await api.problem(403, "access_denied", "GET", "/users")
 
 

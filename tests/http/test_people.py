@@ -256,12 +256,12 @@ async def test_a_group_is_made_changed_joined_left_and_removed(api, broker, ada)
         {"name": "lab", "priority": 7, "policy": said, "members": ["ada"]},
     )
     assert outcome(await ada.type()) == "in"
-    assert await api("GET", "/groups") == (200, {"items": [changed]})
+    assert await api("GET", "/groups") == (200, {"items": [changed], "next": None})
     assert await api("PATCH", "/groups/lab", json={}) == (200, changed)
     assert await api("DELETE", "/groups/lab/members/ada") == (204, None)
     assert (await api("GET", "/groups/lab"))[1]["members"] == []
     assert await api("DELETE", "/groups/lab") == (204, None)
-    assert await api("GET", "/groups") == (200, {"items": []})
+    assert await api("GET", "/groups") == (200, {"items": [], "next": None})
     assert "group.join" in await actions(broker)
 
 
@@ -337,7 +337,7 @@ async def test_the_audit_is_listed_newest_first(api, broker, ada):
     await broker.desktop("ada")
     _, one = await api("GET", "/audit?user=ada&limit=1")
     assert [entry["action"] for entry in one["items"]] == ["desktop.create"]
-    assert (await api("GET", "/audit?user=nobody"))[1] == {"items": []}
+    assert (await api("GET", "/audit?user=nobody"))[1] == {"items": [], "next": None}
 
 
 async def test_the_whole_chain_is_handed_out_in_pages(api, broker, ada):

@@ -1,0 +1,106 @@
+"""The reference of the API in `docs/`, made from the table: `python -m broker.http.reference`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from broker.http.openapi import SCOPES, refusals
+from broker.http.routes import PREFIX, Page, Stream
+from broker.http.table import TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from broker.http.routes import Answer, Noun, Query, Route
+
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+
+_HEAD = """\
+# The API
+
+<!-- Made by `python -m broker.http.reference`: the table of routes says what stands here. -->
+
+`deskctl` and every other program reach the broker by HTTP below `/api/v1`. `GET /api/v1/openapi.json` describes it for programs (OpenAPI 3.1), with the fields of what is sent and answered.
+
+A refusal is a problem document (RFC 9457, `application/problem+json`) with a stable [`code`](errors.md) and one sentence as `detail`; 429 says in `Retry-After` when to come again. A body is JSON, at most 256 KiB; unknown fields and parameters are refused by name.
+
+Lists answer `{"items": […], "next": …}`. `limit` says how many items at most, 1000 when it is not said; `next` is the `cursor` of the page that follows, or null.
+
+## Who may what
+
+On the admin socket the kernel says who calls: root, the broker's own user and members of the group `desk-admin` may everything.
+
+A route needs one scope, and no scope holds another:
+
+"""
+
+
+def reference(table: Sequence[Noun]) -> str:
+    """The page; the same for the same table."""
+    return "\n".join([_HEAD.rstrip("\n"), "", *_scopes(), *_body(table)]) + "\n"
+
+
+def _scopes() -> Iterator[str]:
+    yield "| scope | gives |"
+    yield "| --- | --- |"
+    for scope, gives in SCOPES.items():
+        yield f"| `{scope}` | {gives} |"
+    yield ""
+    yield (
+        "With `own`, a caller sees and changes what is theirs: another's is answered as if it were"
+        " not there. What is for administrators needs a caller who reaches everybody's things."
+        " An administrator's account is changed by others with the scope `admin` alone."
+    )
+
+
+def _body(table: Sequence[Noun]) -> Iterator[str]:
+    for noun in table:
+        yield from ("", f"## {noun.name}", "", noun.summary, "")
+        yield "| route | what it does | scope | own | answers | refuses |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        for route in noun.routes:
+            yield _row(route)
+
+
+def _row(route: Route) -> str:
+    told = route.summary.replace("|", "\\|")
+    if route.body is not None:
+        told += f" Body: `{route.body.__name__}`."
+    if queries := [one for one in route.query if one.name not in {"limit", "cursor"}]:
+        told += " " + " ".join(map(_query, queries))
+    cells = (
+        f"`{route.method} {PREFIX}{route.plain_path}`",
+        told,
+        f"`{route.needs}`" if route.needs else "any",
+        "yes" if route.own else "no",
+        ", ".join(f"{status} {_shown(answer)}" for status, answer in route.answers.items()),
+        ", ".join(map(str, refusals(route))),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _query(query: Query) -> str:
+    told = f"`{query.name}`: {query.summary[0].lower()}{query.summary[1:]}"
+    if query.choices:
+        choices = ", ".join(f"`{choice}`" for choice in query.choices)
+        told = f"{told.removesuffix('.')} ({choices})."
+    return told
+
+
+def _shown(answer: Answer) -> str:
+    match answer:
+        case None:
+            return "nothing"
+        case Page(of):
+            return f"list of `{of.__name__}`"
+        case Stream(of):
+            return f"events of `{of.__name__}`"
+        case kind:
+            return f"`{kind.__name__}`"
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1]) if len(sys.argv) > 1 else _PAGE
+    page.write_text(reference(TABLE), encoding="utf-8")

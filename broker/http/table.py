@@ -1,0 +1,27 @@
+"""The one table of all routes."""
+
+from __future__ import annotations
+
+from broker.http.attachments import ATTACHMENTS
+from broker.http.audit import AUDIT
+from broker.http.desktops import DESKTOPS
+from broker.http.groups import GROUPS
+from broker.http.invites import INVITES
+from broker.http.leases import LEASES
+from broker.http.logins import LOGINS
+from broker.http.openapi import API
+from broker.http.sessions import SESSIONS
+from broker.http.users import USERS
+
+TABLE = (
+    API,
+    USERS,
+    LOGINS,
+    INVITES,
+    GROUPS,
+    DESKTOPS,
+    SESSIONS,
+    ATTACHMENTS,
+    LEASES,
+    AUDIT,
+)

@@ -1,0 +1,65 @@
+"""How the things of requests are found to be somebody's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.errors import NotFound
+from broker.core.model import DesktopId, SessionId, shown
+from broker.http.routes import Whose
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from broker.core.interfaces import Store
+    from broker.core.model import UserId
+
+
+async def _user(store: Store, request: web.Request) -> UserId | None:
+    user = await store.user(request.match_info["name"])
+    return None if user is None else user.id
+
+
+async def _desktop(store: Store, request: web.Request) -> UserId | None:
+    desktop = await store.desktop(DesktopId(request.match_info["id"]))
+    return None if desktop is None else desktop.user_id
+
+
+async def _session(store: Store, request: web.Request) -> UserId | None:
+    session = await store.session(SessionId(request.match_info["id"]))
+    desktop = None if session is None else await store.desktop(session.desktop_id)
+    return None if desktop is None else desktop.user_id
+
+
+async def _invite(store: Store, request: web.Request) -> UserId | None:
+    invite_id = request.match_info["id"]
+    found = (invite.user_id for invite in await store.invites() if invite.id == invite_id)
+    return next(found, None)
+
+
+def _no_user(request: web.Request) -> NotFound:
+    return NotFound(public=f"There is no user {shown(request.match_info['name'])}.")
+
+
+def no_desktop(request: web.Request) -> NotFound:
+    return NotFound(public=f"There is no desktop {shown(request.match_info['id'])}.")
+
+
+def no_session(_request: web.Request) -> NotFound:
+    return NotFound(public="There is no such session.")
+
+
+def _no_invite(_request: web.Request) -> NotFound:
+    return NotFound(public="There is no such unused invite.")
+
+
+#: Of paths with `{name}`, an account.
+USER = Whose(find=_user, missing=_no_user)
+
+#: The same, for callers who have everybody's alone; an admin's account is for admins here too.
+USER_OF_ALL = Whose(find=_user, missing=_no_user, all_alone=True)
+
+#: Of paths with `{id}`.
+DESKTOP = Whose(find=_desktop, missing=no_desktop)
+SESSION = Whose(find=_session, missing=no_session)
+INVITE = Whose(find=_invite, missing=_no_invite)
