@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import lanes
 from tests.e2e import screens
 from tests.e2e.desk import Instance
 from tests.e2e.images import output_of
@@ -69,11 +70,16 @@ def new_desk(tmp_path, engine_host, desktop_image) -> Iterator[object]:
         instance.purge()
 
 
-@pytest.fixture(scope="module", params=["fast", "stock"])
-def desk(request, tmp_path_factory, engine_host, desktop_image) -> Iterator[Instance]:
-    """A running instance for the whole module, once on either lane of the front door."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "lane" in metafunc.fixturenames:
+        metafunc.parametrize("lane", lanes.of_a_desk(metafunc.module), scope="module")
+
+
+@pytest.fixture(scope="module")
+def desk(lane, tmp_path_factory, engine_host, desktop_image) -> Iterator[Instance]:
+    """A running instance for the whole module, on that lane of the front door."""
     state = tmp_path_factory.mktemp("desk")
-    settings = {"ssh": {"fast": request.param == "fast"}}
+    settings = {"ssh": {"fast": lane == lanes.FAST}}
     instance = Instance(state / "state", engine=engine_host, image=desktop_image, settings=settings)
     try:
         instance.start()

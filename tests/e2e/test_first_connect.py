@@ -16,6 +16,8 @@ from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+BOTH_LANES = True
+
 
 @pytest.fixture(scope="module")
 def ada(desk):

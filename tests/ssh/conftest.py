@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import lanes
+
 from .clients import DoorProcess, Person
 from .inner import InnerSshd
 from .watch import Watch
@@ -29,14 +31,14 @@ def inner() -> Iterator[InnerSshd]:
         sshd.stop()
 
 
-@pytest.fixture(scope="session", params=["fast", "stock"])
-def lane(request: pytest.FixtureRequest) -> str:
-    return request.param
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "lane" in metafunc.fixturenames:
+        metafunc.parametrize("lane", lanes.of_a_door(metafunc.module), scope="session")
 
 
 @pytest.fixture(scope="session")
 def common_door(inner: InnerSshd, lane: str) -> Iterator[DoorProcess]:
-    door = DoorProcess(inner, fast=lane == "fast")
+    door = DoorProcess(inner, fast=lane == lanes.FAST)
     yield door
     complaint = door.close()
     assert not complaint, complaint
@@ -56,7 +58,7 @@ def own_door(inner: InnerSshd, lane: str) -> Iterator[Callable[..., DoorProcess]
     made: list[DoorProcess] = []
 
     def make(**limits: Any) -> DoorProcess:
-        made.append(DoorProcess(inner, fast=lane == "fast", limits=limits))
+        made.append(DoorProcess(inner, fast=lane == lanes.FAST, limits=limits))
         return made[-1]
 
     yield make

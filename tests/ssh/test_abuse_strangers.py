@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .watch import Watch
 
 
+BEFORE_AUTHENTICATION = True
+
+
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0x00100000, 40_000])
 async def test_oversize_packet_before_authentication(
     watch: Callable[..., Watch], length: int

@@ -13,6 +13,9 @@ import pytest
 if TYPE_CHECKING:
     from .clients import DoorProcess
 
+BEFORE_AUTHENTICATION = True
+
+
 AUDIT = Path(sys.executable).with_name("ssh-audit")
 
 #: Kept for clients of before 2025, which have no post-quantum exchange, and for dropbear, which has

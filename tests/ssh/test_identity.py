@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .clients import DoorProcess
 
 
+BEFORE_AUTHENTICATION = True
+
+
 @pytest.fixture
 def alice(desk: Person) -> Person:
     return desk

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .watch import Watch
 
 
+BEFORE_AUTHENTICATION = True
+
+
 async def test_many_of_many_addresses_that_speak_and_stop(watch: Callable[..., Watch]) -> None:
     """They are gone after the login time; until then some who try again get in."""
     watched = watch(login_timeout=6.0, unauthenticated=120, unauthenticated_start=60)
