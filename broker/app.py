@@ -7,16 +7,15 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from aiohttp import web
 
 from broker.core.errors import LoopDied
-from broker.core.messages import PROTOCOL
 from broker.core.model import SessionState
 from broker.db.opening import open_store
 from broker.engine.docker import DockerEngine
@@ -32,11 +31,11 @@ from broker.sources.registry import build
 from broker.system import net, sockets, syslog
 from broker.system.clock import SystemClock
 from broker.system.nft import Nftables
-from broker.system.peer import admin_gid
+from broker.system.peer import admin_gid, child_of
 from broker.telemetry import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Sequence
 
     from broker.config import Config
     from broker.core.gateway import WordReply
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from broker.core.model import InstanceId, SessionId
     from broker.core.outside import PasswordSource
     from broker.service.loops import Loop
+    from broker.system.notify import Supervisor
 
 T = TypeVar("T")
 
@@ -53,11 +53,30 @@ log = structlog.get_logger()
 START_GRACE, WORD_GRACE = 10.0, 2.0
 
 
-async def serve(config: Config, *, gateway: int, door_uid: int | None) -> None:
-    """Run the broker until SIGTERM, as a child of the parent that holds the state's lock; `gateway`
-    is the descriptor of the Unix socket where front doors are heard, those of the user `door_uid`
-    besides this process's own. Says `ready` and the name of its messages on standard output once it
-    hears them; a second signal leaves at once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doorway:
+    """Where front doors are heard, and who is one."""
+
+    sock: socket.socket
+    """The Unix socket, bound already; whoever keeps a copy can have the next broker listen there."""
+    uids: frozenset[int]
+    """The users whose processes may be doors."""
+    door_of: Callable[[int], Hashable | None]
+    """By what to count the process with that pid; None when it is no door."""
+
+    @classmethod
+    def beside(cls, parent: int, *, gateway: int, door_uid: int | None) -> Doorway:
+        """Of a child of `parent`, whose other children are the doors, and the user `door_uid`, if
+        it is another one than this process's. `gateway` is the socket as a descriptor.
+        """
+        uids = {os.geteuid()} if door_uid is None else {os.geteuid(), door_uid}
+        sock = socket.socket(fileno=gateway)
+        return cls(sock=sock, uids=frozenset(uids), door_of=child_of(parent))
+
+
+async def serve(config: Config, doorway: Doorway, supervisor: Supervisor) -> None:
+    """Run the broker until SIGTERM; its caller holds the state's lock. The supervisor hears that it
+    is ready once it hears front doors; a second signal leaves at once.
 
     Desktops outlive it. Raises `DeskError` when it cannot start.
     """
@@ -68,10 +87,10 @@ async def serve(config: Config, *, gateway: int, door_uid: int | None) -> None:
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
-        sock = stack.enter_context(socket.socket(fileno=gateway))
-        sock.setblocking(False)
+        stack.enter_context(doorway.sock)
+        doorway.sock.setblocking(False)
         broker = await Broker.build(config, SystemClock(), stack)
-        await broker.run(stop, sock, door_uid)
+        await broker.run(stop, doorway, supervisor)
 
 
 def _stop_or_leave(stop: asyncio.Event) -> None:
@@ -158,28 +177,31 @@ class Broker:
         stack.push_async_callback(engine.close)
         return cls(config, store, engine, clock, instance, sources=sources)
 
-    async def run(self, stop: asyncio.Event, gateway: socket.socket, door_uid: int | None) -> None:
+    async def run(self, stop: asyncio.Event, doorway: Doorway, supervisor: Supervisor) -> None:
         """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave. Raises
         `LoopDied` when a loop ended before that.
         """
         await self._services.certificates.check()
         await self._services.reconciling.once()
-        uids = {os.geteuid()} if door_uid is None else {os.geteuid(), door_uid}
-        server = GatewayServer(self._services.gateway, self._doors, uids=uids, parent=os.getppid())
+        server = GatewayServer(
+            self._services.gateway, self._doors, uids=doorway.uids, door_of=doorway.door_of
+        )
         async with AsyncExitStack() as stack:
             await self._listen(stack)
-            await server.start(gateway)
+            await server.start(doorway.sock)
             # What start-up made stays: a full collection over it would hold the loop for 30 ms.
             gc.collect()
             gc.freeze()
-            os.write(sys.stdout.fileno(), f"ready {PROTOCOL}\n".encode())
+            supervisor.ready("Hears front doors")
             dead: list[str] = []
             async with asyncio.TaskGroup() as group:
                 running = [
                     group.create_task(self._guard(loop, stop, dead), name=loop.name)
                     for loop in self._services.loops
                 ]
+                running.append(group.create_task(supervisor.live(), name="signs of life"))
                 await stop.wait()
+                supervisor.stopping()
                 await server.close(WORD_GRACE)
                 await self._services.sessions.quiesce(START_GRACE)
                 for task in running:

@@ -19,12 +19,12 @@ import structlog
 
 from broker.config import parse, read
 from broker.core.errors import ConfigError
-from broker.door.limits import Limits
 from broker.door.settings import DRAIN, Settings, environment
 from broker.inherited import Inherited
 from broker.system.children import Children, NotStarted
 from broker.system.hostkey import load_or_make
 from broker.system.kept import Draining, Kept
+from broker.system.notify import Notifier
 from broker.system.state import prepare
 from broker.system.tasks import Tasks
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from broker.config import Config
     from broker.system.children import Child
+    from broker.system.notify import Supervisor
 
 log = structlog.get_logger()
 
@@ -64,12 +65,13 @@ async def serve(path: Path, text: str, config: Config) -> int:
     Raises `DeskError` when it cannot start.
     """
     os.umask(0o077)
+    notifier = Notifier.of(os.environ)
     prepare(config.state)
     uid = door_uid(config)
     with ExitStack() as stack:
         inherited = Inherited.open(config, uid, stack)
         key = load_or_make(config.state / "ssh_host_key").export_private_key().decode()
-        parent = Parent(path, text, config, inherited, uid=uid, host_key=key)
+        parent = Parent(path, text, config, inherited, uid=uid, host_key=key, supervisor=notifier)
         return await parent.run()
 
 
@@ -97,11 +99,13 @@ class Parent:
         *,
         uid: int | None,
         host_key: str,
+        supervisor: Supervisor,
     ) -> None:
         self._path, self._text, self._config = path, text, config
         self._inherited = inherited
         self._uid = uid
         self._host_key = host_key
+        self._supervisor = supervisor
         self._tasks = Tasks()
         self._children = Children(self._tasks)
         self._look_again = asyncio.Event()
@@ -123,12 +127,14 @@ class Parent:
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
         stopped = self._tasks.start(self._stop.wait(), name="stop")
         living = self._tasks.start(self._live(), name="children")
+        self._tasks.start(self._supervisor.live(), name="signs of life")
         try:
             await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
                 log.info("desk stops; desktops go on")
             return living.result() if living.done() else 0
         finally:
+            self._supervisor.stopping()
             await self._tasks.close()
             # Doors first: while they say goodbye, the broker hears who left.
             await self._children.end(lambda child: child.name != BROKER, DOOR_PATIENCE)
@@ -155,6 +161,7 @@ class Parent:
             state=str(config.state),
             doors=len(self._doors),
         )
+        self._supervisor.ready("Keeps broker and front doors")
         taken = False
         while True:
             in_step = await self._bring_in_step()
@@ -254,8 +261,9 @@ class Parent:
 
     def _settings(self, name: str) -> Settings:
         """What a door of that name is told now."""
-        inherited, config = self._inherited, self._config
-        return Settings(
+        inherited = self._inherited
+        return Settings.of(
+            self._config,
             name=name,
             parent=os.getpid(),
             uid=self._uid,
@@ -263,11 +271,6 @@ class Parent:
             http=inherited.http,
             gateway=inherited.way,
             host_key=self._host_key,
-            fast=config.ssh.fast,
-            patience=config.ssh.patience,
-            drain=config.ssh.drain,
-            log=config.log,
-            limits=Limits.of(config.ssh),
         )
 
     def _ask_to_reload(self) -> None:

@@ -13,6 +13,7 @@ from broker import parent
 from broker.config import parse
 from broker.inherited import Inherited
 from broker.parent import BROKER, Parent
+from broker.system.notify import Notifier
 
 #: Says what stands in a file that it speaks; the broker takes a moment to leave.
 CHILD = """
@@ -54,6 +55,7 @@ class House:
             Inherited(lock=null, ssh=null, http=null, gateway=null, way=null),
             uid=None,
             host_key="secret",
+            supervisor=Notifier(None),
         )
         self.living = self.parent._tasks.start(self.parent._live(), name="children")
 

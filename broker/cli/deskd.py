@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from broker import __version__, telemetry
+from broker.cli.deskd_unit import unit
 from broker.cli.errors import CONFIG, plain_errors
 from broker.cli.output import Output
 from broker.config import load, parse, read
@@ -72,10 +73,14 @@ def broker(
     if not is_held_by(lock, config.state / "lock"):
         raise StateUnusable(public=_NO_PARENT)
     child.die_with(parent)
+    from broker.app import Doorway
     from broker.app import serve as run
+    from broker.core.messages import PROTOCOL
+    from broker.system.notify import ParentNotifier
 
     telemetry.configure(config.log)
-    asyncio.run(run(config, gateway=gateway, door_uid=door_uid))
+    doorway = Doorway.beside(parent, gateway=gateway, door_uid=door_uid)
+    asyncio.run(run(config, doorway, ParentNotifier(PROTOCOL)))
 
 
 @main.command("check-config")
@@ -137,6 +142,9 @@ def recover_access(path: Path, name: str, *, admin: bool, valid: str | None, hos
     from broker.cli.recover import recover
 
     click.echo(recover(load(path), name, admin=admin, valid=valid, host=host))
+
+
+main.add_command(unit)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,13 @@ from broker.door.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from broker.config import Config
+
 #: Says to a door that another has taken its place.
 DRAIN = signal.SIGUSR1
+
+#: The exit status of a door that has carried what it had: nothing is to follow it.
+DRAINED = 3
 
 #: The name of the broker's socket in its directory.
 GATEWAY_SOCKET = "gateway.sock"
@@ -49,8 +54,8 @@ class Settings:
 
     name: str
     """In each line of its log, which it shares with others."""
-    parent: int
-    """Its pid: a door ends with it."""
+    parent: int | None
+    """Its pid: a door ends with it. None where systemd is its parent."""
     uid: int | None
     """Whom to become; None to stay who it is."""
     ssh: int
@@ -68,6 +73,35 @@ class Settings:
     """Seconds that a door which was replaced gives its connections."""
     log: str
     limits: Limits
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        *,
+        name: str,
+        parent: int | None,
+        uid: int | None,
+        ssh: int,
+        http: int,
+        gateway: int,
+        host_key: str,
+    ) -> Settings:
+        """What the configuration has a say in, and what it has not."""
+        return cls(
+            name=name,
+            parent=parent,
+            uid=uid,
+            ssh=ssh,
+            http=http,
+            gateway=gateway,
+            host_key=host_key,
+            fast=config.ssh.fast,
+            patience=config.ssh.patience,
+            drain=config.ssh.drain,
+            log=config.log,
+            limits=Limits.of(config.ssh),
+        )
 
     def write(self) -> bytes:
         return json.dumps(asdict(self)).encode()

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NoReturn
 
 import asyncssh
 import structlog
@@ -25,10 +26,14 @@ from broker.core.messages import PROTOCOL
 from broker.door import descriptors, feed
 from broker.door.app import Door
 from broker.door.gateway import RemoteGateway
-from broker.door.settings import DRAIN, Settings
+from broker.door.settings import DRAIN, DRAINED, Settings
 from broker.door.web import application
 from broker.system import child
+from broker.system.notify import ParentNotifier
 from broker.system.tasks import Tasks
+
+if TYPE_CHECKING:
+    from broker.system.notify import Supervisor
 
 log = structlog.get_logger()
 
@@ -57,13 +62,18 @@ def main() -> None:
         settings = Settings.read(sys.stdin.buffer.read())
     except DeskError as refused:
         sys.exit(refused.told)
+    run(settings, ParentNotifier(PROTOCOL))
+
+
+def run(settings: Settings, supervisor: Supervisor) -> NoReturn:
+    """Be that door until it ends; exits with `DRAINED` once it has carried what it had to."""
     telemetry.configure(settings.log)
     structlog.contextvars.bind_contextvars(process=settings.name)
     for module in _WANTED_LATER:
         importlib.import_module(module)
     os.umask(0o077)
     try:
-        sys.exit(feed.run(Worker(settings).run()))
+        sys.exit(feed.run(Worker(settings, supervisor).run()))
     except DeskError as refused:
         log.error("the door cannot open", problem=str(refused))  # noqa: TRY400 - a sentence is enough
         sys.exit(1)
@@ -72,8 +82,9 @@ def main() -> None:
 class Worker:
     """One door, its gateway and its web pages."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self._settings = settings
+        self._supervisor = supervisor
         self._gateway = RemoteGateway(settings.gateway_socket, wait=settings.patience)
         self._door = Door(
             self._gateway,
@@ -87,7 +98,7 @@ class Worker:
         self._speaking = Tasks(on_failure=self._break)
 
     async def run(self) -> int:
-        """Its life; returns the exit status, not 0 when it could not go on."""
+        """Its life; returns the exit status: 0, or `DRAINED`, or another when it could not go on."""
         loop = asyncio.get_running_loop()
         for number, event in ((signal.SIGTERM, self._stop), (DRAIN, self._drain)):
             loop.add_signal_handler(number, event.set)
@@ -101,16 +112,20 @@ class Worker:
             site = web.SockSite(runner, _inherited(self._settings.http))
             self._give_up_rights()
             self._speaking.start(self._gateway.run(self._door), name="gateway")
+            self._speaking.start(self._supervisor.live(), name="signs of life")
             stack.push_async_callback(self._speaking.close)
             await self._door.start(sock=_inherited(self._settings.ssh))
             await site.start()
             # What start-up made stays: a full collection over it would hold the loop.
             gc.collect()
             gc.freeze()
-            os.write(sys.stdout.fileno(), f"ready {PROTOCOL}\n".encode())
+            self._supervisor.ready("Lets people in")
             await self._life(site)
+            self._supervisor.stopping()
             await self._door.close(GRACE)
-        return 1 if self._broken else 0
+        if self._broken:
+            return 1
+        return DRAINED if self._drain.is_set() else 0
 
     def _break(self) -> None:
         """Without the gateway it is of no use: it says goodbye, and another takes its place."""
@@ -122,7 +137,8 @@ class Worker:
         if self._settings.uid is not None:
             child.become(self._settings.uid)
         child.harden()
-        child.die_with(self._settings.parent)
+        if self._settings.parent is not None:
+            child.die_with(self._settings.parent)
 
     async def _life(self, site: web.SockSite) -> None:
         """Until it is told to stop, or has carried what it had to when it was replaced."""
@@ -137,6 +153,7 @@ class Worker:
         await self._drain.wait()
         self._door.accept_no_more()
         await site.stop()
+        self._supervisor.status("Drains: another has taken its place")
         log.info("front door drains", connections=self._door.stats().connections)
         try:
             async with asyncio.timeout(self._settings.drain):

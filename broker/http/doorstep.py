@@ -15,10 +15,10 @@ from aiohttp import web
 
 from broker.core.bucket import Bucket
 from broker.core.messages import MESSAGE
-from broker.system.peer import parent_of, peer_of
+from broker.system.peer import peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Hashable
 
     from aiohttp.web_protocol import RequestHandler
 
@@ -52,9 +52,10 @@ REMEMBERED = 1024
 
 @dataclass(slots=True)
 class Process:
-    """What one process takes of the broker, over all of its connections."""
+    """What one door's process takes of the broker, over all of its connections."""
 
-    pid: int
+    key: Hashable
+    """Whose it is: the process's own id, or the unit of which it is a part."""
     connections: int = 0
     held_back: int = 0
     """Lines that the log was spared since the last one."""
@@ -88,17 +89,18 @@ class Doorstep(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         uids: Collection[int],
-        parent: int | None,
+        door_of: Callable[[int], Hashable | None],
         **options: Any,
     ) -> None:
-        """`uids` may connect, and of them children of `parent` alone, where it is given: whoever
-        took over a door can have as many processes as they like, and each would be counted anew.
+        """`uids` may connect, and of them only whose pid `door_of` knows, which says what to count
+        it by: whoever took over a door can have as many processes as they like, and each would be
+        counted anew.
         """
         super().__init__(handler, **options)
-        self._parent = parent
+        self._door_of = door_of
         self._uids = frozenset(uids)
-        self._processes: dict[int, Process] = {}
-        self._strangers = Process(pid=0)
+        self._processes: dict[Hashable, Process] = {}
+        self._strangers = Process(key=None)
         """All that may not connect, in one."""
         self._here: dict[asyncio.Transport, Process] = {}
         self._unknown: dict[asyncio.Transport, asyncio.TimerHandle] = {}
@@ -110,10 +112,10 @@ class Doorstep(web.Server):
         if peer.uid not in self._uids:
             self._refuse(transport, peer, self._strangers, "no front door's user")
             return
-        if self._parent is not None and parent_of(peer.pid) != self._parent:
+        if (key := self._door_of(peer.pid)) is None:
             self._refuse(transport, peer, self._strangers, "no front door")
             return
-        process = self._process(peer.pid)
+        process = self._process(key)
         if not process.arrives():
             self._refuse(transport, peer, process, "it connects too often")
             return
@@ -140,14 +142,14 @@ class Doorstep(web.Server):
         if (timer := self._unknown.pop(transport, None)) is not None:
             timer.cancel()
 
-    def _process(self, pid: int) -> Process:
-        if pid not in self._processes:
+    def _process(self, key: Hashable) -> Process:
+        if key not in self._processes:
             if len(self._processes) >= REMEMBERED:
-                idle = (one.pid for one in self._processes.values() if not one.connections)
+                idle = (one.key for one in self._processes.values() if not one.connections)
                 if (oldest := next(idle, None)) is not None:
                     del self._processes[oldest]
-            self._processes[pid] = Process(pid)
-        return self._processes[pid]
+            self._processes[key] = Process(key)
+        return self._processes[key]
 
     def _refuse(
         self, transport: asyncio.Transport, peer: Peer, process: Process, reason: str

@@ -16,7 +16,7 @@ from broker.system.line import CLOSE, Line
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Hashable
 
     from broker.core.gateway import GatewayService
     from broker.core.messages import ToBroker, ToDoor
@@ -40,8 +40,8 @@ _SHOWN = 64
 
 class GatewayServer:
     """Serves the gateway to all doors, and enters them into `doors`, by which the broker reaches
-    them. Children of `parent`, where it is given, may connect as one of `uids`; the kernel says who
-    does.
+    them. Who connects is one of `uids`, and a process that `door_of` knows; the kernel says who it
+    is.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class GatewayServer:
         doors: Doors,
         *,
         uids: Collection[int],
-        parent: int | None,
+        door_of: Callable[[int], Hashable | None],
         grace: float = GRACE,
     ) -> None:
         self._gateway = gateway
         self._doors = doors
         self._uids = uids
-        self._parent = parent
+        self._door_of = door_of
         self._grace = grace
         self._callers: set[Caller] = set()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Doors that may come back still."""
-        self._owners: dict[str, int] = {}
+        self._owners: dict[str, Hashable] = {}
         """Whose process each door is, also of those that may come back."""
         self._doorstep: Doorstep | None = None
         self._runner: web.ServerRunner | None = None
@@ -71,7 +71,7 @@ class GatewayServer:
         """Listen on a Unix socket that is bound already. It is closed by `close`; whoever keeps a
         copy can have the next broker listen there.
         """
-        self._doorstep = Doorstep(self._connect, self._uids, self._parent, access_log=None)
+        self._doorstep = Doorstep(self._connect, self._uids, self._door_of, access_log=None)
         self._runner = web.ServerRunner(self._doorstep, shutdown_timeout=2 * CLOSE)
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
@@ -154,7 +154,7 @@ class GatewayServer:
         return process
 
     def _came(self, caller: Caller, door: str) -> None:
-        if self._owners.setdefault(door, caller.process.pid) != caller.process.pid:
+        if self._owners.setdefault(door, caller.process.key) != caller.process.key:
             raise BadMessage("another process is that door")
         if (timer := self._leaving.pop(door, None)) is not None:
             timer.cancel()

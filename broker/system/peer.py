@@ -5,10 +5,15 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
 
 #: Members of this group are admins over the local socket.
 ADMIN_GROUP = "desk-admin"
@@ -37,6 +42,39 @@ def parent_of(pid: int) -> int | None:
         return None
     # Its name stands in brackets and may hold anything, brackets too.
     return int(stat.rpartition(b")")[2].split()[1])
+
+
+def child_of(parent: int) -> Callable[[int], Hashable | None]:
+    """Tells children of `parent` apart by their pid; everybody else is None."""
+    return lambda pid: pid if parent_of(pid) == parent else None
+
+
+def instance_of(template: str, processes: Path = Path("/proc")) -> Callable[[int], Hashable | None]:
+    """Tells instances of the system's service `template@` apart by their unit, to which all that a
+    process starts belongs too; everybody else is None.
+    """
+    # A user's own services lie below user@N.service: no part of the way may be a service.
+    unit = re.compile(rf"(?:/[^/]+\.slice)+/({re.escape(template)}@[^/]+\.service)")
+
+    def of(pid: int) -> str | None:
+        found = unit.fullmatch(_control_group(processes / str(pid) / "cgroup"))
+        return None if found is None else found[1]
+
+    return of
+
+
+def _control_group(file: Path) -> str:
+    """Where systemd has put that process."""
+    try:
+        lines = file.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    # The second version; the first has a hierarchy of that name beside it, or in its place.
+    for begin in ("0::", "1:name=systemd:"):
+        for line in lines:
+            if line.startswith(begin) and (path := line.removeprefix(begin)) != "/":
+                return path
+    return ""
 
 
 def is_admin(peer: Peer) -> bool:

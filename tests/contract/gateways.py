@@ -28,6 +28,7 @@ from broker.core.messages import PROTOCOL
 from broker.door.gateway import RemoteGateway
 from broker.http.gateway import GatewayServer
 from broker.service.connections import Doors
+from broker.system.peer import child_of
 from broker.system.sockets import bind_unix
 from broker.system.tasks import Tasks
 
@@ -216,7 +217,12 @@ class Pair:
         self.server = GatewayServer(
             self.gateway,
             self.doors,
-            **{"uids": [os.getuid()], "parent": os.getppid(), "grace": 0.05, **options},
+            **{
+                "uids": [os.getuid()],
+                "door_of": child_of(os.getppid()),
+                "grace": 0.05,
+                **options,
+            },
         )
         await self.server.start(self._bound.dup())
         return self.server

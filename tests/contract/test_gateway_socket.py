@@ -49,8 +49,9 @@ from broker.core.messages import (
 from broker.door import gateway as door_side
 from broker.http import caller, doorstep
 from broker.http import gateway as broker_side
+from broker.system import peer
 from broker.system.line import ASIDE
-from broker.system.peer import Peer
+from broker.system.peer import Peer, child_of
 from tests.contract.gateways import (
     ADDRESS,
     ANN,
@@ -562,7 +563,9 @@ async def test_whoever_got_a_route_knows_it_before_its_session_ends(pair, broker
 # ------------------------------------------------------------------------------- who may connect
 
 
-@pytest.mark.parametrize("strange", [{"uids": [os.getuid() + 1]}, {"parent": os.getpid()}])
+@pytest.mark.parametrize(
+    "strange", [{"uids": [os.getuid() + 1]}, {"door_of": child_of(os.getpid())}]
+)
 async def test_a_stranger_is_refused(pair, broker, strange):
     """Whatever the mode of the socket is: another user, and what is no child of the parent, as a
     process that a door started would be.
@@ -858,7 +861,7 @@ async def test_long_messages_come_in_measure(pair, broker, monkeypatch):
 def other_process(monkeypatch, pid=1):
     """From now on connections come from it, as the kernel would say."""
     monkeypatch.setattr(doorstep, "peer_of", lambda _: Peer(pid=pid, uid=os.getuid(), gid=0))
-    monkeypatch.setattr(doorstep, "parent_of", lambda _: os.getppid())
+    monkeypatch.setattr(peer, "parent_of", lambda _: os.getppid())
 
 
 def reads(monkeypatch):

@@ -23,6 +23,7 @@ from broker import telemetry
 from broker.door.app import Door
 from broker.door.gateway import RemoteGateway
 from broker.door.limits import Limits
+from broker.system.peer import child_of
 from tests.contract.gateways import Pair
 from tests.scratch import new_directory
 from tests.service.harness import World
@@ -83,7 +84,7 @@ async def broker(key: str) -> None:
     check = made.passwords._check
     made.passwords._check = lambda *args: checked.append(0) or check(*args)
     pair = Pair(world.directory, made.gateway)
-    await pair.open(parent=os.getpid())
+    await pair.open(door_of=child_of(os.getpid()))
     other = subprocess.Popen(
         [sys.executable, "-m", "tests.ssh.flooded", "--door", str(pair.path)],
         stdin=subprocess.PIPE,

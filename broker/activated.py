@@ -1,0 +1,57 @@
+"""The broker as a service of systemd's own: its unit holds the socket, and doors are units beside it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from broker.app import Doorway
+from broker.app import serve as run
+from broker.core.errors import StateUnusable
+from broker.system.hostkey import load_or_make
+from broker.system.lock import SUCCESSION, StateLock
+from broker.system.peer import instance_of
+from broker.system.state import prepare
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from broker.config import Config
+    from broker.system.notify import Supervisor
+
+#: The name that the socket's unit gives the gateway.
+GATEWAY = "gateway"
+
+#: Whom front doors run as, and the template of their units.
+DOOR_USER, DOOR_UNIT = "desk-door", "desk-door"
+
+
+async def serve(
+    config: Config, sockets: Mapping[str, socket.socket], supervisor: Supervisor
+) -> None:
+    """As `app.serve`, with the state's lock and the doors' host key in its own hand. Raises
+    `DeskError`.
+    """
+    if (gateway := sockets.get(GATEWAY)) is None:
+        raise StateUnusable(
+            public="'deskd unit broker' is for desk-broker.service, whose socket it needs: start"
+            " that, or run 'deskd serve'."
+        )
+    os.umask(0o077)
+    prepare(config.state)
+    with StateLock(config.state / "lock", patience=SUCCESSION):
+        load_or_make(config.state / "ssh_host_key")
+        doorway = Doorway(sock=gateway, uids=_doors(), door_of=instance_of(DOOR_UNIT))
+        await run(config, doorway, supervisor)
+
+
+def _doors() -> frozenset[int]:
+    try:
+        return frozenset({pwd.getpwnam(DOOR_USER).pw_uid})
+    except KeyError:
+        raise StateUnusable(
+            public=f"There is no user {DOOR_USER} for the front doors: 'systemd-sysusers' makes it,"
+            " by the file desk.conf of the package."
+        ) from None

@@ -1,0 +1,74 @@
+"""deskd unit: what systemd's units run; each is one process of Desk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from broker import telemetry
+from broker.cli.errors import plain_errors
+from broker.config import load
+from broker.system.activation import handed_on
+from broker.system.notify import Notifier
+
+_CONFIG = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/desk/desk.yaml"),
+    show_default=True,
+    help="The configuration file.",
+)
+
+
+@click.group(hidden=True)
+def unit() -> None:
+    """What the units of systemd run; nothing of it is for people."""
+
+
+@unit.command(hidden=True)
+@_CONFIG
+@plain_errors
+def broker(path: Path) -> None:
+    """The broker, for desk-broker.service."""
+    from broker.activated import serve
+
+    sockets, notifier = handed_on(os.environ), Notifier.of(os.environ)
+    config = load(path)
+    telemetry.configure(config.log)
+    asyncio.run(serve(config, sockets, notifier))
+
+
+@unit.command(hidden=True)
+@click.argument("name")
+@_CONFIG
+@click.option("--host-key", type=click.Path(path_type=Path), required=True, help="Its private key.")
+@click.option(
+    "--gateway",
+    type=click.Path(path_type=Path),
+    default=Path("/run/desk"),
+    show_default=True,
+    help="The directory of the broker's socket.",
+)
+@plain_errors
+def door(name: str, path: Path, host_key: Path, gateway: Path) -> None:
+    """A front door, for desk-door@NAME.service."""
+    from broker.door.unit import serve
+    from broker.system.child import forbid_privileges
+
+    forbid_privileges()
+    sockets, notifier = handed_on(os.environ), Notifier.of(os.environ)
+    serve(name, load(path), sockets, notifier, host_key=host_key, gateway=gateway)
+
+
+@unit.command(hidden=True)
+@plain_errors
+def roll() -> None:
+    """Put a new door in the place of each that runs; for desk-roll.service."""
+    from broker.system.roll import roll as run
+
+    sys.exit(run())
