@@ -113,11 +113,13 @@ def check_config(path: Path, *, schema: bool, as_json: bool) -> None:
 def migrate(path: Path, *, as_json: bool) -> None:
     """Bring the state to this version's schema, a copy of it first; stop the broker before."""
     from broker.db.migrate import migrate as run
+    from broker.service.restore import refuse_unfinished
     from broker.system.lock import SUCCESSION, StateLock
     from broker.system.state import prepare
 
     config = load(path)
     prepare(config.state)
+    refuse_unfinished(config.state)
     with StateLock(config.state / "lock", patience=SUCCESSION):
         before, after, copy = asyncio.run(run(config.database))
     told = "is up to date" if before == after else f"went from {before or 'nothing'} to {after}"
@@ -126,6 +128,38 @@ def migrate(path: Path, *, as_json: bool) -> None:
         {"before": before, "after": after, "backup": None if copy is None else str(copy)},
         f"{config.database}: the schema {told}.{kept}",
     )
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--homes", is_flag=True, help="With the homes that are on the engine.")
+@_CONFIG
+@_JSON
+@plain_errors
+def backup(path: Path, file: Path, *, homes: bool, as_json: bool) -> None:
+    """Write the state, its keys and the packed homes to FILE, while the broker runs or not. For root
+    and the state's owner; there are secrets in it.
+    """
+    from broker.cli.backup import back_up
+
+    answer, told = back_up(path, file, homes=homes)
+    Output(as_json).text(answer, told)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--no-homes", is_flag=True, help="Leave the homes that are in it.")
+@_CONFIG
+@_JSON
+@plain_errors
+def restore(path: Path, file: Path, *, no_homes: bool, as_json: bool) -> None:
+    """Bring a backup back into an empty state; all of it or nothing. A configuration that is there
+    stays, else the backup's is taken.
+    """
+    from broker.cli.backup import restore as run
+
+    answer, told = run(path, file, homes=not no_homes)
+    Output(as_json).text(answer, told)
 
 
 @main.command("recover-access")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread  # noqa: F401 - the owner may be unable to read where Python is
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.client import Client
 from broker.cli.ctl import part
 from broker.cli.ctl_login import invited
-from broker.core.errors import AccessDenied, BrokerUnavailable, NotFound, StateUnusable
+from broker.cli.owner import owner_of
+from broker.core.errors import BrokerUnavailable, NotFound
 from broker.core.model import Actor, shown
 from broker.db.opening import open_store
 from broker.service.invites import Invites, period
@@ -20,34 +20,20 @@ from broker.system.clock import SystemClock
 from broker.system.lock import SUCCESSION, StateLock, holder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from broker.config import Config
 
 
 def recover(config: Config, name: str, *, admin: bool, valid: str | None, host: str) -> str:
     """What to tell whoever typed it. Raises `DeskError`."""
-    owner, group = _owner(config)
-    if os.geteuid() not in {0, owner}:
-        raise AccessDenied(
-            f"{config.state}: recover-access is for root and for its owner, who has uid {owner}"
-        )
+    owner = owner_of(config.state, "recover-access")
     lock = config.state / "lock"
     if (holder := holder_of(lock)) is not None:
         answer = _by_the_broker(config, name, holder, admin=admin, valid=valid)
     else:
-        with _owned_by(owner, group), StateLock(lock, patience=SUCCESSION):
+        with owner.acting(), StateLock(lock, patience=SUCCESSION):
             answer = asyncio.run(_on_the_state(config, name, admin=admin, valid=valid))
     rights = " and is an admin" if admin else ""
     return f"{name} is let in again{rights}, by a key that this binds:\n{invited(answer, host)}"
-
-
-def _owner(config: Config) -> tuple[int, int]:
-    try:
-        status = config.state.stat()
-    except OSError as error:
-        raise StateUnusable(public=f"{config.state}: cannot be used: {error.strerror}.") from error
-    return status.st_uid, status.st_gid
 
 
 def _by_the_broker(
@@ -88,19 +74,3 @@ async def _on_the_state(
         "port": config.ssh.listen.port,
         "expires_at": invite.expires_at.isoformat(),
     }
-
-
-@contextmanager
-def _owned_by(owner: int, group: int) -> Iterator[None]:
-    """What root makes meanwhile is the state's owner's, or the broker could not use it."""
-    if os.geteuid() == owner:
-        yield
-        return
-    before = os.getegid()
-    os.setegid(group)
-    os.seteuid(owner)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(before)

@@ -51,7 +51,7 @@ STATE_FILES = (
     ".up.json.new",
     ".desk.yaml.new",
 )
-STATE_DIRECTORIES = ("sessions", "archive", "doors")
+STATE_DIRECTORIES = ("sessions", "archive", "doors", "backup.part", "restore.part")
 REACH_FILES = ("id_ed25519", "id_ed25519.pub", "known_hosts")
 
 

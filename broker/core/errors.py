@@ -242,6 +242,13 @@ class StateUnusable(DeskError):
     default = "The state cannot be used."
 
 
+class BackupUnusable(DeskError):
+    """A file is no backup, or not whole, or made by a newer Desk."""
+
+    code = "backup_unusable"
+    default = "The backup cannot be used."
+
+
 class BrokerUnavailable(DeskError):
     """The broker cannot be reached: by an admin's tool, or by a front door for too long."""
 

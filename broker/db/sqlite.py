@@ -58,7 +58,7 @@ def open_engine(path: Path, *, foreign_keys: bool = True) -> AsyncEngine:
 
 def create(path: Path) -> None:
     """Make the file, for its owner's eyes alone; one that is there keeps what it holds."""
-    with _complaints(path):
+    with complaints(path):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
 
@@ -67,7 +67,7 @@ def check(path: Path) -> None:
     """Raise `StateUnusable` unless the file is there, can be written, and is sound throughout."""
     if not path.exists():
         raise StateUnusable(f"there is no state at {path} yet: run `deskd migrate`")
-    with _complaints(path):
+    with complaints(path):
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT / 1000)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -81,7 +81,7 @@ def back_up(path: Path, version: str) -> Path:
     """
     copy = path.with_name(f"{path.name}.{version}.backup")
     part = path.with_name(f"{path.name}.{version}.backup-part")
-    with _complaints(path):
+    with complaints(path):
         part.unlink(missing_ok=True)
         create(part)
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT / 1000)) as connection:
@@ -100,7 +100,8 @@ def _settle(directory: Path) -> None:
 
 
 @contextmanager
-def _complaints(path: Path) -> Iterator[None]:
+def complaints(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say of the file into `StateUnusable`."""
     try:
         yield
     except OSError as error:

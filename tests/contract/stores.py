@@ -36,10 +36,14 @@ class Place(Protocol):
 class SqliteFile:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "state.db"
-        shutil.copy(_migrated(), self.path)
+        self.copy(self.path)
 
     async def open(self, clock: Clock) -> SqlStore:
         return SqlStore(await connect(self.path), clock, AUDIT_KEY)
+
+    @staticmethod
+    def copy(path: Path) -> None:
+        shutil.copy(_migrated(), path)
 
 
 PLACES = {"sqlite": SqliteFile, "postgresql": PostgresDatabase}
