@@ -10,10 +10,10 @@ from asyncssh import DisconnectError, MACError, ProtocolError, SSHServer
 from asyncssh.connection import SSHServerConnection
 from asyncssh.packet import String
 
-from broker.core.gateway import CodeWanted, Identity, Invited
+from broker.core.gateway import CodeWanted, Identity, Invited, Offence
 from broker.door import offered
-from broker.door.penalties import Offence
 from broker.door.signon import Question, SignOn
+from broker.door.traffic import Sender
 from broker.door.upgrade import Upgrading
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Listener(Protocol):
 
 class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
     """The connection of a user. `BufferedProtocol` is last, as in `InnerWire`."""
+
+    sender = Sender.CLIENT
 
     def __init__(
         self,
@@ -190,10 +192,10 @@ class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
         return not self._sign_on.half(self._username)
 
     def password_auth_supported(self) -> bool:
-        return not self._sign_on.half(self._username)
+        return self._sign_on.takes_password(self._username)
 
     def kbdint_auth_supported(self) -> bool:
-        return True
+        return self._sign_on.asks(self._username)
 
     async def validate_public_key(
         self, username: str, key_data: bytes, msg: bytes, signature: bytes

@@ -90,6 +90,8 @@ class SignOn:
         self._asked: _Asked | None = None
         self._ticket = ""
         """The ticket that belongs to the question about a code."""
+        self._instructed = False
+        """Whether the client was told how to make a key."""
         self.waiting = 0
         """Questions to the broker that it has yet to answer."""
 
@@ -102,6 +104,14 @@ class SignOn:
     def half(self, username: str) -> bool:
         """Whether a first proof under that login name was right, and a code is wanted."""
         return self._half is not None and self._half[0] == username
+
+    def takes_password(self, username: str) -> bool:
+        """Whether the method of that name can let anybody in now."""
+        return not self.half(username) and not _invited(username)
+
+    def asks(self, username: str) -> bool:
+        """Whether keyboard-interactive has anything to ask, or to say that was not said."""
+        return not (self._instructed and _invited(username))
 
     # ---------------------------------------------------------------------------------- keys
 
@@ -147,6 +157,7 @@ class SignOn:
         if self._half is not None and self._half[0] == username:
             return self._put(_Asked.CODE, ticket=self._half[1])
         if login is not None and login.invite is not None:
+            self._instructed = True
             return self._put(_Asked.NOTHING)
         if login is not None and login.user is None:
             return self._put(_Asked.NAME_AND_PASSWORD)
@@ -198,6 +209,11 @@ class SignOn:
         if sentence not in self._told:
             self._told.add(sentence)
             self._tell(sentence)
+
+
+def _invited(username: str) -> bool:
+    login = parse_login(username)
+    return login is not None and login.invite is not None
 
 
 def _nobody(username: str) -> Login:
