@@ -169,6 +169,38 @@ invite = Table(
     Column("fingerprint", String(64)),
 )
 
+token = Table(
+    "token",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False, index=True),
+    Column("name", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("reach", String(3), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("last_used_from", Text),
+    CheckConstraint("reach IN ('own', 'all')", name="reach"),
+)
+
+#: What was answered to a call, for whoever asks the same again.
+answer = Table(
+    "answer",
+    metadata,
+    Column("caller", String(64), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    # The hash of what was asked.
+    Column("request", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    # None while it is worked on.
+    Column("status", Integer),
+    Column("location", Text),
+    Column("body", Text),
+)
+
 group = Table(
     "group",
     metadata,
@@ -314,6 +346,7 @@ audit = Table(
     Column("origin", Text),
     # None where it was written by a Desk that knew no chain, until the next start.
     Column("hash", String(64)),
+    Index("ix_audit_actor", "actor", "seq"),
     # A number of a deleted entry is never given again.
     sqlite_autoincrement=True,
 )

@@ -165,6 +165,7 @@ def _audit() -> None:
     op.add_column("audit", sa.Column("proof", sa.Text()))
     op.add_column("audit", sa.Column("origin", sa.Text()))
     op.add_column("audit", sa.Column("hash", sa.String(64)))
+    op.create_index("ix_audit_actor", "audit", ["actor", "seq"])
     op.create_table(
         "audit_head",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -200,6 +201,7 @@ def downgrade() -> None:
     for table in ("audit_head", "membership", "group", "invite", "recovery_code", "codes"):
         op.drop_table(table)
     op.drop_table("password")
+    op.drop_index("ix_audit_actor", "audit")
     for column in ("proof", "origin", "hash"):
         op.drop_column("audit", column)
     op.drop_index("uq_user_key_user_id_name", "user_key")

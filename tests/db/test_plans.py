@@ -121,6 +121,14 @@ async def test_the_unused_are_looked_for_without_a_scan_of_the_sessions(store, p
     assert not [step for step in found if step.startswith("SCAN session")], found
 
 
+async def test_what_somebody_did_comes_by_an_index_and_in_order(store, place):
+    """As does what was done to something."""
+    for ask in (store.audit(limit=10, actor="user:ada"), store.audit(limit=10, subject="x")):
+        found = await plans(store, place, ask)
+        assert not [step for step in found if step.startswith("SCAN")], found
+        assert not [step for step in found if "TEMP B-TREE" in step], found
+
+
 async def test_nothing_that_a_session_writes_is_scanned_for(store, place):
     (idle,) = await store.desktops(user_id=(await store.user(user(8))).id)
     asked = await plans(
