@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +15,6 @@ import structlog
 from aiohttp import web
 
 from broker.core.errors import LoopDied
-from broker.core.model import SessionState
 from broker.db.opening import open_store
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
@@ -28,7 +26,7 @@ from broker.service.inside import SshInside
 from broker.service.ready import SshProbe
 from broker.service.services import Services
 from broker.sources.registry import build
-from broker.system import net, sockets, syslog
+from broker.system import lag, net, sockets, syslog
 from broker.system.clock import SystemClock
 from broker.system.nft import Nftables
 from broker.system.peer import admin_gid, child_of
@@ -130,10 +128,10 @@ class Broker:
         instance: InstanceId,
         *,
         sources: Sequence[PasswordSource],
+        metrics: Metrics,
     ) -> None:
-        self._config, self._store = config, store
+        self._config, self._store, self._metrics = config, store, metrics
         self._work = Work()
-        self._metrics = Metrics()
         self._doors = Doors()
         keys = SessionKeys(config.state / "sessions")
         self._inside = SshInside(
@@ -158,8 +156,7 @@ class Broker:
             neighbours=net.neighbours,
             connections=self._doors,
             spawn=self._work.spawn,
-            metrics=self._metrics,
-            measure=self._measure,
+            metrics=metrics,
             witness=syslog.tell,
             sources=sources,
         )
@@ -173,9 +170,10 @@ class Broker:
         store = await open_store(config.database, clock)
         stack.push_async_callback(store.close)
         instance = await store.instance()
-        engine = DockerEngine(instance, base_url=config.engine.socket)
+        metrics = Metrics()
+        engine = DockerEngine(instance, base_url=config.engine.socket, told=metrics.engine_called)
         stack.push_async_callback(engine.close)
-        return cls(config, store, engine, clock, instance, sources=sources)
+        return cls(config, store, engine, clock, instance, sources=sources, metrics=metrics)
 
     async def run(self, stop: asyncio.Event, doorway: Doorway, supervisor: Supervisor) -> None:
         """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave. Raises
@@ -199,6 +197,8 @@ class Broker:
                     group.create_task(self._guard(loop, stop, dead), name=loop.name)
                     for loop in self._services.loops
                 ]
+                late = self._metrics.lag.labels("broker").observe
+                running.append(group.create_task(lag.watch(late), name="lag"))
                 running.append(group.create_task(supervisor.live(), name="signs of life"))
                 await stop.wait()
                 supervisor.stopping()
@@ -237,16 +237,3 @@ class Broker:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, admin).start()
-
-    async def _measure(self) -> bytes:
-        states = Counter(session.state for session in await self._store.live_sessions())
-        for state in SessionState:
-            if state is not SessionState.ENDED:
-                self._metrics.sessions.labels(state.value).set(states[state])
-        self._metrics.attachments.set(self._services.presence.counts().total())
-        self._metrics.starts_waiting.set(self._services.starts.waiting)
-        loads = self._services.presence.loads()
-        self._metrics.doors.set(len(loads))
-        self._metrics.ssh_connections.set(sum(load.connections for load in loads))
-        self._metrics.ssh_logins.set(sum(load.authenticated for load in loads))
-        return self._metrics.render()

@@ -24,7 +24,7 @@ def restored():
     """Logging and structlog as they were, afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in telemetry._QUIET}
+    levels = {name: logging.getLogger(name).level for name in telemetry.QUIET}
     config = structlog.get_config()
     yield
     root.handlers[:] = handlers
@@ -160,7 +160,9 @@ def test_metrics_are_parseable_and_start_at_nothing():
     metrics.starts.labels("ready").inc()
     metrics.start_seconds.observe(0.7)
     families = {f.name: f for f in text_string_to_metric_families(metrics.render().decode())}
-    assert all(name.startswith("desk_") and f.documentation for name, f in families.items())
+    assert all(
+        name.startswith(("desk_", "process_")) and f.documentation for name, f in families.items()
+    )
     assert families["desk_sessions"].samples[0].labels == {"state": "ready"}
     assert families["desk_attachments"].samples[0].value == 0
 

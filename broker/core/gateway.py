@@ -38,6 +38,16 @@ class Allowance(StrEnum):
     """A terminal."""
 
 
+class Offence(StrEnum):
+    """What a stranger did, from the worst to the least."""
+
+    CRASH = "crash"
+    VIOLATION = "violation"
+    GRACE_EXCEEDED = "grace_exceeded"
+    AUTHFAIL = "authfail"
+    NOAUTH = "noauth"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedKey:
     """A public key as a client offered it: not yet proof of anything."""
@@ -163,6 +173,18 @@ class Load:
     """Of clients, proven or not."""
     authenticated: int
     """Of those, the ones that proved who they are."""
+    lag: float = 0.0
+    """Seconds that its event loop was late at most since it told before."""
+    accepted: int = 0
+    """These and all that follow: since the door began."""
+    penalised: int = 0
+    crowded: int = 0
+    """Turned away for what their source did, and for want of a place."""
+    from_clients: int = 0
+    from_desktops: int = 0
+    """Bytes that it received, as they came encrypted."""
+    offences: Mapping[Offence, int] = field(default_factory=dict, hash=False)
+    """How connections ended that had proven nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,6 +224,9 @@ class Store(Identities, Protocol):
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]: ...
 
+    async def count_leases(self, host: str, pools: Pools) -> Mapping[LeaseKind, int]:
+        """How many numbers of each of the host's pools are leased."""
+
     async def audit(
         self,
         *,

@@ -23,7 +23,7 @@ from broker.core.gateway import (
 
 #: The name of these messages, one and the same on both sides of a connection. Whoever changes
 #: anything of them counts on: an older door must not take a newer broker's words for its own.
-PROTOCOL = "desk-gateway-3"
+PROTOCOL = "desk-gateway-4"
 
 #: Characters of one message: 4096 clients, each with the longest name that it can have, are told
 #: of in less.

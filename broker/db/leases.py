@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
+    and_,
     delete,
     exists,
     func,
     insert,
     literal,
+    or_,
     select,
     union_all,
 )
@@ -145,6 +147,20 @@ async def leases(connection: AsyncConnection, kind: LeaseKind | None) -> Sequenc
     if kind is not None:
         query = query.where(lease.c.kind == kind)
     return await rows.values(await connection.execute(query), _lease)
+
+
+async def count(connection: AsyncConnection, host: str, pools: Pools) -> dict[LeaseKind, int]:
+    """How many numbers of each pool are leased."""
+    every = {**session_pools(pools), LeaseKind.UID: pools.uids}
+    within = or_(
+        *(
+            and_(lease.c.kind == kind, lease.c.number.between(pool.first, pool.last))
+            for kind, pool in every.items()
+        )
+    )
+    query = select(lease.c.kind, func.count()).where(lease.c.host == host, within)
+    found = await connection.execute(query.group_by(lease.c.kind))
+    return {**dict.fromkeys(every, 0), **{row[0]: row[1] for row in found}}
 
 
 def _lease(row: Row[*tuple[Any, ...]]) -> Lease:

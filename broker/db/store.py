@@ -252,6 +252,9 @@ class SqlStore(SqlIdentities, Store):
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]:
         return await self._do.read(lambda db: leases.leases(db, kind))
 
+    async def count_leases(self, host: str, pools: Pools) -> dict[LeaseKind, int]:
+        return await self._do.read(lambda db: leases.count(db, host, pools))
+
     async def audit(
         self,
         *,

@@ -19,6 +19,8 @@ from broker.door.entrance import Entrance
 from broker.door.lane import Buffers, Common
 from broker.door.limits import Limits
 from broker.door.outer import OuterWire, Owner
+from broker.door.traffic import Sender
+from broker.system.lag import Worst, watch
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Door:
             background=self._background,
         )
         self._attendance = Attendance(gateway, self._limits, self._background, self._load)
+        self._lag, self._watching = Worst(), Tasks()
         self._bridges: set[Bridge] = set()
         self._authenticated: set[Bridge] = set()
         self._parted = asyncio.Event()
@@ -112,6 +115,7 @@ class Door:
             await self.prepare()
         self._entrance.open(sock or socket.create_server((host, port)))
         self._attendance.start()
+        self._watching.start(watch(self._lag.note), name="lag")
         log.info("front door open", port=self.port, places=self._entrance.admission.places)
 
     @property
@@ -125,7 +129,18 @@ class Door:
         return self._entrance.port
 
     def _load(self) -> Load:
-        return Load(connections=len(self._bridges), authenticated=len(self._authenticated))
+        traffic, turned_away = self._common.traffic, self._entrance.turned_away
+        return Load(
+            connections=len(self._bridges),
+            authenticated=len(self._authenticated),
+            lag=self._lag.take(),
+            accepted=self._accepted,
+            penalised=turned_away["penalised"],
+            crowded=turned_away["crowded"],
+            from_clients=traffic.received(Sender.CLIENT),
+            from_desktops=traffic.received(Sender.DESKTOP),
+            offences=dict(self._entrance.offences),
+        )
 
     def stats(self) -> DoorStats:
         counters = self._common.counters
@@ -189,6 +204,7 @@ class Door:
         written, then end what is left.
         """
         self._entrance.close()
+        await self._watching.close()
         await self._attendance.close()
         bridges = list(self._bridges)
         for bridge in bridges:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+    from broker.core.gateway import Offence
     from broker.door.admission import Place
     from broker.door.limits import Limits
     from broker.door.outer import OuterWire
-    from broker.door.penalties import Offence
     from broker.system.tasks import Tasks
 
 log = structlog.get_logger()
@@ -58,7 +58,12 @@ class Entrance:
         self._tell = tell
         self._background = background
         self._listener: Listener | None = None
-        self._turned_away: Counter[str] = Counter()
+        self.turned_away: Counter[str] = Counter()
+        """Why, since the door began;"""
+        self._untold: Counter[str] = Counter()
+        """and since the log said so."""
+        self.offences: Counter[Offence] = Counter()
+        """Of whoever left with nobody proven, since the door began."""
         self._told = float("-inf")
 
     @property
@@ -112,17 +117,19 @@ class Entrance:
     def _turn_away(self, sock: socket.socket, why: str, words: bytes) -> None:
         with sock, suppress(OSError):
             sock.send(words)
-        self._turned_away[why] += 1
+        self.turned_away[why] += 1
+        self._untold[why] += 1
         now = self._now()
         if now - self._told >= _QUIET:
             self._told = now
-            log.warning("turned away", **self._turned_away)
-            self._turned_away.clear()
+            log.warning("turned away", **self._untold)
+            self._untold.clear()
 
     # ------------------------------------------------------------------------------ penalties
 
     def offended(self, source: Source, offence: Offence) -> None:
         """Somebody who had proven nothing left in that way."""
+        self.offences[offence] += 1
         seconds = self._penalties.offend(source, offence, self._now())
         if seconds:
             penalty = Penalty(source=str(source), offence=offence, seconds=seconds)

@@ -8,6 +8,7 @@ from asyncssh.connection import SSHClientConnection
 
 from broker.door import messages, policy
 from broker.door.messages import Message, ProtocolViolation
+from broker.door.traffic import Sender
 from broker.door.wire import Wire
 
 
@@ -15,6 +16,8 @@ class InnerWire(Wire, SSHClientConnection, asyncio.BufferedProtocol):
     """The connection to the sshd in a desktop. `BufferedProtocol` is last, or its `eof_received`
     would hide asyncssh's.
     """
+
+    sender = Sender.DESKTOP
 
     @property
     def unanswered(self) -> int:

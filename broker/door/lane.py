@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from broker.door import pace
 from broker.door.cipher import COUNTER_MASK, COUNTER_SAFE, LEAST_PADDING, LENGTH, TAG, SharedGCM
 from broker.door.messages import FIRST, LAST, Message
+from broker.door.traffic import Traffic
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,6 +95,7 @@ class Common:
     fast: bool
     buffers: Buffers
     counters: Counters = field(default_factory=Counters)
+    traffic: Traffic = field(default_factory=Traffic)
     reader: Lane | None = None
     """Whoever was read last,"""
     alone: int = 0
@@ -148,6 +150,11 @@ class Lane(SSHConnection):
         self._heard = 0.0
         self._received = 0
         self._descriptor = -1
+
+    @property
+    def received(self) -> int:
+        """Bytes that were read of it."""
+        return self._received
 
     # -- for `wire`
     def fail(self, text: str, code: int = _PROTOCOL_ERROR) -> None:

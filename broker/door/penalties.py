@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from broker.core.gateway import Offence
 from broker.door.source import Source
 
 if TYPE_CHECKING:
@@ -34,16 +34,6 @@ _FORGOTTEN = 8
 
 #: Seconds between two looks for those that owe nothing any more, where none else is forgotten.
 _CLEAR_EVERY = 1.0
-
-
-class Offence(StrEnum):
-    """What a stranger did, from the worst to the least."""
-
-    CRASH = "crash"
-    VIOLATION = "violation"
-    GRACE_EXCEEDED = "grace_exceeded"
-    AUTHFAIL = "authfail"
-    NOAUTH = "noauth"
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from asyncssh.packet import SSHPacket as Packet
 
     from broker.door.receiver import Receiver
+    from broker.door.traffic import Sender
 
 log = structlog.get_logger()
 
@@ -53,6 +54,8 @@ class Wire(Lane):
     """One SSH connection of which the packets are switched."""
 
     receiver: Receiver | None
+    sender: Sender
+    """Who is at the other end."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,6 +98,7 @@ class Wire(Lane):
         self._stream = stream
         sock = stream.get_extra_info("socket")
         self._descriptor = sock.fileno() if sock is not None else -1
+        self.common.traffic.begins(self.sender, self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
@@ -102,6 +106,7 @@ class Wire(Lane):
             self._lingering.cancel()
             self._lingering = None
         self.closed.set()
+        self.common.traffic.ends(self.sender, self)
         super().connection_lost(exc)
 
     def _force_close(self, exc: Exception | None) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from broker.core.interfaces import Container, EngineEvent
     from broker.core.spec import ContainerSpec
+    from broker.engine.executor import Told
     from broker.engine.facts import Json
 
 #: Seconds for a look, and for a deed.
@@ -64,15 +65,23 @@ class DockerEngine:
     Each method runs as one piece in a thread, so that a cancelled caller leaves no half of it.
     """
 
-    def __init__(self, instance: str, *, base_url: str, close_grace: float = _CLOSE_GRACE) -> None:
+    def __init__(
+        self,
+        instance: str,
+        *,
+        base_url: str,
+        close_grace: float = _CLOSE_GRACE,
+        told: Told = lambda _what, _seconds, _failed: None,
+    ) -> None:
+        """`told` hears of each call, as of `Calls`."""
         self._instance = instance
         self._base_url = base_url
         self._deadline = deadline = Deadline()
-        self._looks = Calls(threads=_LOOKING, waiting=_WAITING, deadline=deadline)
-        self._deeds = Calls(threads=_DOING, waiting=_WAITING, deadline=deadline)
-        self._samples = Calls(threads=_SAMPLING, waiting=_WAITING, deadline=deadline)
-        self._exports = Calls(threads=_EXPORTING, waiting=_WAITING, deadline=deadline)
-        self._imports = Calls(threads=_IMPORTING, waiting=_WAITING, deadline=deadline)
+        self._looks = Calls(threads=_LOOKING, waiting=_WAITING, deadline=deadline, told=told)
+        self._deeds = Calls(threads=_DOING, waiting=_WAITING, deadline=deadline, told=told)
+        self._samples = Calls(threads=_SAMPLING, waiting=_WAITING, deadline=deadline, told=told)
+        self._exports = Calls(threads=_EXPORTING, waiting=_WAITING, deadline=deadline, told=told)
+        self._imports = Calls(threads=_IMPORTING, waiting=_WAITING, deadline=deadline, told=told)
         threads = _LOOKING + _DOING + _SAMPLING + _EXPORTING + _IMPORTING
         self._link = Link(base_url, deadline=deadline, connections=threads)
         self._close_grace = close_grace

@@ -8,6 +8,7 @@ import asyncio
 import http.client
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,12 +17,14 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException
 
-from broker.core.errors import EngineUnavailable
+from broker.core.errors import DeskError, EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 _T = TypeVar("_T")
+
+Told = Callable[[str, float, bool], None]
 
 
 class Deadline(threading.local):
@@ -47,15 +50,37 @@ class Calls:
     so does a call that never got its turn; the latter is then not made at all.
     """
 
-    def __init__(self, *, threads: int, waiting: int, deadline: Deadline | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        waiting: int,
+        deadline: Deadline | None = None,
+        told: Told = lambda _what, _seconds, _failed: None,
+    ) -> None:
+        """`told` hears of each call that came to its end: what it was, the seconds that it took
+        from being asked for, and whether the engine did not answer, or failed.
+        """
         self.deadline = deadline or Deadline()
         self.closing = threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="engine")
         self._bound = threads + waiting
         self._under_way: set[Future[Any]] = set()
+        self._told = told
 
     async def run(self, what: str, limit: float, work: Callable[[], _T]) -> _T:
         """The result of `work()`, or `EngineUnavailable` after `limit` seconds."""
+        began = time.monotonic()
+        try:
+            result = await self._run(what, limit, work)
+        except DeskError as error:
+            failed = isinstance(error, EngineUnavailable)
+            self._told(what, time.monotonic() - began, failed)
+            raise
+        self._told(what, time.monotonic() - began, False)
+        return result
+
+    async def _run(self, what: str, limit: float, work: Callable[[], _T]) -> _T:
         if self.closing.is_set():
             raise EngineUnavailable(f"{what}: the connection to the engine is closed")
         if len(self._under_way) >= self._bound:

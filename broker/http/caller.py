@@ -342,6 +342,11 @@ def _check_report(activities: Sequence[Activity]) -> None:
 def _check_load(load: Load) -> None:
     if not 0 <= load.authenticated <= load.connections <= CARRIED:
         raise BadMessage(f"of 0 to {CARRIED} connections, some are authenticated")
+    if not 0 <= load.lag <= AGO:
+        raise BadMessage("its loop was late for longer than it can be")
+    counts = (load.accepted, load.penalised, load.crowded, load.from_clients, load.from_desktops)
+    if min(*counts, *load.offences.values()) < 0:
+        raise BadMessage("it did less than nothing")
 
 
 def _check_attachment(attachment: Attachment) -> None:

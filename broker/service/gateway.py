@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from broker.core.errors import AccessDenied, BadRequest, NotFound
+from broker.core.errors import (
+    AccessDenied,
+    BadRequest,
+    Blocked,
+    CapacityExhausted,
+    NotFound,
+    SourceUnavailable,
+)
 from broker.core.gateway import Route
 from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
 from broker.service import sentences
@@ -15,7 +23,7 @@ from broker.service.files import ACCOUNT
 from broker.service.identities import actor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from broker.core.gateway import (
         Activity,
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     from broker.service.sessions import Sessions
     from broker.service.standing import Standing
     from broker.service.words import Words
+    from broker.telemetry import Metrics
 
 
 #: What a door may say of a source: for how long, how wide a network, and a word for the log.
@@ -73,6 +82,7 @@ class LocalGateway:
         health: Health,
         connections: Connections,
         standing: Standing,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -86,17 +96,41 @@ class LocalGateway:
         self._health = health
         self._connections = connections
         self._standing = standing
+        self._metrics = metrics
 
     async def identify(self, login: Login, key: OfferedKey, address: str) -> KeyAnswer:
-        return await self._authentication.identify(login, key, address)
+        answer = await self._authentication.identify(login, key, address)
+        if answer is None:
+            self._failed("key" if login.invite is None else "invite")
+        return answer
 
     async def check_password(
         self, login: Login, password: str, address: str
     ) -> Identity | CodeWanted | None:
-        return await self._authentication.check_password(login, password, address)
+        with self._refused():
+            answer = await self._authentication.check_password(login, password, address)
+        if answer is None:
+            self._failed("password")
+        return answer
 
     async def check_code(self, ticket: str, code: str, address: str) -> Identity | None:
-        return await self._authentication.check_code(ticket, code, address)
+        with self._refused():
+            answer = await self._authentication.check_code(ticket, code, address)
+        if answer is None:
+            self._failed("code")
+        return answer
+
+    def _failed(self, reason: str) -> None:
+        self._metrics.auth_failures.labels(reason).inc()
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        """Count what nobody looked at, too."""
+        try:
+            yield
+        except (Blocked, CapacityExhausted, SourceUnavailable) as error:
+            self._failed(error.code)
+            raise
 
     async def redeem(
         self, login: Login, key: OfferedKey, address: str
@@ -105,6 +139,7 @@ class LocalGateway:
 
     async def proven(self, identity: Identity) -> None:
         self._authentication.proven(identity)
+        self._metrics.proven(identity.method)
         self._standing.note(identity.credential)
 
     async def route(
@@ -165,6 +200,7 @@ class LocalGateway:
 
     async def penalise(self, door: str, penalty: Penalty) -> None:
         _check(penalty)
+        self._metrics.penalised(penalty.offence)
         self._connections.penalise(penalty, by=door)
 
     async def http(self, method: str, path: str) -> HttpReply:

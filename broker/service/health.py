@@ -10,7 +10,7 @@ from broker.core.errors import DeskError
 from broker.core.gateway import HttpReply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from broker.core.interfaces import Engine, Store
     from broker.service.firewall import Firewall
@@ -47,9 +47,7 @@ class Health:
         match path:
             case "/readyz":
                 checks = await self.checks()
-                wrong = {name for name, found in checks.items() if found != "ok"}
-                warnings = wrong & ({"network"} if self._firewall.serving else set())
-                ready = wrong == warnings
+                warnings, ready = self._warnings(checks), self.ready(checks)
                 told = {"ready": ready, "checks": checks, "warnings": sorted(warnings)}
                 body = json.dumps(told) + "\n"
                 return HttpReply(
@@ -66,6 +64,16 @@ class Health:
             case _:
                 return _text(404, "There is nothing here; try /healthz, /readyz or /metrics.\n")
 
+    def ready(self, checks: Mapping[str, str]) -> bool:
+        """Whether a desktop can be served, by what was found."""
+        wrong = {name for name, found in checks.items() if found != "ok"}
+        return wrong == self._warnings(checks)
+
+    def _warnings(self, checks: Mapping[str, str]) -> set[str]:
+        """What is wrong and keeps nobody from serving."""
+        passable = {"network"} if self._firewall.serving else set()
+        return {name for name in passable if checks[name] != "ok"}
+
     async def checks(self) -> dict[str, str]:
         """`ok` or one sentence, for each thing that serving a desktop needs.
 
@@ -81,6 +89,15 @@ class Health:
             "state": await self._state(),
             "engine": await self._engine_answers(),
             "image": await self._image_present(),
+            **self._known(),
+        }
+
+    def unasked(self) -> dict[str, str]:
+        """The same for whoever cannot wait for those who are asked."""
+        return {**dict.fromkeys(("state", "engine", "image"), "no answer yet"), **self._known()}
+
+    def _known(self) -> dict[str, str]:
+        return {
             "network": self._firewall.check(),
             **{loop.name: loop.check() for loop in self._loops},
             "stopping": "the broker is stopping" if self._sessions.closing else "ok",

@@ -50,6 +50,11 @@ class Host:
         """Raises `EngineUnavailable`, also when no subnet of the configured network is free."""
         return (await self._look())[1]
 
+    @property
+    def known(self) -> Pools | None:
+        """As `pools`, without asking anybody: None before that was asked for."""
+        return None if self._known is None else self._known[1]
+
     async def subnet(self) -> ipaddress.IPv4Network:
         """The bridge's. Raises `EngineUnavailable`, as `pools`."""
         return (await self._look())[0]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from broker.service.firewall import Firewall
     from broker.service.host import Host
     from broker.service.ready import Probe
+    from broker.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -63,6 +64,7 @@ class Launcher:
         template: Template,
         resolvers: tuple[str, ...],
         archivist: Archivist,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -74,6 +76,7 @@ class Launcher:
         self._template = template
         self._resolvers = resolvers
         self._archivist = archivist
+        self._metrics = metrics
 
     async def current(self, desktop: Desktop) -> Desktop:
         """The desktop's record, once nobody packs its home any more: with an `archive`, `fetch` has
@@ -98,13 +101,18 @@ class Launcher:
         owner = await self._store.user_by_id(desktop.user_id)
         if owner is None:
             raise NotFound(f"desktop {desktop.id} has no owner")
+        phase = self._metrics.phase
         for _ in range(_TRIES):
             spec = self._spec(desktop, session, owner.name)
-            await self._home(desktop, session)
-            await self._engine.create(spec)
-            moved = await self._start(spec, session)
+            with phase("home", self._clock):
+                await self._home(desktop, session)
+            with phase("create", self._clock):
+                await self._engine.create(spec)
+            with phase("start", self._clock):
+                moved = await self._start(spec, session)
             if moved is None:
-                await self._answers(session)
+                with phase("answer", self._clock):
+                    await self._answers(session)
                 return session
             session = moved
         raise CapacityExhausted(f"{_TRIES} numbers in a row were held by strangers")

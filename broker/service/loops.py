@@ -61,6 +61,7 @@ class Loop:
     async def once(self) -> None:
         """One pass, ahead of `run` too."""
         self._began = True
+        began = self._clock.monotonic()
         try:
             await self._step()
         except DeskError as error:
@@ -72,6 +73,8 @@ class Loop:
         else:
             self._failing = 0.0
             self.beat()
+        took = self._clock.monotonic() - began
+        self._metrics.loop_seconds.labels(self.name).observe(took)
 
     def _failed(self) -> None:
         self._failing = min(max(RETRY_AFTER, self._failing * 2), self._every)

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import CapacityExhausted
-from broker.core.gateway import Load
 from broker.core.idle import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.gateway import Activity, Attachment
+    from broker.core.gateway import Activity, Attachment, Load
     from broker.core.interfaces import Clock
 
 log = structlog.get_logger()
 
 #: Seconds without a word of a door after which its clients are taken for gone with it.
 DOOR_SILENCE = 60.0
+
+#: Seconds for which somebody who is told of is new: who was there already when the broker began is
+#: not.
+LATELY = 10.0
 
 #: Attachments that one door may have: more than it has connections.
 ATTACHMENTS = 16_384
@@ -38,14 +41,12 @@ class Present:
     """When its client last did something that counts."""
 
 
-_NOTHING = Load(connections=0, authenticated=0)
-
-
 @dataclass(slots=True)
 class _Door:
     heard: float
     present: dict[str, Present] = field(default_factory=dict)
-    load: Load = _NOTHING
+    load: Load | None = None
+    """As it told last."""
 
 
 class Presence:
@@ -53,10 +54,21 @@ class Presence:
     is counted once, and nobody is lost, whatever happened to a message or to this process.
     """
 
-    def __init__(self, clock: Clock, saw: Callable[[str, Signal, float], None]) -> None:
-        """`saw` is told of each sign of life: session, signal and its age in seconds."""
+    def __init__(
+        self,
+        clock: Clock,
+        saw: Callable[[str, Signal, float], None],
+        *,
+        came: Callable[[], None] = lambda: None,
+        did: Callable[[Load, Load], None] = lambda _before, _now: None,
+    ) -> None:
+        """`saw` is told of each sign of life: session, signal and its age in seconds. `came` is
+        called for each attachment that is new, and `did` gets two loads that a door told one after the other:
+        what it did before the first belongs to a broker that was before this one.
+        """
         self._clock = clock
         self._saw = saw
+        self._came, self._did = came, did
         self._doors: dict[str, _Door] = {}
         self._unheard: float | None = None
 
@@ -67,6 +79,8 @@ class Presence:
             if len(present) >= ATTACHMENTS:
                 raise CapacityExhausted(f"the door has {ATTACHMENTS} attachments already")
             present[attachment.id] = Present(attachment, self._clock.monotonic() - ago)
+            if ago < LATELY:
+                self._came()
             self._saw(attachment.session_id, Signal.ARRIVED, ago)
 
     def detached(self, door: str, attachment_id: str) -> None:
@@ -105,11 +119,23 @@ class Presence:
         return self._unheard is None or now - self._unheard > DOOR_SILENCE
 
     def carries(self, door: str, load: Load) -> None:
-        self._door(door).load = load
+        known = self._door(door)
+        self._did(known.load or load, load)
+        known.load = load
+
+    @property
+    def doors(self) -> int:
+        """Those that are heard."""
+        return len(self._doors)
 
     def loads(self) -> list[Load]:
-        """Of each door."""
-        return [door.load for door in self._doors.values()]
+        """Of each door that told."""
+        return [door.load for door in self._doors.values() if door.load is not None]
+
+    def channels(self) -> Counter[str]:
+        """Attachments by what they have open; one with several counts for each."""
+        present = (one for door in self._doors.values() for one in door.present.values())
+        return Counter(kind for one in present for kind in one.kinds or ("none",))
 
     def _door(self, door: str) -> _Door:
         now = self._clock.monotonic()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from broker.service.presence import Presence
     from broker.service.sessions import Sessions
     from broker.service.watches import Watch, Watches
+    from broker.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -72,6 +73,7 @@ class Reaper:
         host: Host,
         clock: Clock,
         policies: Policies,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -82,6 +84,7 @@ class Reaper:
         self._host = host
         self._clock = clock
         self._policies = policies
+        self._metrics = metrics
         self._last_pass: tuple[float, datetime] | None = None
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._passing = asyncio.Lock()
@@ -227,6 +230,7 @@ class Reaper:
             if not await self._inside.tell(watch.session.id, notice):
                 watch.untold = now if watch.untold is None else watch.untold
                 return now - watch.untold >= watch.policy.warn_before
+            self._metrics.warnings.inc()
             log.info("people warned", session=watch.session.id, due=round(verdict.due))
             watch.warned, watch.untold = self._clock.monotonic(), None
         return self._clock.monotonic() - watch.warned >= watch.policy.warn_before
@@ -253,7 +257,8 @@ class Reaper:
             now = self.verdict(watch)
             return now.step is Step.FREEZE and now.due <= 0
 
-        await self.freeze(watch, still=still)
+        if await self.freeze(watch, still=still):
+            self._metrics.reaps.labels(Step.FREEZE.value, verdict.signal.value).inc()
 
     async def freeze(
         self,
@@ -292,9 +297,10 @@ class Reaper:
 
         now = self._clock.monotonic()
         reason = sentences.why_stopped(verdict, watch.facts(now, attached=False), watch.policy)
-        await self._sessions.retire(
+        if await self._sessions.retire(
             watch.session, reason=reason, sentence=sentences.stopped(reason), still=still
-        )
+        ):
+            self._metrics.reaps.labels(Step.STOP.value, verdict.signal.value).inc()
 
     # --------------------------------------------------------------------------------- deadlines
 
@@ -320,6 +326,8 @@ class Reaper:
             due_at = self._clock.now() + timedelta(seconds=verdict.due)
         if not watch.stale and _same(watch.deadline, verdict, due_at):
             return
+        step = "none" if verdict.step is None else verdict.step.value
+        self._metrics.verdicts.labels(step, verdict.signal.value).inc()
         watch.deadline = await self._store.note_deadline(
             watch.session.id,
             step=verdict.step,

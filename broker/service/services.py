@@ -23,6 +23,7 @@ from broker.service.invites import Invites
 from broker.service.launch import Launcher
 from broker.service.logins import Logins
 from broker.service.loops import Loop
+from broker.service.measures import Measures
 from broker.service.passwords import Passwords
 from broker.service.policies import Policies
 from broker.service.presence import Presence
@@ -95,7 +96,6 @@ class Services:
         connections: Connections,
         spawn: Spawn,
         metrics: Metrics,
-        measure: Callable[[], Awaitable[bytes]],
         witness: Callable[[str], None],
         sources: Sequence[PasswordSource] = (),
     ) -> None:
@@ -107,11 +107,14 @@ class Services:
             waiting=config.starts.waiting,
             per_user=config.starts.per_user,
             clock=clock,
+            waited=metrics.start_phases.labels("queue").observe,
         )
         self.policies = Policies(store=store, default=config.policy)
         self.groups = Groups(store=store, policies=self.policies)
         self.watches = Watches(clock)
-        self.presence = Presence(clock, self.watches.saw)
+        self.presence = Presence(
+            clock, self.watches.saw, came=metrics.attached.inc, did=metrics.door_told
+        )
         self.flights = Flights(spawn, clock)
         self.holdback = Holdback(clock)
         self.archives = Archives(config.state / "archive")
@@ -143,6 +146,7 @@ class Services:
             template=template,
             resolvers=resolvers,
             archivist=self.archivist,
+            metrics=metrics,
         )
         ending = Ending(store=store, launcher=launcher, keys=keys, clock=clock)
         starting = Starting(
@@ -232,6 +236,7 @@ class Services:
             host=host,
             clock=clock,
             policies=self.policies,
+            metrics=metrics,
         )
         self.explainer = Explainer(
             store=store,
@@ -289,7 +294,15 @@ class Services:
             firewall=self.firewall,
             loops=self.loops,
             image=template.image,
-            metrics=measure,
+            metrics=self._measure,
+        )
+        self._measures = Measures(
+            store=store,
+            presence=self.presence,
+            starts=self.starts,
+            host=host,
+            health=self.health,
+            metrics=metrics,
         )
         self.gateway = LocalGateway(
             store=store,
@@ -304,6 +317,7 @@ class Services:
             health=self.health,
             connections=connections,
             standing=self.standing,
+            metrics=metrics,
         )
 
     async def close(self) -> None:
@@ -311,6 +325,9 @@ class Services:
         await self.logins.settle()
         self.passwords.close()
         self.sources.close()
+
+    async def _measure(self) -> bytes:
+        return await self._measures.render()
 
     async def _archive(self) -> None:
         await self.archivist.pass_once(self.archiving.beat)

@@ -276,13 +276,14 @@ class Sessions:
         reason: str,
         sentence: str,
         still: Callable[[], Awaitable[bool]],
-    ) -> None:
+    ) -> bool:
         """Stop one that is READY or FROZEN because nobody uses it; whoever connects meanwhile
-        waits, and gets a new one. `still` is asked once nobody else can come between. Nothing
-        happens when somebody wants the desktop just now. Raises `EngineUnavailable`, as `stop`.
+        waits, and gets a new one. `still` is asked once nobody else can come between. Returns
+        whether it ended: not when somebody wants the desktop just now. Raises `EngineUnavailable`,
+        as `stop`.
         """
         if self.closing or self._flights.of(session.desktop_id) is not None:
-            return
+            return False
 
         async def rest(flight: Flight) -> Session:
             self._flights.begin(flight)
@@ -299,7 +300,7 @@ class Sessions:
             leads_to=SessionState.ENDED,
             session_id=session.id,
         )
-        await flight.wait(lambda _: None)
+        return not (await flight.wait(lambda _: None)).live
 
     async def kill(
         self, session_id: SessionId, *, reason: str, actor: Actor | str, force: bool

@@ -91,7 +91,8 @@ class Starting:
         began = self._clock.monotonic()
         if session is None:
             try:
-                session = await self._begin(desktop, actor)
+                with self._metrics.phase("record", self._clock):
+                    session = await self._begin(desktop, actor)
             except DeskError as error:
                 self._metrics.starts.labels(error.code).inc()
                 log.warning(
@@ -180,7 +181,8 @@ class Starting:
         flight.tell(f"Fetching your home from the archive, {size} …")
         fetch = self._launcher.fetch(current, session)
         try:
-            await self._in_time(fetch, flight, flight.fetching)
+            with self._metrics.phase("fetch", self._clock):
+                await self._in_time(fetch, flight, flight.fetching)
         except TimeoutError:
             reason = f"its home of {size} was not back within {flight.fetching:.0f} s"
             raise StartFailed(reason) from None

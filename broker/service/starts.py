@@ -66,10 +66,20 @@ class _Average:
 class Starts:
     """A bounded number of places, and a bounded queue before them."""
 
-    def __init__(self, *, at_once: int, waiting: int, per_user: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        at_once: int,
+        waiting: int,
+        per_user: int,
+        clock: Clock,
+        waited: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
         """All from 1: starts at once in all and of one user, and how many may wait in all; one
-        user may fill half of the queue, and one place of it at least.
+        user may fill half of the queue, and one place of it at least. `waited` is told for how
+        long whoever got a place had waited for it.
         """
+        self._waited = waited
         self._at_once = at_once
         self._waiting_bound = waiting
         self._waiting_per_user = max(1, waiting // 2)
@@ -84,6 +94,16 @@ class Starts:
         """How many wait for a place."""
         return len(self._line())
 
+    @property
+    def waiting_most(self) -> int:
+        """How many may."""
+        return self._waiting_bound
+
+    @property
+    def under_way(self) -> int:
+        """How many have one."""
+        return len(self._under_way)
+
     @asynccontextmanager
     async def place(self, user_id: str, moved: Callable[[Place], None]) -> AsyncIterator[None]:
         """Hold a place, in the order of coming; a user who has `per_user` already lets others pass.
@@ -91,7 +111,9 @@ class Starts:
         `moved` must not raise. It is called when it has to wait and whenever its position changes,
         and never after it has the place. Raises `CapacityExhausted` at once when too many wait.
         """
+        came = self._clock.monotonic()
         start = await self._start(user_id, moved)
+        self._waited(self._clock.monotonic() - came)
         try:
             yield
         finally:

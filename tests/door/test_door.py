@@ -146,6 +146,11 @@ async def test_commands_data_and_forwards_pass_on_both_lanes(fast):
     stats = world.door.stats()
     assert (stats.packets > 20) is fast
     await until(lambda: world.door.stats().connections == 0)
+    load = world.door._load()
+    assert load.accepted == 1
+    assert load.lag >= 0
+    for received in (load.from_clients, load.from_desktops):
+        assert 1_000_000 < received < 1_100_000
     await until(lambda: ("detached",) in world.gateway.events)
     await world.close()
 

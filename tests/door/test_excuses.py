@@ -7,9 +7,9 @@ import pytest
 import structlog
 
 from broker.core.errors import BrokerUnavailable, CapacityExhausted
+from broker.core.gateway import Offence
 from broker.door.app import Door
 from broker.door.limits import Limits
-from broker.door.penalties import Offence
 from tests.door.static import StaticGateway
 from tests.ssh.raw import Boolean, String, stranger
 

@@ -8,11 +8,11 @@ import pytest
 
 from broker.config import parse
 from broker.core.errors import ConfigError
-from broker.core.gateway import Penalty
+from broker.core.gateway import Offence, Penalty
 from broker.door import descriptors, limits
 from broker.door.admission import Admission
 from broker.door.limits import Limits
-from broker.door.penalties import Offence, Penalties
+from broker.door.penalties import Penalties
 from broker.door.source import Source
 from broker.service.gateway import _check as check_penalty
 

@@ -4,8 +4,9 @@ import tracemalloc
 
 import pytest
 
+from broker.core.gateway import Offence
 from broker.door.limits import Limits
-from broker.door.penalties import Offence, Penalties
+from broker.door.penalties import Penalties
 from broker.door.source import Source
 
 ANN, BOB = Source.read("192.0.2.1"), Source.read("192.0.2.2")

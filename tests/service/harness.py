@@ -77,6 +77,8 @@ STORE_READS = frozenset(
         "last_deadlines",
         "session_of_display",
         "leases",
+        "count_leases",
+        "audit_head",
         "password",
         "codes",
         "invites",
@@ -408,7 +410,6 @@ class Broker:
             connections=self.connections,
             spawn=self.spawn,
             metrics=self.metrics,
-            measure=self._measure,
             witness=self.witnessed.append,
         )
         self.services.archivist._archives = MortalFiles(self.services.archives, fate)
@@ -416,9 +417,6 @@ class Broker:
     def __getattr__(self, name):
         """`sessions`, `words`, …: the parts that the services are."""
         return getattr(self.__dict__["services"], name)
-
-    async def _measure(self) -> bytes:
-        return self.metrics.render()
 
     def spawn(self, work, *, name):
         task = asyncio.get_running_loop().create_task(work, name=name)

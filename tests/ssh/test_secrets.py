@@ -46,7 +46,7 @@ class Client(asyncssh.SSHClient):
 def log(monkeypatch):
     """All that was logged, as Desk logs it, down to DEBUG; what it holds back included."""
     root, config = logging.getLogger(), structlog.get_config()
-    handlers, level, quiet = root.handlers[:], root.level, telemetry._QUIET
+    handlers, level, quiet = root.handlers[:], root.level, telemetry.QUIET
     levels = {name: logging.getLogger(name).level for name in quiet}
     text = io.StringIO()
     monkeypatch.setattr(sys, "stderr", text)

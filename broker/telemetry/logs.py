@@ -1,4 +1,4 @@
-"""Logs (structlog over the standard library, one formatter for all) and metrics."""
+"""Logs: structlog over the standard library, one formatter for all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import logging
 import sys
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 #: Libraries that tell more than an operator wants at INFO.
-_QUIET = ("asyncssh", "aiohttp.access", "aiosqlite", "alembic", "docker", "urllib3", "asyncio")
+QUIET = ("asyncssh", "aiohttp.access", "aiosqlite", "alembic", "docker", "urllib3", "asyncio")
 
 
 def configure(style: str = "auto", level: int = logging.INFO) -> None:
@@ -41,7 +40,7 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in _QUIET:
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -74,59 +73,3 @@ def _printable(
         else value
         for key, value in event.items()
     }
-
-
-class Metrics:
-    """What the broker measures, in a registry of its own; `docs/operations.md` names each."""
-
-    def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self.sessions = Gauge(
-            "desk_sessions", "Live sessions by state.", ["state"], registry=registry
-        )
-        self.attachments = Gauge(
-            "desk_attachments", "Clients that are in a session now.", registry=registry
-        )
-        self.starts = Counter(
-            "desk_session_starts_total",
-            "Starts of sessions by outcome.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.start_seconds = Histogram(
-            "desk_session_start_seconds",
-            "From the wish to a desktop that answers.",
-            buckets=(0.5, 1, 2, 3, 5, 8, 13, 30, 60, 120),
-            registry=registry,
-        )
-        self.starts_waiting = Gauge(
-            "desk_session_starts_waiting", "Starts that wait for a place.", registry=registry
-        )
-        self.doors = Gauge("desk_doors", "Front doors that the broker hears.", registry=registry)
-        self.ssh_connections = Gauge(
-            "desk_ssh_connections", "SSH connections open now.", registry=registry
-        )
-        self.ssh_logins = Gauge(
-            "desk_ssh_logins",
-            "Of these, the ones that proved who they are.",
-            registry=registry,
-        )
-        self.source_checks = Counter(
-            "desk_source_checks_total",
-            "Passwords that an outside source was asked about, by its answer.",
-            ["source", "outcome"],
-            registry=registry,
-        )
-        self.loop_failures = Counter(
-            "desk_loop_failures_total", "Failed passes of a loop.", ["loop"], registry=registry
-        )
-        self.loop_success = Gauge(
-            "desk_loop_last_success_timestamp_seconds",
-            "When a loop last went through, in seconds since 1970.",
-            ["loop"],
-            registry=registry,
-        )
-
-    def render(self) -> bytes:
-        """Everything in Prometheus' text format."""
-        return generate_latest(self._registry)
