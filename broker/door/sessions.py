@@ -12,7 +12,7 @@ from broker.door.messages import Message, ProtocolViolation
 from broker.door.policy import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from broker.door.actions import Action
     from broker.door.limits import Limits
@@ -144,10 +144,17 @@ class Sessions:
     def reply_optimistically(self) -> None:
         pending, self._pending = self._pending, set()
         for channel in pending:
-            for _ in range(channel.owed):
-                self._say(messages.success(channel.client))
+            self._reply(channel, channel.queue)
             channel.forestalled += channel.owed
             channel.owed = 0
+
+    def _reply(self, channel: Channel, queue: Sequence[bytes]) -> None:
+        """Reply to those of the queue's requests that nobody has replied to."""
+        waiting = [p for p in queue if p[0] == Message.REQUEST and messages.wants_reply(p)]
+        for payload in waiting[channel.forestalled :]:
+            refused = _name(payload) == policy.REFUSED
+            reply = messages.failure if refused else messages.success
+            self._say(reply(channel.client))
 
     # --------------------------------------------------------------------------------- inwards
 
@@ -203,8 +210,7 @@ class Sessions:
         """From now on the door itself answers the session."""
         queue = self._drop_queue(channel)
         self._take_window_back(channel)
-        for _ in range(channel.owed):
-            self._say(messages.success(channel.client))
+        self._reply(channel, queue)
         channel.owed = 0
         channel.stage = Stage.ANSWERED
         if any(payload[0] == Message.CLOSE for payload in queue):

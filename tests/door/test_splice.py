@@ -809,6 +809,40 @@ def test_a_listener_that_is_not_allowed_is_refused_and_wants_no_desktop(name):
         assert bool(world.binds) is not refused
 
 
+def replies(world, number):
+    return [
+        payload[0]
+        for payload in world.to_client
+        if payload[0] in (Message.SUCCESS, Message.FAILURE)
+        and messages.uint32(payload, 1) == number
+    ]
+
+
+def test_an_early_answer_tells_what_is_refused():
+    """And of the desktop's replies, none comes a second time."""
+    world = without(Allowance.PTY)
+    channel = world.open_session()
+    channel.asked.extend([Message.FAILURE, Message.SUCCESS, Message.SUCCESS])
+    world.send(request(channel.peer, b"pty-req", want=True))
+    world.send(env(channel.peer, "x"))
+    world.do(world.splice.optimistic_due())
+    assert replies(world, channel.own) == [Message.FAILURE, Message.SUCCESS]
+    world.send(request(channel.peer, b"shell", want=True))
+    world.bind()
+    world.settle()
+    assert not channel.asked
+
+
+def test_a_word_tells_what_is_refused_to_it():
+    """Whoever wants a terminal for it hears that there is none."""
+    world = without(Allowance.PTY)
+    channel = world.open_session()
+    channel.asked.extend([Message.FAILURE, Message.SUCCESS])
+    world.send(request(channel.peer, b"pty-req", want=True))
+    world.send(execute(channel.peer, "desk list"))
+    assert replies(world, channel.own) == [Message.FAILURE, Message.SUCCESS]
+
+
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
