@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from asyncssh.connection import SSHClientConnection
 
 from broker.door import messages, policy
@@ -12,10 +10,8 @@ from broker.door.traffic import Sender
 from broker.door.wire import Wire
 
 
-class InnerWire(Wire, SSHClientConnection, asyncio.BufferedProtocol):
-    """The connection to the sshd in a desktop. `BufferedProtocol` is last, or its `eof_received`
-    would hide asyncssh's.
-    """
+class InnerWire(Wire, SSHClientConnection):
+    """The connection to the sshd in a desktop."""
 
     sender = Sender.DESKTOP
 

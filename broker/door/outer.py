@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +16,7 @@ from broker.door.traffic import Sender
 from broker.door.upgrade import Upgrading
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
     from asyncssh.auth import Auth, KbdIntChallenge
@@ -54,8 +54,8 @@ class Listener(Protocol):
         """Nobody could say whether what the client tried is right."""
 
 
-class OuterWire(Upgrading, SSHServerConnection, asyncio.BufferedProtocol):
-    """The connection of a user. `BufferedProtocol` is last, as in `InnerWire`."""
+class OuterWire(Upgrading, SSHServerConnection):
+    """The connection of a user."""
 
     sender = Sender.CLIENT
 
