@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from broker.core.apistate import ApiState
 from broker.core.model import LOCAL
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     )
 
 
-class Identities(Protocol):
+class Identities(ApiState, Protocol):
     """As in `Store`: each method is one durable transaction with its audit row inside it, and
     raises `StateUnusable` when the database cannot be read or written.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from broker.core.model import Actor, UserId
 
 
@@ -30,7 +34,53 @@ class Reach(StrEnum):
     ALL = "all"
 
 
+_SECRET = re.compile(r"desk_[A-Za-z0-9_-]{40}")
+
+
+def new_secret() -> str:
+    """What a caller shows: 240 random bits behind a word by which scanners find what leaked."""
+    return f"desk_{secrets.token_urlsafe(30)}"
+
+
+def is_secret(text: str) -> bool:
+    """Whether it can be one at all."""
+    return _SECRET.fullmatch(text) is not None
+
+
 ALL_SCOPES = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What lets a program in as its user; the secret itself is kept nowhere."""
+
+    id: str
+    user_id: UserId
+    name: str
+    """For people: what it is for."""
+    scopes: frozenset[Scope]
+    reach: Reach
+    made_at: datetime
+    made_by: str
+    """As in `Actor.name`."""
+    expires_at: datetime | None
+    """From then on it lets nobody in; None: never."""
+    last_used_at: datetime | None
+    last_used_from: str | None
+    """The client's address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """What was answered to the first of calls with one `Idempotency-Key`."""
+
+    request: str
+    """The hash of what was asked."""
+    status: int | None
+    """None while it is worked on."""
+    location: str | None
+    body: str | None
+    """None where it told a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +92,8 @@ class Caller:
     reach: Reach
     user_id: UserId | None
     """The account that is meant by `own`; None for whom the kernel names an admin."""
+    token: Token | None = None
+    """What was shown."""
 
     @property
     def only(self) -> UserId | None:

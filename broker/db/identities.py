@@ -10,13 +10,13 @@ from broker.core.errors import Conflict
 from broker.core.identities import Identities
 from broker.core.model import LOCAL, shown
 from broker.db import audit, credentials, groups, invites, keys, users
+from broker.db.apistate import SqlApiState
 from broker.db.tables import user_key, user_key_name, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from broker.core.interfaces import Clock
     from broker.core.model import (
         Actor,
         Codes,
@@ -28,14 +28,10 @@ if TYPE_CHECKING:
         User,
         UserId,
     )
-    from broker.db.transaction import Transactions
 
 
-class SqlIdentities(Identities):
+class SqlIdentities(SqlApiState, Identities):
     """The half of `SqlStore` that is about users and what proves them."""
-
-    _do: Transactions
-    _clock: Clock
 
     # -- users
     async def add_user(

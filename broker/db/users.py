@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from broker.core.model import User, UserId, new_id
-from broker.db import credentials, desktops, groups, invites, keys, people, rows
+from broker.db import credentials, desktops, groups, invites, keys, people, rows, tokens
 from broker.db.tables import desktop, user
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ async def remove_user(tx: Transaction, user_id: UserId) -> None:
     await keys.forget(tx, user_id)
     await credentials.forget(tx, user_id)
     await invites.forget(tx, user_id)
+    await tokens.forget(tx, user_id)
     await groups.forget(tx, user_id)
     await tx.connection.execute(
         update(user).where(user.c.id == user_id).values(removed_at=tx.now, enabled=False)

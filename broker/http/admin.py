@@ -8,7 +8,7 @@ from aiohttp import web
 
 from broker.http.attachments import AttachmentRoutes
 from broker.http.audit import AuditRoutes
-from broker.http.callers import kernel_says
+from broker.http.callers import callers
 from broker.http.desktops import DesktopRoutes
 from broker.http.groups import GroupRoutes
 from broker.http.guard import guarded
@@ -20,10 +20,12 @@ from broker.http.problems import problems
 from broker.http.routes import PREFIX
 from broker.http.sessions import SessionRoutes
 from broker.http.table import TABLE
+from broker.http.tokens import TokenRoutes
 from broker.http.users import UserRoutes
 
 if TYPE_CHECKING:
     from broker.core.interfaces import Store
+    from broker.http.callers import Trust
     from broker.service.services import Services
 
 #: Bytes of a request's body: a user with a hundred keys fits.
@@ -35,11 +37,13 @@ class AdminApi:
 
     def __init__(self, *, store: Store, services: Services, ssh_port: int) -> None:
         self._store = store
+        self._tokens = services.tokens
         self._nouns: dict[str, object] = {
             "api": DocumentRoutes(TABLE),
             "users": UserRoutes(store=store, services=services),
             "logins": LoginRoutes(store=store, services=services),
             "invites": InviteRoutes(store=store, services=services, ssh_port=ssh_port),
+            "tokens": TokenRoutes(store=store, services=services),
             "groups": GroupRoutes(services=services),
             "desktops": DesktopRoutes(store=store, services=services),
             "sessions": SessionRoutes(store=store, services=services),
@@ -48,9 +52,12 @@ class AdminApi:
             "audit": AuditRoutes(store=store),
         }
 
-    def application(self) -> web.Application:
-        """To be served on a Unix socket where the kernel says who calls."""
-        app = web.Application(client_max_size=_BODY, middlewares=[problems, kernel_says])
+    def application(self, trust: Trust = "kernel") -> web.Application:
+        """To be served on a Unix socket: where the `kernel` says who calls, or where front doors
+        pass on what clients ask, who show a `token`.
+        """
+        who = callers(self._tokens, trust)
+        app = web.Application(client_max_size=_BODY, middlewares=[problems, who])
         for noun in TABLE:
             for route in noun.routes:
                 handler = guarded(route, self._nouns[noun.name], self._store)

@@ -30,7 +30,7 @@ Lists answer `{"items": […], "next": …}`. `limit` says how many items at mos
 
 ## Who may what
 
-On the admin socket the kernel says who calls: root, the broker's own user and members of the group `desk-admin` may everything.
+On the admin socket the kernel says who calls: root, the broker's own user and members of the group `desk-admin` may everything. Everybody else shows a token: `Authorization: Bearer desk_…`. `POST /api/v1/tokens` makes one and tells its secret once; the state keeps a hash. A token is its user's: of one who is no administrator it reaches their own things alone, whatever it says, and it is dead as soon as they are disabled or removed, it is taken back, or its time is over. An address from which ten wrong tokens came in a row waits for 10 seconds, and after each further one for twice as long, up to 15 minutes; a token that was right lately is not held up by that.
 
 A route needs one scope, and no scope holds another:
 

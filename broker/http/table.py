@@ -11,6 +11,7 @@ from broker.http.leases import LEASES
 from broker.http.logins import LOGINS
 from broker.http.openapi import API
 from broker.http.sessions import SESSIONS
+from broker.http.tokens import TOKENS
 from broker.http.users import USERS
 
 TABLE = (
@@ -18,6 +19,7 @@ TABLE = (
     USERS,
     LOGINS,
     INVITES,
+    TOKENS,
     GROUPS,
     DESKTOPS,
     SESSIONS,

@@ -31,6 +31,11 @@ async def _session(store: Store, request: web.Request) -> UserId | None:
     return None if desktop is None else desktop.user_id
 
 
+async def _token(store: Store, request: web.Request) -> UserId | None:
+    token = await store.token(request.match_info["id"])
+    return None if token is None else token.user_id
+
+
 async def _invite(store: Store, request: web.Request) -> UserId | None:
     invite_id = request.match_info["id"]
     found = (invite.user_id for invite in await store.invites() if invite.id == invite_id)
@@ -49,6 +54,10 @@ def no_session(_request: web.Request) -> NotFound:
     return NotFound(public="There is no such session.")
 
 
+def no_token(_request: web.Request) -> NotFound:
+    return NotFound(public="There is no such token.")
+
+
 def _no_invite(_request: web.Request) -> NotFound:
     return NotFound(public="There is no such unused invite.")
 
@@ -63,3 +72,4 @@ USER_OF_ALL = Whose(find=_user, missing=_no_user, all_alone=True)
 DESKTOP = Whose(find=_desktop, missing=no_desktop)
 SESSION = Whose(find=_session, missing=no_session)
 INVITE = Whose(find=_invite, missing=_no_invite)
+TOKEN = Whose(find=_token, missing=no_token)

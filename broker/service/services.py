@@ -38,6 +38,7 @@ from broker.service.standing import Standing
 from broker.service.starting import Starting
 from broker.service.starts import Starts
 from broker.service.tickets import Tickets
+from broker.service.tokens import Tokens
 from broker.service.watches import LOOK_EVERY, Watches
 from broker.service.why import Explainer
 from broker.service.witness import TELL_EVERY, Witness
@@ -195,6 +196,7 @@ class Services:
             clock=clock,
             spawn=spawn,
         )
+        self.tokens = Tokens(store=store, clock=clock)
         self.recovery = Recovery(store=store, invites=self.invites, blocks=self.blocks)
         self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)

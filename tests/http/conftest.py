@@ -52,11 +52,11 @@ async def serve(tmp_path, make_api):
     """Serves the API of a broker over a real socket; gives its client."""
     async with AsyncExitStack() as stack:
 
-        async def open_for(broker):  # noqa: F811 - fixtures
-            runner = web.AppRunner(make_api(broker).application(), access_log=None)
+        async def open_for(broker, trust="kernel"):  # noqa: F811 - fixtures
+            runner = web.AppRunner(make_api(broker).application(trust), access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            path = tmp_path / "admin.sock"
+            path = tmp_path / f"{trust}.sock"
             await web.SockSite(runner, bind_unix(path, mode=0o600, gid=None)).start()
             connector = aiohttp.UnixConnector(str(path))
             return Api(await stack.enter_async_context(aiohttp.ClientSession(connector=connector)))
@@ -68,3 +68,9 @@ async def serve(tmp_path, make_api):
 async def api(broker, serve):  # noqa: F811 - fixtures
     """The API of the broker."""
     return await serve(broker)
+
+
+@pytest.fixture
+async def door(broker, serve):  # noqa: F811 - fixtures
+    """The API of the broker as front doors reach it: who calls shows a token."""
+    return await serve(broker, "token")

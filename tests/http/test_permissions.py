@@ -1,0 +1,242 @@
+"""Who may what: the table of routes says, and each answer of the real API is held to it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from broker.core.model import SessionId, SessionState
+from broker.core.tokens import Reach, Scope
+from broker.http.routes import PREFIX
+from broker.http.table import TABLE
+from tests.service.harness import new_key
+
+CLIENT = "192.0.2.7"
+
+
+@dataclass(frozen=True)
+class Role:
+    """Who calls: by a token of one scope, by none, or as the kernel's admin."""
+
+    name: str
+    who: str | None = None
+    """Whose the token is: `member`, who is no admin, or `boss`, who is."""
+    scopes: frozenset = frozenset()
+    reach: Reach = Reach.OWN
+
+
+ROLES = [
+    Role("kernel", scopes=frozenset(Scope), reach=Reach.ALL),
+    Role("nobody"),
+    *(
+        Role(f"{who} {scope} {reach}", who, frozenset({scope}), reach)
+        for who, scope, reach in itertools.product(("member", "boss"), Scope, Reach)
+        if who == "boss" or (reach is Reach.OWN and scope is not Scope.ADMIN)
+    ),
+    Role("boss everything", "boss", frozenset(Scope), Reach.ALL),
+]
+
+#: Of each thing, whose it is to the caller.
+TARGETS = ("own", "other", "admin")
+
+#: A body that is taken, of each model; a route with a new one must say one here.
+BODIES = {
+    "NewUser": lambda cast: {"name": cast.fresh()},
+    "NewKey": lambda _: {"key": new_key()[1]},
+    "KeyChange": lambda cast: {"name": cast.fresh()},
+    "NewPassword": lambda _: {"password": "short"},  # refused, behind the rule
+    "NewInvite": lambda _: {},
+    "Recovery": lambda _: {},
+    "NewGroup": lambda cast: {"name": cast.fresh()},
+    "GroupChange": lambda _: {},
+    "Kill": lambda _: {},
+    "Extend": lambda _: {"time": "1h"},
+}
+
+#: Routes whose thing may be missing for whoever may use them, too.
+MAY_MISS = {"lift_login_block", "remove_password", "remove_codes", "leave_group"}
+
+
+@pytest.fixture
+async def broker(world):  # noqa: F811 - for more people than elsewhere
+    return await world.broker(
+        ports="20000-28999", displays="1000-9999", uids="200000-299999", at_once=8
+    )
+
+
+class Cast:
+    """People and their things, made anew for a call that may take them away."""
+
+    numbers = itertools.count()
+
+    def __init__(self, broker, *, running=True) -> None:
+        self.broker = broker
+        self.running = running
+        self.number = next(self.numbers)
+        self.things = {}
+        self.secrets = {}
+
+    def fresh(self):
+        return f"n{next(self.numbers)}"
+
+    async def make(self, person):
+        """The person, with one of each thing."""
+        if person in self.things:
+            return self.things[person]
+        broker = self.broker
+        name = f"{person}{self.number}"
+        user = await broker.user(name, admin=person in {"boss", "admin"})
+        offered, line = new_key()
+        await broker.accounts.add_key(name, line, actor="x")
+        self.things[person] = {"user": name, "key": offered.fingerprint}
+        if self.running:
+            desktop = await broker.desktop(name)
+            session = await broker.ensure(desktop)
+            self.things[person] |= {"desktops": desktop.id, "sessions": session.id}
+        invite, _ = await broker.invites.make(user, valid=None, actor="x")
+        token = await broker.store.add_token(
+            user.id, token_hash=f"{name}", name="t", scopes=[Scope.READ], reach=Reach.OWN,
+            expires_at=None, most=99, actor="x",
+        )  # fmt: skip
+        self.things[person] |= {"invites": invite.id, "tokens": token.id}
+        return self.things[person]
+
+    async def headers(self, role):
+        if role.who is None:
+            return {"Desk-Client": CLIENT}
+        await self.make(role.who)
+        if role not in self.secrets:
+            user = await self.broker.store.user(self.things[role.who]["user"])
+            secret = f"desk_{next(self.numbers):040}"
+            await self.broker.store.add_token(
+                user.id, token_hash=hashed(secret), name="t", scopes=role.scopes,
+                reach=role.reach, expires_at=None, most=99, actor="x",
+            )  # fmt: skip
+            self.secrets[role] = secret
+        return {"Desk-Client": CLIENT, "Authorization": f"Bearer {self.secrets[role]}"}
+
+
+def hashed(secret):
+    from broker.service.tokens import hashed
+
+    return hashed(secret)
+
+
+def expected(route, role, target):
+    """The status of the refusal that the route's rule says; None: it is let through."""
+    if role.name == "nobody":
+        return 401
+    if route.needs is not None and route.needs not in role.scopes:
+        return 403
+    if not route.own and role.reach is Reach.OWN:
+        return 403
+    if role.name == "kernel":
+        return None
+    about = route.whose is not None and route.whose.find is not None
+    if route.name in MADE_FOR:
+        about = True
+    if about and target != "own" and role.reach is Reach.OWN:
+        return 404
+    if route.name in MADE_FOR and target != "own" and Scope.ADMIN not in role.scopes:
+        return 403
+    weak = route.needs is Scope.USERS and Scope.ADMIN not in role.scopes
+    return 403 if about and weak and target == "admin" else None
+
+
+#: Routes whose body says for whom, and which need the scope `admin` for somebody else.
+MADE_FOR = {"add_token"}
+
+
+async def call(api, cast, noun, route, role, target):
+    own = role.who or "other"
+    things = await cast.make(own if target == "own" else target)
+    values = {"name": things["user"], "user": things["user"], "account": things["user"],
+              "key": things["key"], "id": things.get(noun.name)}  # fmt: skip
+    if noun.name == "groups":
+        values["name"] = "group"
+    path = route.plain_path.format(**values)
+    if route.name in MADE_FOR:
+        body = {"name": "t", "user": things["user"], "scopes": sorted(role.scopes)[:1] or ["read"]}
+    else:
+        body = BODIES[route.body.__name__](cast) if route.body else None
+    headers = await cast.headers(role)
+    if role.name == "kernel":
+        headers = {}
+    status, _ = await api(route.method, path, json=body, headers=headers)
+    return status
+
+
+@pytest.mark.parametrize("noun", TABLE, ids=lambda noun: noun.name)
+async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
+    """Each role, at what is their own, another's, and an admin's."""
+    running = noun.name in {"desktops", "sessions"}
+    wrong, cast = [], None
+    for route, role, target in itertools.product(noun.routes, ROLES, TARGETS):
+        if role.name == "nobody":
+            broker.tokens._guesses.succeeded(("token", CLIENT))
+        wanted = expected(route, role, target)
+        if cast is None:
+            cast = Cast(broker, running=running)
+            await broker.store.set_group("group", priority=0, policy={}, actor="x")
+        found = await call(api if role.name == "kernel" else door, cast, noun, route, role, target)
+        taken = {401, 403} if route.name in MAY_MISS else {401, 403, 404}
+        fits = found == wanted if wanted else found not in taken and found < 500
+        if not fits:
+            wrong.append((route.name, role.name, target, found, wanted))
+        if wanted is None and route.method != "GET":
+            cast = None
+    assert wrong == []
+
+
+async def test_a_member_sees_nothing_of_anybody_else(door, broker):
+    """In no list, whatever is asked for."""
+    cast = Cast(broker)
+    hers, others = await cast.make("member"), await cast.make("other")
+    headers = await cast.headers(Role("x", "member", frozenset(Scope)))
+    lists = [
+        route
+        for noun in TABLE
+        for route in noun.routes
+        if route.own and route.method == "GET" and not route.parameters
+    ]
+    assert len(lists) >= 8
+    told = ""
+    for route in lists:
+        if route.name == "get_openapi":
+            continue
+        status, found = await door("GET", route.path, headers=headers)
+        assert status == 200, (route.name, found)
+        told += str(found)
+    assert all(thing in told for name, thing in hers.items() if name != "key")
+    assert not [thing for thing in others.values() if thing in told]
+    session = await broker.store.session(SessionId(others["sessions"]))
+    assert session.state is SessionState.READY
+
+
+async def test_anothers_thing_is_answered_as_if_it_were_not_there(door, broker):
+    """Word for word, but for the name that was asked for."""
+    cast = Cast(broker)
+    await cast.make("member")
+    others = await cast.make("other")
+    headers = await cast.headers(Role("x", "member", frozenset(Scope)))
+    for noun, route in [(each, route) for each in TABLE for route in each.routes]:
+        if not route.own or not route.parameters:
+            continue
+        told = set()
+        for there in (others.get(noun.name), "0" * 16):
+            name = others["user"] if there == others.get(noun.name) else "nobody"
+            path = route.plain_path.format(id=there, name=name, key="k")
+            detail = await door.problem(
+                404, "not_found", route.method, path, json={}, headers=headers
+            )
+            told.add(detail.replace(str(there), "X").replace(name, "X"))
+        assert len(told) == 1, (route.name, told)
+
+
+def test_the_matrix_has_a_body_for_each_model():
+    """Or a route would be refused before its rule was looked at."""
+    models = {r.body.__name__ for n in TABLE for r in n.routes if r.body and r.name not in MADE_FOR}
+    assert models == set(BODIES)
+    assert PREFIX == "/api/v1"
