@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.ctl import JSON, Desk, part
-from broker.cli.errors import plain_errors
+from broker.cli.ctl import WATCH, Desk, part, verb
+from broker.cli.ctl_names import KEY, USER
+from broker.cli.output import Sheet
 from broker.core.errors import BadRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Characters that are read as a password at most: more than any can have.
 _LONGEST = 4096
+
+_KEYS = Sheet(
+    (
+        "fingerprint",
+        "type",
+        "name",
+        "added_at",
+        "expires_at",
+        "sources",
+        "last_used_at",
+        "last_used_from",
+    ),
+    cells={"sources": lambda item: ", ".join(item["sources"]) or "anywhere"},
+)
 
 
 @click.group()
@@ -24,14 +35,11 @@ def key() -> None:
     """The keys that prove a user."""
 
 
-@key.command("add")
-@click.argument("name")
+@verb(key, "add")
+@USER
 @click.option(
     "--key", "key_file", required=True, help="A public key's file, or '-' for standard input."
 )
-@JSON
-@click.pass_obj
-@plain_errors
 def add_key(desk: Desk, name: str, key_file: str) -> None:
     """Add each key of a file to a user; from=, expiry-time= and verify-required are kept."""
     made = [
@@ -39,50 +47,37 @@ def add_key(desk: Desk, name: str, key_file: str) -> None:
         for line in key_lines(key_file)
     ]
     told = ", ".join(key["fingerprint"] for key in made)
-    desk.out.done({"items": made}, f"{told} now proves {name}.")
+    idents = "\n".join(key["fingerprint"] for key in made)
+    desk.out.done({"items": made}, f"{told} now proves {name}.", ident=idents)
 
 
-@key.command("ls")
-@click.argument("name")
-@JSON
-@click.pass_obj
-@plain_errors
-def list_keys(desk: Desk, name: str) -> None:
+@verb(key, "ls")
+@USER
+@WATCH
+def list_keys(desk: Desk, name: str, *, watched: bool) -> None:
     """List a user's keys: until when and from where each counts, and when it was last used."""
-    columns = ("fingerprint", "type", "name", "added_at", "expires_at", "sources", "last_used_at")
-    cells = {"sources": _sources}
-    found = desk.client.call("GET", f"/users/{part(name)}/keys")
-    desk.out.table(found, (*columns, "last_used_from"), cells)
+    desk.list(f"/users/{part(name)}/keys", _KEYS, watched=watched)
 
 
-def _sources(item: Mapping[str, Any]) -> str:
-    return ", ".join(item["sources"]) or "anywhere"
-
-
-@key.command("rm")
-@click.argument("name")
-@click.argument("key_named", metavar="KEY")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(key, "rm")
+@USER
+@KEY
 def remove_key(desk: Desk, name: str, key_named: str) -> None:
     """Take a key away and end what it opened; KEY is its name or fingerprint."""
     desk.client.call("DELETE", f"/users/{part(name)}/keys/{part(key_named)}")
-    desk.out.done({"key": key_named}, f"{key_named} proves nobody any more.")
+    desk.out.done({"key": key_named}, f"{key_named} proves nobody any more.", ident=key_named)
 
 
-@key.command("rename")
-@click.argument("name")
-@click.argument("key_named", metavar="KEY")
+@verb(key, "rename")
+@USER
+@KEY
 @click.argument("new")
-@JSON
-@click.pass_obj
-@plain_errors
 def rename_key(desk: Desk, name: str, key_named: str, new: str) -> None:
     """Give a key another name; KEY is its name or fingerprint."""
     path = f"/users/{part(name)}/keys/{part(key_named)}"
     renamed = desk.client.call("PATCH", path, body={"name": new})
-    desk.out.done(renamed, f"{renamed['fingerprint']} is now called {new}.")
+    fingerprint = renamed["fingerprint"]
+    desk.out.done(renamed, f"{fingerprint} is now called {new}.", ident=fingerprint)
 
 
 @click.group()
@@ -90,17 +85,14 @@ def password() -> None:
     """The password of a user."""
 
 
-@password.command("set")
-@click.argument("name")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(password, "set")
+@USER
 def set_password(desk: Desk, name: str) -> None:
     """Set a password, asked for twice at a terminal and else the first line of standard input; end
     what the one before opened.
     """
     desk.client.call("PUT", f"/users/{part(name)}/password", body={"password": _asked()})
-    desk.out.done({"name": name}, f"The new password proves {name}.")
+    desk.out.done({"name": name}, f"The new password proves {name}.", ident=name)
 
 
 def _asked() -> str:
@@ -114,15 +106,12 @@ def _asked() -> str:
     return line.rstrip("\r\n")
 
 
-@password.command("rm")
-@click.argument("name")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(password, "rm")
+@USER
 def remove_password(desk: Desk, name: str) -> None:
     """Take the password away and end what it opened."""
     desk.client.call("DELETE", f"/users/{part(name)}/password")
-    desk.out.done({"name": name}, f"{name} has no password any more.")
+    desk.out.done({"name": name}, f"{name} has no password any more.", ident=name)
 
 
 @click.group()
@@ -130,15 +119,12 @@ def code() -> None:
     """The one-time codes of a user."""
 
 
-@code.command("rm")
-@click.argument("name")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(code, "rm")
+@USER
 def remove_code(desk: Desk, name: str) -> None:
     """Take one-time and recovery codes away, as of a lost phone; they can be set up anew."""
     desk.client.call("DELETE", f"/users/{part(name)}/code")
-    desk.out.done({"name": name}, f"{name} has no one-time codes any more.")
+    desk.out.done({"name": name}, f"{name} has no one-time codes any more.", ident=name)
 
 
 def key_lines(file: str) -> list[str]:

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.ctl import JSON, Desk, part
-from broker.cli.errors import plain_errors
+from broker.cli.ctl import WATCH, Desk, filters, part, verb
+from broker.cli.ctl_names import DESKTOP, DESKTOPS, OF_USER, SESSIONS
+from broker.cli.output import Sheet
 from broker.core.errors import BadRequest, NotFound
+from broker.core.model import LeaseKind
 from broker.core.words import spoken_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-@click.group()
-def desktop() -> None:
-    """What users own and keep."""
-
-
-@desktop.command("ls")
-@click.option("--all", "every", is_flag=True, help="Removed ones too, whose homes are kept.")
-@JSON
-@click.pass_obj
-@plain_errors
-def desktop_ls(desk: Desk, *, every: bool) -> None:
-    """List desktops."""
-    found = desk.client.call("GET", "/desktops", query={"all": "1"} if every else None)
-    columns = ("id", "user", "name", "state", "removed", "uid", "created_at", "archived_at", "size")
-    # Few installations archive: the others need no two columns of dashes.
-    archives = any(item.get("archived_at") for item in found["items"])
-    left_out = {*(() if every else ("removed",)), *(() if archives else ("archived_at", "size"))}
-    desk.out.table(found, tuple(c for c in columns if c not in left_out), {"size": _archive_size})
+_STATES = ("starting", "ready", "frozen", "stopping", "stopped", "archived")
 
 
 def _archive_size(item: Mapping[str, Any]) -> str | None:
@@ -41,21 +26,51 @@ def _archive_size(item: Mapping[str, Any]) -> str | None:
     return None if size is None else spoken_size(size)
 
 
-@desktop.command("rm")
-@click.argument("desktop_id", metavar="ID")
+_DESKTOPS = Sheet(
+    ("id", "user", "name", "state", "uid", "created_at", "archived_at", "size"),
+    cells={"size": _archive_size},
+    # Few installations archive: the others need no two columns of dashes.
+    where_any=frozenset({"archived_at", "size"}),
+)
+_EVERY_DESKTOP = replace(
+    _DESKTOPS,
+    columns=(*_DESKTOPS.columns[:4], "removed", *_DESKTOPS.columns[4:]),
+)
+_LEASES = Sheet(("kind", "value", "desktop_id", "session_id", "since"), ident="value")
+
+
+@click.group()
+def desktop() -> None:
+    """What users own and keep."""
+
+
+@verb(desktop, "ls")
+@click.option("--all", "every", is_flag=True, help="Removed ones too, whose homes are kept.")
+@OF_USER
+@click.option("--state", type=click.Choice(_STATES), help="Those that are so.")
+@WATCH
+def desktop_ls(
+    desk: Desk, user: str | None, state: str | None, *, every: bool, watched: bool
+) -> None:
+    """List desktops."""
+    query = filters(all="1" if every else None, user=user, state=state)
+    desk.list("/desktops", _EVERY_DESKTOP if every else _DESKTOPS, query=query, watched=watched)
+
+
+@verb(desktop, "rm")
+@DESKTOP
 @click.option("--with-home", is_flag=True, help="Delete its home for good; asks twice.")
 @click.option("--yes", is_flag=True, help="Answer both questions beforehand, for programs.")
-@JSON
-@click.pass_obj
-@plain_errors
 def desktop_rm(desk: Desk, desktop_id: str, *, with_home: bool, yes: bool) -> None:
     """Remove a desktop. Its home is kept, and the user's next desktop of the name gets it back."""
     if with_home and not yes:
         _ask_twice(desk, desktop_id)
     query = {"with_home": desktop_id} if with_home else None
-    desk.client.call("DELETE", f"/desktops/{part(desktop_id)}", query=query)
+    with desk.out.working(f"Removing {desktop_id}"):
+        desk.client.call("DELETE", f"/desktops/{part(desktop_id)}", query=query)
     end = "its home is deleted" if with_home else "its home is kept"
-    desk.out.done({"id": desktop_id, "home": end}, f"Desktop {desktop_id} is removed; {end}.")
+    told = f"Desktop {desktop_id} is removed; {end}."
+    desk.out.done({"id": desktop_id, "home": end}, told, ident=desktop_id)
 
 
 def _ask_twice(desk: Desk, desktop_id: str) -> None:
@@ -77,11 +92,14 @@ def lease() -> None:
     """Ports, displays, addresses and uids that are held."""
 
 
-@lease.command("ls")
-@JSON
-@click.pass_obj
-@plain_errors
-def lease_ls(desk: Desk) -> None:
+@verb(lease, "ls")
+@click.option("--kind", type=click.Choice(tuple(LeaseKind)), help="Those of that kind.")
+@click.option("--desktop", help="Those of that desktop.", shell_complete=DESKTOPS)
+@click.option("--session", help="Those of that session.", shell_complete=SESSIONS)
+@WATCH
+def lease_ls(
+    desk: Desk, kind: str | None, desktop: str | None, session: str | None, *, watched: bool
+) -> None:
     """List leases."""
-    columns = ("kind", "value", "desktop_id", "session_id", "since")
-    desk.out.table(desk.client.call("GET", "/leases"), columns)
+    query = filters(kind=kind, desktop=desktop, session=session)
+    desk.list("/leases", _LEASES, query=query, watched=watched)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.ctl import JSON, Desk, part
-from broker.cli.errors import plain_errors
-from broker.cli.output import span
+from broker.cli.ctl import WATCH, Desk, filters, part, verb
+from broker.cli.ctl_names import BLOCKED, INVITE, OF_USER
+from broker.cli.output import Sheet, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,15 @@ VALID = click.option("--valid", help="For how long: 3d; else as login.invites.va
 
 HOST = click.option(
     "--host", default="HOST", help="The name of this host, as people reach it, for the command."
+)
+
+_INVITES = Sheet(("id", "user", "state", "made_by", "expires_at", "used_at", "fingerprint"))
+_BLOCKS = Sheet(
+    ("account", "place", "failures", "left"),
+    cells={
+        "place": lambda item: item["place"] or "elsewhere",
+        "left": lambda item: span(item["seconds"]),
+    },
 )
 
 
@@ -32,25 +41,22 @@ def invite() -> None:
     """Tokens that bind a key, each once."""
 
 
-@invite.command("ls")
-@JSON
-@click.pass_obj
-@plain_errors
-def list_invites(desk: Desk) -> None:
+@verb(invite, "ls")
+@OF_USER
+@click.option("--state", type=click.Choice(("open", "used", "expired")), help="Those that are so.")
+@WATCH
+def list_invites(desk: Desk, user: str | None, state: str | None, *, watched: bool) -> None:
     """List invites, newest first; of used ones the key that each bound."""
-    columns = ("id", "user", "state", "made_by", "expires_at", "used_at", "fingerprint")
-    desk.out.table(desk.client.call("GET", "/invites"), columns)
+    desk.list("/invites", _INVITES, query=filters(user=user, state=state), watched=watched)
 
 
-@invite.command("rm")
-@click.argument("invite_id", metavar="ID")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(invite, "rm")
+@INVITE
 def remove_invite(desk: Desk, invite_id: str) -> None:
     """Take an invite back that nobody has used."""
     desk.client.call("DELETE", f"/invites/{part(invite_id)}")
-    desk.out.done({"id": invite_id}, f"Invite {invite_id} lets nobody in any more.")
+    told = f"Invite {invite_id} lets nobody in any more."
+    desk.out.done({"id": invite_id}, told, ident=invite_id)
 
 
 @click.group("login-block")
@@ -58,28 +64,18 @@ def login_block() -> None:
     """Accounts that wait after wrong passwords and codes."""
 
 
-@login_block.command("ls")
-@JSON
-@click.pass_obj
-@plain_errors
-def list_blocks(desk: Desk) -> None:
+@verb(login_block, "ls")
+@WATCH
+def list_blocks(desk: Desk, *, watched: bool) -> None:
     """List those that wait now, the longest wait first. PLACE is where the account is at home, or
     an exempt network; a name that nobody has is not shown, for it can be somebody's password.
     """
-    cells = {
-        "place": lambda item: item["place"] or "elsewhere",
-        "left": lambda item: span(item["seconds"]),
-    }
-    found = desk.client.call("GET", "/login-blocks")
-    desk.out.table(found, ("account", "place", "failures", "left"), cells)
+    desk.list("/login-blocks", _BLOCKS, watched=watched)
 
 
-@login_block.command("rm")
-@click.argument("name")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(login_block, "rm")
+@BLOCKED
 def remove_block(desk: Desk, name: str) -> None:
     """Let an account be tried again at once, from everywhere."""
     desk.client.call("DELETE", f"/login-blocks/{part(name)}")
-    desk.out.done({"account": name}, f"{name} can be tried again.")
+    desk.out.done({"account": name}, f"{name} can be tried again.", ident=name)

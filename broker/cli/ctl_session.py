@@ -6,41 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.ctl import JSON, Desk, part
-from broker.cli.errors import plain_errors
-from broker.cli.output import span
+from broker.cli.ctl import WATCH, Desk, filters, part, verb
+from broker.cli.ctl_names import OF_USER, SESSION, SESSIONS
+from broker.cli.output import Sheet, span
 from broker.core.words import seconds, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-@click.group()
-def session() -> None:
-    """Runs of desktops."""
-
-
-@session.command("ls")
-@JSON
-@click.pass_obj
-@plain_errors
-def session_ls(desk: Desk) -> None:
-    """List live sessions. IDLE and NEXT are what is known without asking a desktop: its keyboard
-    and mouse are looked at when its sleep is near, and by 'session why'.
-    """
-    columns = (
-        "id",
-        "user",
-        "desktop",
-        "state",
-        "display",
-        "attached",
-        "kinds",
-        "idle",
-        "next",
-    )
-    cells = {"idle": lambda item: span(item["idle"]), "next": _next}
-    desk.out.table(desk.client.call("GET", "/sessions"), columns, cells)
+_STATES = ("starting", "ready", "frozen", "stopping")
 
 
 def _next(item: Mapping[str, Any]) -> str | None:
@@ -51,51 +25,96 @@ def _next(item: Mapping[str, Any]) -> str | None:
     return f"{item['next']} in {span(item['next_in'])}"
 
 
-@session.command("why")
-@click.argument("session_id", metavar="ID")
-@JSON
-@click.pass_obj
-@plain_errors
+_CELLS = {"idle": lambda item: span(item["idle"]), "next": _next}
+_SESSIONS = Sheet(
+    ("id", "user", "desktop", "state", "display", "attached", "kinds", "idle", "next"),
+    cells=_CELLS,
+)
+_SESSION = Sheet(
+    (
+        *_SESSIONS.columns,
+        "kept_until",
+        "reason",
+        "desktop_id",
+        "address",
+        "port",
+        "created_at",
+        "changed_at",
+    ),
+    cells=_CELLS,
+)
+_ATTACHMENTS = Sheet(
+    ("user", "desktop", "session", "kinds", "since", "from", "client", "idle"),
+    ident="session",
+    cells={"idle": lambda item: span(item["idle"])},
+)
+
+
+@click.group()
+def session() -> None:
+    """Runs of desktops."""
+
+
+@verb(session, "ls")
+@OF_USER
+@click.option("--state", type=click.Choice(_STATES), help="Those that are so.")
+@WATCH
+def session_ls(desk: Desk, user: str | None, state: str | None, *, watched: bool) -> None:
+    """List live sessions. IDLE and NEXT are what is known without asking a desktop: its keyboard
+    and mouse are looked at when its sleep is near, and by 'session why'.
+    """
+    desk.list("/sessions", _SESSIONS, query=filters(user=user, state=state), watched=watched)
+
+
+@verb(session, "show")
+@SESSION
+def session_show(desk: Desk, session_id: str) -> None:
+    """Show a session, an ended one too."""
+    desk.show(desk.client.call("GET", f"/sessions/{part(session_id)}"), _SESSION)
+
+
+@verb(session, "why")
+@SESSION
 def session_why(desk: Desk, session_id: str) -> None:
     """Tell what keeps a session's desktop awake, and what happens next; asks the desktop."""
     found = desk.client.call("GET", f"/sessions/{part(session_id)}/why")
-    desk.out.text(found, f"Of {found['user']}: {found['text']}")
+    desk.out.text(found, f"Of {found['user']}: {found['text']}", ident=session_id)
 
 
-@session.command("stop")
-@click.argument("session_id", metavar="ID")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(session, "stop")
+@SESSION
 def session_stop(desk: Desk, session_id: str) -> None:
     """Stop a session; its home is kept."""
-    ended = desk.client.call("POST", f"/sessions/{part(session_id)}/stop")
-    desk.out.done(ended, f"Session {session_id} ended; the home of {ended['user']} is kept.")
+    with desk.out.working(f"Stopping {session_id}"):
+        ended = desk.client.call("POST", f"/sessions/{part(session_id)}/stop")
+    _ended(desk, ended)
 
 
-@session.command("kill")
-@click.argument("session_id", metavar="ID")
+@verb(session, "kill")
+@SESSION
 @click.option(
     "--force",
     is_flag=True,
     help="End its record even when the engine does not answer; should the container be there"
     " still, it is removed once the engine is back.",
 )
-@JSON
-@click.pass_obj
-@plain_errors
 def session_kill(desk: Desk, session_id: str, *, force: bool) -> None:
     """End a session that does not stop: at once, without asking its programs; its home is kept."""
-    ended = desk.client.call("POST", f"/sessions/{part(session_id)}/kill", body={"force": force})
-    desk.out.done(ended, f"Session {session_id} ended; the home of {ended['user']} is kept.")
+    with desk.out.working(f"Ending {session_id}"):
+        ended = desk.client.call(
+            "POST", f"/sessions/{part(session_id)}/kill", body={"force": force}
+        )
+    _ended(desk, ended)
 
 
-@session.command("extend")
-@click.argument("session_id", metavar="ID")
+def _ended(desk: Desk, ended: dict[str, Any]) -> None:
+    told = f"Session {ended['id']} ended; the home of {ended['user']} is kept."
+    desk.out.done(ended, told, ident=ended["id"])
+
+
+@verb(session, "extend")
+@SESSION
 @click.argument("time")
-@JSON
-@click.pass_obj
-@plain_errors
 def session_extend(desk: Desk, session_id: str, time: str) -> None:
     """Keep a session for so long from now: 4h; 0 ends that."""
     kept = desk.client.call("POST", f"/sessions/{part(session_id)}/extend", body={"time": time})
@@ -104,20 +123,16 @@ def session_extend(desk: Desk, session_id: str, time: str) -> None:
     else:
         told = f"Session {session_id} is kept for {spoken(seconds(time))}"
     step = _next(kept)
-    desk.out.done(kept, f"{told}; next: {step}." if step else f"{told}.")
+    desk.out.done(kept, f"{told}; next: {step}." if step else f"{told}.", ident=session_id)
 
 
-@session.command("freeze")
-@click.argument("session_id", metavar="ID")
-@JSON
-@click.pass_obj
-@plain_errors
+@verb(session, "freeze")
+@SESSION
 def session_freeze(desk: Desk, session_id: str) -> None:
     """Let a session sleep now: who is in it is sent away, programs stay, a connect wakes it."""
     frozen = desk.client.call("POST", f"/sessions/{part(session_id)}/freeze")
-    desk.out.done(
-        frozen, f"Session {session_id} sleeps; the next connect of {frozen['user']} wakes it."
-    )
+    told = f"Session {session_id} sleeps; the next connect of {frozen['user']} wakes it."
+    desk.out.done(frozen, told, ident=session_id)
 
 
 @click.group()
@@ -125,14 +140,13 @@ def attachment() -> None:
     """Clients that are in a session now."""
 
 
-@attachment.command("ls")
-@JSON
-@click.pass_obj
-@plain_errors
-def attachment_ls(desk: Desk) -> None:
+@verb(attachment, "ls")
+@OF_USER
+@click.option("--session", help="Those in that session.", shell_complete=SESSIONS)
+@WATCH
+def attachment_ls(desk: Desk, user: str | None, session: str | None, *, watched: bool) -> None:
     """List attachments, the longest first. IDLE is since their client last did something that
     keeps a desktop awake.
     """
-    columns = ("user", "desktop", "session", "kinds", "since", "from", "client", "idle")
-    cells = {"idle": lambda item: span(item["idle"])}
-    desk.out.table(desk.client.call("GET", "/attachments"), columns, cells)
+    query = filters(user=user, session=session)
+    desk.list("/attachments", _ATTACHMENTS, query=query, watched=watched)

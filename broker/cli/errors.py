@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from broker.core.errors import BadRequest, ConfigError, DeskError
+from broker.cli.output import safe
+from broker.core.errors import BadRequest, BrokerUnavailable, ConfigError, DeskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Exit codes: 1 refused or failed, 2 wrong usage (click's own), 78 unusable configuration (as in
-#: sysexits.h).
-FAILED, USAGE, CONFIG = 1, 2, 78
+#: Exit codes: 1 refused or failed, 2 wrong usage (click's own), 3 no broker that answers, 78
+#: unusable configuration (as in sysexits.h).
+FAILED, USAGE, AWAY, CONFIG = 1, 2, 3, 78
 
 
 def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
@@ -32,7 +33,7 @@ def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except DeskError as error:
-            click.echo(f"{error} ({error.code})", err=True)
+            click.echo(safe(f"{error} ({error.code})"), err=True)
             sys.exit(_code(error))
 
     return run
@@ -44,5 +45,7 @@ def _code(error: DeskError) -> int:
             return CONFIG
         case BadRequest():
             return USAGE
+        case BrokerUnavailable():
+            return AWAY
         case _:
             return FAILED

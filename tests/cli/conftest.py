@@ -61,18 +61,31 @@ def served(tmp_path):
     shutil.rmtree(directory)
 
 
+def invoke(words, code, **kwargs):
+    """What deskctl printed, or complained where it was to fail."""
+    result = CliRunner().invoke(deskctl.main, words, **kwargs)
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    return result.stdout if code == 0 else result.stderr
+
+
 @pytest.fixture
 def run(tmp_path):
-    """Run deskctl; what it printed, what it complained, and its exit code."""
+    """Run deskctl on the socket; what it printed or complained."""
 
     def call(*args, code=0, **kwargs):
-        result = CliRunner().invoke(
-            deskctl.main, ["--socket", str(tmp_path / "admin.sock"), *args], **kwargs
-        )
-        assert result.exit_code == code, result.output
-        assert result.exception is None or isinstance(result.exception, SystemExit)
-        assert "Traceback" not in result.output
-        return result.stdout if code == 0 else result.stderr
+        return invoke(["--socket", str(tmp_path / "admin.sock"), *args], code, **kwargs)
+
+    return call
+
+
+@pytest.fixture
+def away():
+    """Run deskctl without a socket."""
+
+    def call(*args, code=0, **kwargs):
+        return invoke(args, code, **kwargs).rstrip("\n")
 
     return call
 

@@ -161,7 +161,7 @@ def test_a_group_says_what_holds(served, run, refused, ada):
         "allow.x11=false idle.busy_cpu=1.5 limits.desktops=7",
     ]
     assert run("group", "leave", "lab", "ada") == "ada was taken out of lab.\n"
-    assert run("group", "rm", "lab") == "Group lab is gone.\n"
+    assert run("group", "rm", "lab", "--yes") == "Group lab is gone.\n"
     assert refused("group", "show", "lab").endswith("(not_found)")
 
 

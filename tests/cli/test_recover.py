@@ -125,7 +125,7 @@ def test_a_broker_that_does_not_answer_is_told(config):
     on(config, _lost)
     state = config.parent / "state"
     with StateLock(state / "lock"):
-        said = run("recover-access", "ada", "--config", config, code=1)
+        said = run("recover-access", "ada", "--config", config, code=3)
     assert said == (
         f"{state}: process {os.getpid()} uses this state, and its broker does not answer: try"
         " again in a moment, or stop it first. (broker_unavailable)\n"

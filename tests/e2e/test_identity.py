@@ -155,7 +155,7 @@ def test_what_is_taken_back_ends_what_it_opened(new_desk, askpass):
     refused = desk.ssh(ada, "true")
     assert refused.returncode == 255
     done(desk, "user", "enable", "ada")
-    ends("the user removed", "user", "rm", "ada", by=[])
+    ends("the user removed", "user", "rm", "--yes", "ada", by=[])
     bob = desk.person("bob")
     assert max(seconds for case, seconds in took.items() if "after" in case) < ENDS, took
 
