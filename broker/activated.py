@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from broker.config import Config
     from broker.system.notify import Supervisor
 
-#: The name that the socket's unit gives the gateway.
-GATEWAY = "gateway"
+#: The names that the sockets' units give the gateway, the API for what doors pass on, and for
+#: administrators.
+GATEWAY, API, ADMIN = "gateway", "api", "admin"
 
 #: Whom front doors run as, and the template of their units.
 DOOR_USER, DOOR_UNIT = "desk-door", "desk-door"
@@ -34,16 +35,23 @@ async def serve(
     """As `app.serve`, with the state's lock and the doors' host key in its own hand. Raises
     `DeskError`.
     """
-    if (gateway := sockets.get(GATEWAY)) is None:
+    gateway, api = sockets.get(GATEWAY), sockets.get(API)
+    if gateway is None or api is None:
         raise StateUnusable(
-            public="'deskd unit broker' is for desk-broker.service, whose socket it needs: start"
+            public="'deskd unit broker' is for desk-broker.service, whose sockets it needs: start"
             " that, or run 'deskd serve'."
         )
     os.umask(0o077)
     prepare(config.state)
     with StateLock(config.state / "lock", patience=SUCCESSION):
         load_or_make(config.state / "ssh_host_key")
-        doorway = Doorway(sock=gateway, uids=_doors(), door_of=instance_of(DOOR_UNIT))
+        doorway = Doorway(
+            sock=gateway,
+            api=api,
+            uids=_doors(),
+            door_of=instance_of(DOOR_UNIT),
+            admin=sockets.get(ADMIN),
+        )
         await run(config, doorway, supervisor)
 
 

@@ -18,6 +18,7 @@ from broker.core.errors import LoopDied
 from broker.db.opening import open_store
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
+from broker.http.apisocket import ApiSocket
 from broker.http.gateway import GatewayServer
 from broker.service.connections import Doors
 from broker.service.files import SessionKeys
@@ -56,20 +57,25 @@ class Doorway:
     """Where front doors are heard, and who is one."""
 
     sock: socket.socket
-    """The Unix socket, bound already; whoever keeps a copy can have the next broker listen there."""
+    """The gateway's Unix socket, bound already; whoever keeps a copy can have the next broker listen
+    there."""
+    api: socket.socket
+    """The same of the API, for what comes by their HTTP port."""
     uids: frozenset[int]
     """The users whose processes may be doors."""
     door_of: Callable[[int], Hashable | None]
     """By what to count the process with that pid; None when it is no door."""
+    admin: socket.socket | None = None
+    """Where administrators are heard, bound already; None for the state's own socket."""
 
     @classmethod
-    def beside(cls, parent: int, *, gateway: int, door_uid: int | None) -> Doorway:
+    def beside(cls, parent: int, *, gateway: int, api: int, door_uid: int | None) -> Doorway:
         """Of a child of `parent`, whose other children are the doors, and the user `door_uid`, if
-        it is another one than this process's. `gateway` is the socket as a descriptor.
+        it is another one than this process's. `gateway` and `api` are descriptors.
         """
         uids = {os.geteuid()} if door_uid is None else {os.geteuid(), door_uid}
-        sock = socket.socket(fileno=gateway)
-        return cls(sock=sock, uids=frozenset(uids), door_of=child_of(parent))
+        sock, other = (socket.socket(fileno=one) for one in (gateway, api))
+        return cls(sock=sock, api=other, uids=frozenset(uids), door_of=child_of(parent))
 
 
 async def serve(config: Config, doorway: Doorway, supervisor: Supervisor) -> None:
@@ -85,8 +91,9 @@ async def serve(config: Config, doorway: Doorway, supervisor: Supervisor) -> Non
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
-        stack.enter_context(doorway.sock)
-        doorway.sock.setblocking(False)
+        for sock in (doorway.sock, doorway.api):
+            stack.enter_context(sock)
+            sock.setblocking(False)
         broker = await Broker.build(config, SystemClock(), stack)
         await broker.run(stop, doorway, supervisor)
 
@@ -185,7 +192,7 @@ class Broker:
             self._services.gateway, self._doors, uids=doorway.uids, door_of=doorway.door_of
         )
         async with AsyncExitStack() as stack:
-            await self._listen(stack)
+            await self._listen(stack, doorway)
             await server.start(doorway.sock)
             # What start-up made stays: a full collection over it would hold the loop for 30 ms.
             gc.collect()
@@ -226,14 +233,25 @@ class Broker:
             dead.append(loop.name)
             stop.set()
 
-    async def _listen(self, stack: AsyncExitStack) -> None:
+    async def _listen(self, stack: AsyncExitStack, doorway: Doorway) -> None:
+        """The API, for administrators of this host and for what doors pass on."""
         api = AdminApi(
             store=self._store, services=self._services, ssh_port=self._config.ssh.listen.port
         )
-        path = self._config.admin_socket
-        admin = sockets.bind_unix(path, mode=0o660, gid=admin_gid())
-        stack.callback(path.unlink, missing_ok=True)
+        admin = doorway.admin
+        if admin is None:
+            path = self._config.admin_socket
+            admin = sockets.bind_unix(path, mode=0o660, gid=admin_gid())
+            stack.callback(path.unlink, missing_ok=True)
         runner = web.AppRunner(api.application(), access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, admin).start()
+        passed_on = ApiSocket(
+            api.application("token"),
+            uids=doorway.uids,
+            door_of=doorway.door_of,
+            requests=self._config.web.limits.requests,
+        )
+        stack.push_async_callback(passed_on.close)
+        await passed_on.start(doorway.api)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.door.settings import GATEWAY_SOCKET
+from broker.door.settings import API_SOCKET, GATEWAY_SOCKET
 from broker.system import sockets
 from broker.system.lock import SUCCESSION, StateLock
 
@@ -27,8 +27,10 @@ class Inherited:
     """The doors' listeners."""
     gateway: int
     """Where the broker hears the doors."""
+    api: int
+    """Where it hears what they pass on."""
     way: int
-    """The directory in which doors find that."""
+    """The directory in which doors find both."""
 
     @classmethod
     def open(cls, config: Config, uid: int | None, stack: ExitStack) -> Inherited:
@@ -42,11 +44,14 @@ class Inherited:
             )
             for key, listen in (
                 ("ssh.listen", config.ssh.listen),
-                ("http.listen", config.http.listen),
+                ("web.listen", config.web.listen),
             )
         )
         directory = config.state / "doors"
-        gateway = stack.enter_context(sockets.bind_private(directory / GATEWAY_SOCKET, uid))
+        gateway, api = (
+            stack.enter_context(sockets.bind_private(directory / name, uid))
+            for name in (GATEWAY_SOCKET, API_SOCKET)
+        )
         way = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, way)
         return cls(
@@ -54,5 +59,6 @@ class Inherited:
             ssh=ssh.fileno(),
             http=http.fileno(),
             gateway=gateway.fileno(),
+            api=api.fileno(),
             way=way,
         )

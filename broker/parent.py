@@ -19,7 +19,7 @@ import structlog
 
 from broker.config import parse, read
 from broker.core.errors import ConfigError
-from broker.door.settings import DRAIN, Settings, environment
+from broker.door.settings import CERTIFICATE, DRAIN, Settings, deposited, environment
 from broker.inherited import Inherited
 from broker.system.children import Children, NotStarted
 from broker.system.hostkey import load_or_make
@@ -27,6 +27,7 @@ from broker.system.kept import Draining, Kept
 from broker.system.notify import Notifier
 from broker.system.state import prepare
 from broker.system.tasks import Tasks
+from broker.system.tls import Deposit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ DESKD = (sys.executable, "-P", "-m", "broker.cli.deskd")
 DOOR = (sys.executable, "-P", "-m", "broker.door.worker")
 
 #: What children that run already would not understand, or have open.
-_FIXED = ("state", "ssh.listen", "ssh.doors", "http.listen", "pools.uids")
+_FIXED = ("state", "ssh.listen", "ssh.doors", "web.listen", "pools.uids")
 
 #: Seconds that a door gets to say goodbye, and that a broker gets for the starts under way, until
 #: they are killed.
@@ -52,6 +53,9 @@ DOOR_PATIENCE, BROKER_PATIENCE = 6.0, 20.0
 
 #: Doors that were replaced and still carry connections; beyond that the oldest are sent home.
 _MOST_DRAINING = 32
+
+#: Seconds between two looks whether the certificate of the HTTP port has changed.
+_CERTIFICATE_EVERY = 5.0
 
 #: Seconds until a door is tried again that could not be replaced.
 _AGAIN = 30.0
@@ -71,7 +75,14 @@ async def serve(path: Path, text: str, config: Config) -> int:
     with ExitStack() as stack:
         inherited = Inherited.open(config, uid, stack)
         key = load_or_make(config.state / "ssh_host_key").export_private_key().decode()
-        parent = Parent(path, text, config, inherited, uid=uid, host_key=key, supervisor=notifier)
+        deposit = Deposit(config.state / "doors" / CERTIFICATE, uid)
+        deposit.take(config.web.tls.files)
+        parent = Parent(
+            *(path, text, config, inherited, deposit),
+            uid=uid,
+            host_key=key,
+            supervisor=notifier,
+        )
         return await parent.run()
 
 
@@ -96,13 +107,14 @@ class Parent:
         text: str,
         config: Config,
         inherited: Inherited,
+        deposit: Deposit,
         *,
         uid: int | None,
         host_key: str,
         supervisor: Supervisor,
     ) -> None:
         self._path, self._text, self._config = path, text, config
-        self._inherited = inherited
+        self._inherited, self._deposit = inherited, deposit
         self._uid = uid
         self._host_key = host_key
         self._supervisor = supervisor
@@ -128,6 +140,7 @@ class Parent:
         stopped = self._tasks.start(self._stop.wait(), name="stop")
         living = self._tasks.start(self._live(), name="children")
         self._tasks.start(self._supervisor.live(), name="signs of life")
+        self._tasks.start(self._watch_certificate(), name="certificate")
         try:
             await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
@@ -157,7 +170,7 @@ class Parent:
         log.info(
             "desk is ready",
             ssh=str(config.ssh.listen),
-            http=str(config.http.listen),
+            http=str(config.web.listen),
             state=str(config.state),
             doors=len(self._doors),
         )
@@ -187,9 +200,27 @@ class Parent:
             problem = f"{', '.join(fixed)}: stop Desk and start it to change this"
             log.warning("configuration not taken over", problem=problem)
             return False
+        try:
+            self._deposit.take(config.web.tls.files)
+        except ConfigError as error:
+            log.warning("configuration not taken over", problem=error.public)
+            return False
         self._text, self._config = text, config
         await self._broker.restart(BROKER_PATIENCE)
         return True
+
+    async def _watch_certificate(self) -> None:
+        """Doors cannot read what is root's, and see by themselves that what they can has changed."""
+        trouble = None
+        while True:
+            await asyncio.sleep(_CERTIFICATE_EVERY)
+            try:
+                self._deposit.take(self._config.web.tls.files)
+                trouble = None
+            except ConfigError as error:
+                if error.public != trouble:
+                    trouble = error.public
+                    log.warning("certificate not taken over", problem=trouble)
 
     async def _bring_in_step(self) -> bool:
         """Have all children speak alike, and each door know what it would be told now. Who began
@@ -237,6 +268,7 @@ class Parent:
             *("--config", str(self._path)),
             *("--parent", str(os.getpid())),
             *("--gateway", str(inherited.gateway)),
+            *("--api", str(inherited.api)),
             *("--lock", str(inherited.lock)),
         ]
         if self._uid is not None:
@@ -244,7 +276,7 @@ class Parent:
         return await self._children.start(
             BROKER,
             command,
-            descriptors=(inherited.gateway, inherited.lock),
+            descriptors=(inherited.gateway, inherited.api, inherited.lock),
             # Not the file itself: that may have changed since it was found good.
             told=self._text.encode(),
         )
@@ -271,6 +303,7 @@ class Parent:
             http=inherited.http,
             gateway=inherited.way,
             host_key=self._host_key,
+            tls=None if self._config.web.tls.files is None else deposited(inherited.way),
         )
 
     def _ask_to_reload(self) -> None:

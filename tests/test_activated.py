@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import asyncssh
 import pytest
 
+from broker.cli.client import Client
 from broker.door.settings import DRAINED
 
 PATIENCE = 30.0
@@ -88,7 +89,7 @@ def config(tmp_path, ports):
     file = tmp_path / "desk.yaml"
     ssh, http = ("{}:{}".format(*one.getsockname()) for one in ports.values())
     file.write_text(
-        f"state: {tmp_path}/state\nssh: {{listen: '{ssh}'}}\nhttp: {{listen: '{http}'}}\n"
+        f"state: {tmp_path}/state\nssh: {{listen: '{ssh}'}}\nweb: {{listen: '{http}'}}\n"
         f"template: {{image: desk}}\nengine: {{socket: 'unix://{tmp_path}/engine.sock'}}\nlog: json\n"
     )
     return file
@@ -145,7 +146,7 @@ def test_a_port_that_the_configuration_does_not_name_is_refused(supervisor, port
     config.write_text(config.read_text().replace(f":{http}", ":8080"))
     with supervisor.start(ports, *door_words(config)) as door:
         assert refusal(door) == (
-            f"http.listen: desk-web.socket listens on 127.0.0.1:{http}, and this says"
+            f"web.listen: desk-web.socket listens on 127.0.0.1:{http}, and this says"
             " 127.0.0.1:8080; have both say the same ('systemctl edit desk-web.socket')."
             " (config)\n"
         )
@@ -153,16 +154,19 @@ def test_a_port_that_the_configuration_does_not_name_is_refused(supervisor, port
 
 @pytest.fixture
 def gateway(tmp_path):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(tmp_path / "gateway.sock"))
-        sock.listen(16)
-        yield {"gateway": sock}
+    with ExitStack() as stack:
+        held = {}
+        for name in ("gateway", "api", "admin"):
+            held[name] = stack.enter_context(socket.socket(socket.AF_UNIX))
+            held[name].bind(str(tmp_path / f"{name}.sock"))
+            held[name].listen(16)
+        yield held
 
 
 def test_a_broker_without_its_socket_says_what_it_is_for(supervisor, config):
     with supervisor.start({}, "unit", "broker", "--config", config) as broker:
         assert refusal(broker) == (
-            "'deskd unit broker' is for desk-broker.service, whose socket it needs: start that, or"
+            "'deskd unit broker' is for desk-broker.service, whose sockets it needs: start that, or"
             " run 'deskd serve'. (state_unusable)\n"
         )
 
@@ -208,6 +212,7 @@ def test_a_broker_has_the_state_to_itself_and_hears_no_stranger(
             stranger.settimeout(PATIENCE)
             stranger.connect(str(folder / "gateway.sock"))
             assert stranger.recv(1) == b""
+        assert Client(folder / "admin.sock").call("GET", "/users")["items"] == []
         broker.send_signal(signal.SIGTERM)
         assert supervisor.hear() == "STOPPING=1\nSTATUS=Stops"
         assert broker.wait(PATIENCE) == 0

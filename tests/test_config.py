@@ -38,7 +38,7 @@ def test_the_image_alone_is_enough():
     config = parse(GOOD, "desk.yaml")
     assert config.state == Path("/var/lib/desk")
     assert str(config.ssh.listen) == "0.0.0.0:2222"
-    assert config.http.listen.loopback
+    assert config.web.listen.loopback
     assert config.engine.socket == "unix:///var/run/docker.sock"
     assert config.network.resolvers is None
     assert config.pools.ports == Pool(20000, 29999)
@@ -86,7 +86,14 @@ def test_every_key_can_be_set():
         allow:
           {forward_local: false, forward_remote: false, agent: false, x11: false, sftp: false,
            pty: false}
-        http: {listen: "[::1]:8081"}
+        web:
+          {listen: "[::1]:8081", tls: {certificate: /etc/tls/c.pem, key: /etc/tls/k.pem},
+           proxies: [192.0.2.1], monitors: [192.0.2.9], patience: 5s,
+           limits: {connections: 300, connections_per_address: 20, arrivals: 50,
+             arrivals_per_address: 10, requests: 40, requests_per_address: 4,
+             requests_per_connection: 10, header: 4k, headers: 8k, body: 64k,
+             handshake_timeout: 5s, header_timeout: 6s, body_timeout: 7s, answer_timeout: 60s,
+             stall_timeout: 9s}}
         engine: {socket: unix:///run/other.sock}
         network: {pool: 172.20.0.0/16, resolvers: [9.9.9.9, 1.1.1.1]}
         pools: {ports: 3000-3999, displays: 2000-2999, uids: 500000-500999}
@@ -113,7 +120,7 @@ def test_every_key_can_be_set():
     assert config.login.invites.valid == 3600
     assert config.login.blocks.rule == Rule(after=3, first=60, longest=120)
     assert config.login.blocks.exempt == ("192.0.2.0/24",)
-    assert config.http.listen.loopback
+    assert config.web.listen.loopback
     assert config.network.resolvers == ("9.9.9.9", "1.1.1.1")
     assert config.pools.uids == Pool(500_000, 500_999)
     assert config.starts.timeout == 120
@@ -214,13 +221,16 @@ def test_a_file_that_refers_to_itself_is_only_wrong():
 
 def test_an_unknown_key_is_told_with_those_that_are_known():
     """At the top, and deeper; each on its line."""
-    top, deep = complaints("colour: red\nhttp:\n  port: 80\n" + GOOD)
+    top, deep = complaints("colour: red\nweb:\n  port: 80\n" + GOOD)
     assert {top, deep} == {
         (
-            "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, engine, http, idle,"
-            " limits, log, login, network, pools, ssh, starts, state, template."
+            "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, engine, idle,"
+            " limits, log, login, network, pools, ssh, starts, state, template, web."
         ),
-        "desk.yaml:3: http.port: this key is unknown; allowed are listen.",
+        (
+            "desk.yaml:3: web.port: this key is unknown; allowed are limits, listen, monitors,"
+            " patience, proxies, tls."
+        ),
     }
 
 
@@ -300,7 +310,20 @@ MISTAKES = {
     "allow: {clipboard: true}": "allow.clipboard: this key is unknown; allowed are agent, forward_local,",
     "ssh: {penalties: {exempt: [7]}}": "ssh.penalties.exempt.0: found '7'; allowed are addresses and",
     "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",
-    "http: {listen: 0.0.0.0:80}": "http.listen: found '0.0.0.0:80'; allowed is a loopback address",
+    "web: {listen: 0.0.0.0:80}": "web.listen: found '0.0.0.0:80'; allowed is a loopback address, 127.0.0.1 or ::1, unless web.tls names a certificate or web.proxies the proxy in front that has one.",
+    "web: {listen: host}": "web.listen: found 'host'; allowed is ADDRESS:PORT",
+    "web: {tls: {certificate: /c.pem}}": "web.tls.certificate: found '/c.pem'; allowed is a certificate with its key beside it.",
+    "web: {tls: {key: /k.pem}}": "web.tls.key: found '/k.pem'; allowed is a key with its certificate beside it.",
+    "web: {tls: {certificate: c.pem, key: /k.pem}}": "web.tls.certificate: found 'c.pem'; allowed is an absolute path",
+    "web: {proxies: [0.0.0.0/0]}": "web.proxies: found '['0.0.0.0/0']'; allowed are the addresses of the proxies themselves",
+    "web: {proxies: [front]}": "web.proxies.0: found 'front'; allowed are addresses and networks",
+    "web: {patience: 2m}": "web.patience: found '2m'; allowed is 0.1s to 1m.",
+    "web: {limits: {body: 17m}}": "web.limits.body: found '17m'; allowed is 1k to 16m.",
+    "web: {limits: {connections: 0}}": "web.limits.connections: found '0'; input should be greater than",
+    "web: {limits: {header_timeout: never}}": "web.limits.header_timeout: found 'never'; allowed is a number",
+    "web: {limits: {header: 9k, headers: 8k}}": "web.limits.headers: found '8k'; allowed is at least header (9k).",
+    "web: {limits: {header: 32k}}": "web.limits.header: found '32k'; allowed is at most headers (16k).",
+    "web: {limits: {requests_per_address: 200}}": "web.limits.requests_per_address: found '200'; allowed is at most requests (128).",
     "engine: {socket: tcp://h:1}": "engine.socket: found 'tcp://h:1'; allowed is the engine's Unix",
     "network: {pool: here}": "network.pool: found 'here'; allowed is an IPv4 network",
     "network: {pool: 10.0.0.0/24}": "network.pool: found '10.0.0.0/24'; allowed is a private IPv4",

@@ -14,6 +14,7 @@ from broker.config import parse
 from broker.inherited import Inherited
 from broker.parent import BROKER, Parent
 from broker.system.notify import Notifier
+from broker.system.tls import Deposit
 
 #: Says what stands in a file that it speaks; the broker takes a moment to leave.
 CHILD = """
@@ -52,7 +53,8 @@ class House:
             self.path,
             text,
             parse(text, str(self.path)),
-            Inherited(lock=null, ssh=null, http=null, gateway=null, way=null),
+            Inherited(lock=null, ssh=null, http=null, gateway=null, api=null, way=null),
+            Deposit(folder / "tls.pem", None),
             uid=None,
             host_key="secret",
             supervisor=Notifier(None),

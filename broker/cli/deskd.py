@@ -57,17 +57,24 @@ def serve(path: Path) -> None:
 @_CONFIG
 @click.option("--parent", type=int, help="The process to end with.")
 @click.option("--gateway", type=int, help="The descriptor where doors are heard.")
+@click.option("--api", type=int, help="The descriptor where they pass requests on.")
 @click.option("--lock", type=int, help="The descriptor that holds the state.")
 @click.option("--door-uid", type=int, help="Whose doors are heard besides one's own.")
 @plain_errors
 def broker(
-    path: Path, parent: int | None, gateway: int | None, lock: int | None, door_uid: int | None
+    path: Path,
+    *,
+    parent: int | None,
+    gateway: int | None,
+    api: int | None,
+    lock: int | None,
+    door_uid: int | None,
 ) -> None:
     """Run the broker alone, as a child of `serve`, with the configuration on standard input."""
     from broker.system import child
     from broker.system.lock import is_held_by
 
-    if parent is None or gateway is None or lock is None:
+    if parent is None or gateway is None or api is None or lock is None:
         raise StateUnusable(public=_NO_PARENT)
     config = parse(sys.stdin.read(), str(path))
     if not is_held_by(lock, config.state / "lock"):
@@ -79,7 +86,7 @@ def broker(
     from broker.system.notify import ParentNotifier
 
     telemetry.configure(config.log)
-    doorway = Doorway.beside(parent, gateway=gateway, door_uid=door_uid)
+    doorway = Doorway.beside(parent, gateway=gateway, api=api, door_uid=door_uid)
     asyncio.run(run(config, doorway, ParentNotifier(PROTOCOL)))
 
 

@@ -58,7 +58,7 @@ def bring_up(place: Place) -> None:
         config = up_config.checked(text, place)
         pid = serve(place, config, up_memory.signature(text, up_place.ROOT), memory)
         with_pair = register(place, config)
-        for sentence in up_daemon.warnings(config.http.listen):
+        for sentence in up_daemon.warnings(config.web):
             say(f"a warning: {sentence}")
     show(place, config, pid=pid, with_pair=with_pair)
 
@@ -96,7 +96,7 @@ def demand_ports(place: Place) -> None:
     if up_daemon.running(place) is not None:
         # Its own ports are its own.
         now = up_config.checked(before, place)
-        held = {now.ssh.listen, now.http.listen}
+        held = {now.ssh.listen, now.web.listen}
         up_daemon.demand_free_ports(config, place, besides=held)
     else:
         up_daemon.demand_free_ports(config, place)
@@ -192,7 +192,7 @@ def serve(place: Place, config: Config, signature: str, memory: Memory) -> int:
         up_daemon.stop(place)
     up_daemon.migrate(place)
     say("starting the broker ...")
-    pid = up_daemon.start(place, config.http.listen)
+    pid = up_daemon.start(place, config.web)
     up_memory.write(place, replace(memory, pid=pid, signature=signature))
     return pid
 

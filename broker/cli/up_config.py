@@ -32,7 +32,7 @@ state: {state}
 ssh:
   listen: 0.0.0.0:{ssh_port}
 
-http:
+web:
   listen: 127.0.0.1:{http_port}
 
 engine:
@@ -80,9 +80,9 @@ def checked(text: str, place: Place) -> Config:
             public=f"{place.config}: state: found {config.state}; allowed is {place.state},"
             " where this file lies. To use the other one: make up STATE=" + str(config.state)
         )
-    if config.ssh.listen.port == config.http.listen.port:
+    if config.ssh.listen.port == config.web.listen.port:
         raise ConfigError(
-            public=f"{place.config}: ssh.listen and http.listen both name port"
+            public=f"{place.config}: ssh.listen and web.listen both name port"
             f" {config.ssh.listen.port}; set SSH_PORT or HTTP_PORT to another."
         )
     return config
@@ -93,7 +93,7 @@ def with_ports(text: str, place: Place) -> tuple[str, list[str]]:
     config, told = checked(text, place), []
     for section, listen, port in (
         ("ssh", config.ssh.listen, place.ssh_port),
-        ("http", config.http.listen, place.http_port),
+        ("web", config.web.listen, place.http_port),
     ):
         if port is not None and port != listen.port:
             wanted = Listen(host=listen.host, port=port)

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from broker.cli.up_place import Place
-    from broker.config import Config, Listen
+    from broker.config import Config, Listen, WebConfig
 
 #: Until something answers at all: longer than the parent waits for a child that is not ready, for
 #: then it ends itself and its log tells why.
@@ -55,10 +56,10 @@ def demand_free_ports(config: Config, place: Place, *, besides: Collection[Liste
     instead: a part of it would mean another instance.
     """
     told, settings = [], []
-    used = {config.ssh.listen.port, config.http.listen.port}
+    used = {config.ssh.listen.port, config.web.listen.port}
     for listen, variable, asked in (
         (config.ssh.listen, "SSH_PORT", place.ssh_port),
-        (config.http.listen, "HTTP_PORT", place.http_port),
+        (config.web.listen, "HTTP_PORT", place.http_port),
     ):
         reason = None if listen in besides else _taken(listen)
         if reason is not None:
@@ -114,7 +115,7 @@ def migrate(place: Place) -> None:
         raise StateUnusable(public=f"The state could not be brought to this version.\n{words}")
 
 
-def start(place: Place, listen: Listen) -> int:
+def start(place: Place, web: WebConfig) -> int:
     """Start the broker and wait until it is ready; returns its pid. Whatever goes wrong, nothing is
     left running. Raises `StateUnusable` with the end of its log.
     """
@@ -134,19 +135,19 @@ def start(place: Place, listen: Listen) -> int:
     finally:
         os.close(log)
     try:
-        return _await_ready(place, listen, process, begun)
+        return _await_ready(place, web, process, begun)
     except BaseException:
         _end(process)
         raise
 
 
-def _await_ready(place: Place, listen: Listen, process: subprocess.Popen[bytes], begun: int) -> int:
+def _await_ready(place: Place, web: WebConfig, process: subprocess.Popen[bytes], begun: int) -> int:
     patience, answered = ANSWER_SECONDS, False
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise _not_up(f"The broker ended at once (status {process.returncode})", place, begun)
-        status, _ = _readiness(listen)
+        status, _ = _readiness(web)
         if status == HTTPStatus.OK:
             # It outlives this process: what waits for it is init.
             process.returncode = 0
@@ -173,22 +174,29 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def ready(listen: Listen) -> bool:
-    """Whether the broker at the address says that it is ready."""
-    return _readiness(listen)[0] == HTTPStatus.OK
+def ready(web: WebConfig) -> bool:
+    """Whether the broker behind that port says that it is ready."""
+    return _readiness(web)[0] == HTTPStatus.OK
 
 
-def warnings(listen: Listen) -> list[str]:
-    """What the broker at the address says that does not keep it from serving."""
+def warnings(web: WebConfig) -> list[str]:
+    """What the broker behind that port says that does not keep it from serving."""
     try:
-        told = json.loads(_readiness(listen)[1])
+        told = json.loads(_readiness(web)[1])
         return [told["checks"][name] for name in told["warnings"]]
     except (ValueError, LookupError, TypeError):
         return []
 
 
-def _readiness(listen: Listen) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(listen.host, listen.port, timeout=2)
+def _readiness(web: WebConfig) -> tuple[int, bytes]:
+    host, port = web.listen.host, web.listen.port
+    if web.tls.files is None:
+        connection = http.client.HTTPConnection(host, port, timeout=2)
+    else:
+        # The certificate is for a name, and this is the host itself.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=2, context=context)
     try:
         connection.request("GET", "/readyz")
         reply = connection.getresponse()

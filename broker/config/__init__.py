@@ -7,6 +7,7 @@ from broker.config.desktops import EngineConfig, IdleConfig, NetworkConfig, Pool
 from broker.config.kinds import Listen
 from broker.config.reading import load, parse, read
 from broker.config.ssh import SshConfig
+from broker.config.web import WebConfig
 from broker.config.whole import Config
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "NetworkConfig",
     "PoolsConfig",
     "SshConfig",
+    "WebConfig",
     "load",
     "parse",
     "read",

@@ -16,25 +16,11 @@ from broker.config.desktops import (
     StartsConfig,
     TemplateConfig,
 )
-from broker.config.kinds import Listen, Model
+from broker.config.kinds import Model
 from broker.config.login import AllowConfig, LoginConfig
 from broker.config.ssh import SshConfig
+from broker.config.web import WebConfig
 from broker.core.policy import Policy
-
-
-class HttpConfig(Model):
-    """The HTTP port."""
-
-    listen: Listen = Listen(host="127.0.0.1", port=8080)
-
-    @field_validator("listen")
-    @classmethod
-    def _plain_on_loopback_alone(cls, listen: Listen) -> Listen:
-        if not listen.loopback:
-            raise ValueError(
-                "allowed is a loopback address, 127.0.0.1 or ::1: this port speaks plain HTTP"
-            )
-        return listen
 
 
 class AuditConfig(Model):
@@ -52,7 +38,7 @@ class Config(Model):
     login: LoginConfig = LoginConfig()
     allow: AllowConfig = AllowConfig()
     audit: AuditConfig = AuditConfig()
-    http: HttpConfig = HttpConfig()
+    web: WebConfig = WebConfig()
     engine: EngineConfig = EngineConfig()
     network: NetworkConfig = NetworkConfig()
     pools: PoolsConfig = PoolsConfig()

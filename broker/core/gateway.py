@@ -187,6 +187,10 @@ class Load:
     """How connections ended that had proven nobody."""
 
 
+#: The header by which a door tells the broker's API who its client is, as an address.
+CLIENT = "Desk-Client"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
     status: int

@@ -310,6 +310,12 @@ class RemoteGateway:
             raise BrokerUnavailable("the connection broke")
         _value(outcome)
 
+    async def there(self, wait: float) -> None:
+        """Wait for the broker, for what is said to it elsewhere. Raises `BrokerUnavailable` when it
+        does not come in `wait` seconds.
+        """
+        await self._there(wait)
+
     async def _there(self, wait: float) -> Link:
         """The broker, when it comes in time."""
         try:

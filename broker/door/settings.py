@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core.errors import StateUnusable
 from broker.door.limits import Limits
+from broker.door.websettings import WebSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,9 @@ DRAIN = signal.SIGUSR1
 #: The exit status of a door that has carried what it had: nothing is to follow it.
 DRAINED = 3
 
-#: The name of the broker's socket in its directory.
-GATEWAY_SOCKET = "gateway.sock"
+#: The names of the broker's sockets in their directory, and there of the certificate that a door has
+#: from whoever started it.
+GATEWAY_SOCKET, API_SOCKET, CERTIFICATE = "gateway.sock", "api.sock", "tls.pem"
 
 #: All that a door has of its parent's environment: what finds and runs Python, and what log lines
 #: look like. The rest can hold secrets and ways in: agents, engines, credentials of the service.
@@ -62,7 +64,7 @@ class Settings:
     """The listening sockets, as inherited descriptors; other doors have them too."""
     http: int
     gateway: int
-    """The directory of the broker's socket, as an inherited descriptor: the way there may lead
+    """The directory of the broker's sockets, as an inherited descriptor: the way there may lead
     through directories that the door cannot pass."""
     host_key: str
     """In OpenSSH's format. Never logged."""
@@ -73,6 +75,10 @@ class Settings:
     """Seconds that a door which was replaced gives its connections."""
     log: str
     limits: Limits
+    web: WebSettings
+    tls: tuple[str, str] | None
+    """The files of certificate and key of the HTTP port; they can be exchanged as long as it
+    lives."""
 
     @classmethod
     def of(
@@ -86,6 +92,7 @@ class Settings:
         http: int,
         gateway: int,
         host_key: str,
+        tls: tuple[str, str] | None,
     ) -> Settings:
         """What the configuration has a say in, and what it has not."""
         return cls(
@@ -101,6 +108,8 @@ class Settings:
             drain=config.ssh.drain,
             log=config.log,
             limits=Limits.of(config.ssh),
+            web=WebSettings.of(config.web),
+            tls=tls,
         )
 
     def write(self) -> bytes:
@@ -113,7 +122,13 @@ class Settings:
         try:
             limits = told.pop("limits")
             exempt = tuple(limits.pop("penalty_exempt"))  # JSON has lists alone
-            return cls(limits=Limits(penalty_exempt=exempt, **limits), **told)
+            web, tls = WebSettings.read(told.pop("web")), told.pop("tls")
+            return cls(
+                limits=Limits(penalty_exempt=exempt, **limits),
+                web=web,
+                tls=None if tls is None else tuple(tls),
+                **told,
+            )
         except (TypeError, KeyError):
             raise StateUnusable(
                 public="This front door is of another version than the 'deskd serve' that started"
@@ -122,4 +137,18 @@ class Settings:
 
     @property
     def gateway_socket(self) -> Path:
-        return Path(f"/proc/self/fd/{self.gateway}") / GATEWAY_SOCKET
+        return _inherited(self.gateway) / GATEWAY_SOCKET
+
+    @property
+    def api_socket(self) -> Path:
+        return _inherited(self.gateway) / API_SOCKET
+
+
+def deposited(way: int) -> tuple[str, str]:
+    """Where a door finds certificate and key in the directory that is its descriptor `way`."""
+    path = str(_inherited(way) / CERTIFICATE)
+    return path, path
+
+
+def _inherited(directory: int) -> Path:
+    return Path(f"/proc/self/fd/{directory}")

@@ -34,7 +34,7 @@ def serve(
     Raises `DeskError` when it cannot begin.
     """
     ssh = _demanded(sockets, SSH, "desk-door.socket", "ssh.listen", config.ssh.listen)
-    http = _demanded(sockets, HTTP, "desk-web.socket", "http.listen", config.http.listen)
+    http = _demanded(sockets, HTTP, "desk-web.socket", "web.listen", config.web.listen)
     try:
         key = host_key.read_text(encoding="ascii")
         way = os.open(gateway, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -52,6 +52,7 @@ def serve(
         http=http.detach(),
         gateway=way,
         host_key=key,
+        tls=config.web.tls.files,
     )
     run(settings, supervisor)
 

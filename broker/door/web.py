@@ -1,4 +1,4 @@
-"""The HTTP listener of the front door: it says that it lives, and passes the rest to the broker.
+"""The HTTP port of a door: it says that it lives, and passes the rest to the broker.
 
 What it passes on must not keep anybody from logging in, nor wait: whoever asks how Desk is asks often.
 """
@@ -6,78 +6,125 @@ What it passes on must not keep anybody from logging in, nor wait: whoever asks 
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+import structlog
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
-from broker.core.errors import BrokerUnavailable, CapacityExhausted, DeskError
+from broker.core.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    CapacityExhausted,
+    DeskError,
+    Interrupted,
+)
+from broker.door.answers import problem, secure
+from broker.door.api import Refused
+from broker.door.visitors import Visitor
 
 if TYPE_CHECKING:
     from broker.core.gateway import Gateway
+    from broker.door.api import Api
+    from broker.door.clients import Clients
+    from broker.door.websettings import WebSettings
 
-#: Bytes: nothing that this port answers takes a body.
-_BODY = 1024
+log = structlog.get_logger()
 
-#: Characters of a path: none that this port answers has as many.
-_PATH = 256
-
-#: Requests that the broker is asked at a time.
+#: Requests that the broker is asked how it is at a time.
 AT_ONCE = 32
 
-#: Seconds for the broker's answer.
+#: Seconds for its answer.
 ANSWER = 10.0
 
-#: Seconds after which one may ask again, in the words of HTTP.
-_AGAIN = "1"
+#: What the broker answers to whoever may watch.
+_WATCHED = {"/readyz", "/metrics"}
+
+_API = "/api/v1"
+
+_WATCHERS = "web.monitors does not name the address {}."
 
 
-def application(gateway: Gateway) -> web.Application:
-    """An application that knows the gateway alone."""
-    places = asyncio.Semaphore(AT_ONCE)
+class Pages:
+    """What is where on the HTTP port."""
 
-    async def answer(request: web.Request) -> web.Response:
-        if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
-            raise web.HTTPMethodNotAllowed(request.method, {hdrs.METH_GET, hdrs.METH_HEAD})
-        if request.path == "/healthz":
-            return web.Response(text="ok\n")
-        if len(request.path) > _PATH:
-            raise web.HTTPNotFound
+    def __init__(self, gateway: Gateway, api: Api, clients: Clients, settings: WebSettings) -> None:
+        self._gateway = gateway
+        self._api = api
+        self._clients = clients
+        self._headers = settings.headers
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.cleanup_ctx.append(self._api.live)
+        app.on_response_prepare.append(self._finish)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        return app
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:
-            return await pass_on(request)
+            return await self._page(request)
+        except Refused as refused:
+            return refused.answer
         except DeskError as error:
-            return _unavailable(error)
+            log.info("request not passed on", code=error.code, problem=str(error))
+            return _problem(error)
 
-    async def pass_on(request: web.Request) -> web.Response:
-        if places.locked():
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        if request.version not in {HttpVersion10, HttpVersion11}:
+            raise Refused(505, "HTTP/1.1 is spoken here.")
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > self._headers:
+            raise Refused(431, f"Headers may have {self._headers} bytes at most.")
+        client = self._client(request)
+        path = request.raw_path.partition("?")[0]
+        if path == _API or path.startswith(f"{_API}/"):
+            return await self._api.pass_on(request, client)
+        if path not in {"/healthz", *_WATCHED}:
+            raise Refused(404, "There is nothing at this address.", code="not_found")
+        if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+            refused = Refused(405, "This is to be read alone.")
+            refused.answer.headers[hdrs.ALLOW] = "GET, HEAD"
+            raise refused
+        if path == "/healthz":
+            return web.Response(text="ok\n")
+        if not self._clients.may_watch(client):
+            raise AccessDenied(f"{client} is no monitor", public=_WATCHERS.format(client))
+        return await self._watch(request.method, path)
+
+    def _client(self, request: web.Request) -> str:
+        assert isinstance(request.protocol, Visitor)
+        forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        return self._clients.of(request.protocol.address, forwarded)
+
+    async def _watch(self, method: str, path: str) -> web.Response:
+        if self._places.locked():
             raise CapacityExhausted(f"{AT_ONCE} requests are under way")
-        async with places:
+        async with self._places:
             try:
                 async with asyncio.timeout(ANSWER):
-                    reply = await gateway.http(request.method, request.path)
+                    reply = await self._gateway.http(method, path)
             except TimeoutError:
                 raise BrokerUnavailable(f"no answer in {ANSWER:g} s") from None
         return web.Response(
             status=reply.status, body=reply.body, headers={hdrs.CONTENT_TYPE: reply.content_type}
         )
 
-    app = web.Application(client_max_size=_BODY)
-    app.router.add_route("*", "/{path:.*}", answer)
-    return app
+    async def _finish(self, request: web.Request, answer: web.StreamResponse) -> None:
+        """Before the headers of each answer go."""
+        secure(answer.headers)
+        assert isinstance(request.protocol, Visitor)
+        # What comes behind the wish for another protocol could be of that one.
+        if request.protocol.is_last() or hdrs.UPGRADE in request.headers:
+            answer.force_close()
+            answer.headers[hdrs.CONNECTION] = "close"
 
 
-def _unavailable(error: DeskError) -> web.Response:
-    """No broker answered: as problems are told everywhere, RFC 9457."""
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    return web.json_response(
-        {
-            "type": f"desk:{error.code}",
-            "title": error.code.replace("_", " "),
-            "status": status,
-            "code": error.code,
-            "detail": error.public,
-        },
-        status=status,
-        headers={hdrs.RETRY_AFTER: _AGAIN},
-        content_type="application/problem+json",
-    )
+def _problem(error: DeskError) -> web.Response:
+    """One of the places where errors become words, for what the broker was not there to say."""
+    match error:
+        case AccessDenied():
+            return problem(403, error.code, error.public)
+        case Interrupted():
+            return problem(502, error.code, error.public)
+        case _:
+            return problem(503, error.code, error.public, again=True)

@@ -14,31 +14,38 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import asyncssh
 import structlog
-from aiohttp import web
 
 from broker import telemetry
 from broker.core.errors import DeskError
 from broker.core.messages import PROTOCOL
 from broker.door import descriptors, feed
+from broker.door.api import Api
 from broker.door.app import Door
+from broker.door.certificate import Certificate
+from broker.door.clients import Clients
 from broker.door.gateway import RemoteGateway
 from broker.door.settings import DRAIN, DRAINED, Settings
-from broker.door.web import application
+from broker.door.visitors import Visitors
+from broker.door.web import Pages
 from broker.system import child
 from broker.system.notify import ParentNotifier
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
+    import ssl
+
     from broker.system.notify import Supervisor
 
 log = structlog.get_logger()
 
-#: Seconds that clients get to take the goodbye when a door stops.
-GRACE = 2.0
+#: Seconds that clients get to take the goodbye when a door stops, and answers to their end.
+GRACE, WEB_GRACE = 2.0, 1.0
 
 #: Modules that the standard library loads only when they are wanted, by when they may be unreadable.
 _WANTED_LATER = (
@@ -86,12 +93,15 @@ class Worker:
         self._settings = settings
         self._supervisor = supervisor
         self._gateway = RemoteGateway(settings.gateway_socket, wait=settings.patience)
+        reserved = settings.limits.descriptors_reserved + settings.web.descriptors
         self._door = Door(
             self._gateway,
             host_key=asyncssh.import_private_key(settings.host_key),
-            limits=settings.limits,
+            limits=replace(settings.limits, descriptors_reserved=reserved),
             fast=settings.fast,
         )
+        self._certificate: Certificate | None = None
+        self._visitors = self._make_visitors()
         self._stop = asyncio.Event()
         self._drain = asyncio.Event()
         self._broken = False
@@ -106,26 +116,36 @@ class Worker:
             signal.signal(number, signal.SIG_IGN)
         async with AsyncExitStack() as stack:
             await self._door.prepare()
-            runner = web.AppRunner(application(self._gateway), access_log=None)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            site = web.SockSite(runner, _inherited(self._settings.http))
+            await self._visitors.prepare()
+            stack.push_async_callback(self._visitors.close, WEB_GRACE)
             self._give_up_rights()
+            if self._settings.tls is not None:  # as whoever it will be read anew
+                self._certificate = Certificate(*map(Path, self._settings.tls))
             self._speaking.start(self._gateway.run(self._door), name="gateway")
             self._speaking.start(self._supervisor.live(), name="signs of life")
             stack.push_async_callback(self._speaking.close)
             await self._door.start(sock=_inherited(self._settings.ssh))
-            await site.start()
+            self._visitors.open(_inherited(self._settings.http))
             # What start-up made stays: a full collection over it would hold the loop.
             gc.collect()
             gc.freeze()
             self._supervisor.ready("Lets people in")
-            await self._life(site)
+            await self._life()
             self._supervisor.stopping()
-            await self._door.close(GRACE)
+            await asyncio.gather(self._door.close(GRACE), self._visitors.close(WEB_GRACE))
         if self._broken:
             return 1
         return DRAINED if self._drain.is_set() else 0
+
+    def _make_visitors(self) -> Visitors:
+        settings = self._settings.web
+        clients = Clients(settings)
+        api = Api(self._settings.api_socket, self._gateway.there, settings)
+        pages = Pages(self._gateway, api, clients, settings)
+        return Visitors(pages.application(), clients, settings, tls=self._tls)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        return None if self._certificate is None else self._certificate.context()
 
     def _break(self) -> None:
         """Without the gateway it is of no use: it says goodbye, and another takes its place."""
@@ -140,19 +160,19 @@ class Worker:
         if self._settings.parent is not None:
             child.die_with(self._settings.parent)
 
-    async def _life(self, site: web.SockSite) -> None:
+    async def _life(self) -> None:
         """Until it is told to stop, or has carried what it had to when it was replaced."""
         async with asyncio.TaskGroup() as group:
             stopped = group.create_task(self._stop.wait())
-            drained = group.create_task(self._drained(site))
+            drained = group.create_task(self._drained())
             await asyncio.wait({stopped, drained}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             drained.cancel()
 
-    async def _drained(self, site: web.SockSite) -> None:
+    async def _drained(self) -> None:
         await self._drain.wait()
         self._door.accept_no_more()
-        await site.stop()
+        self._visitors.accept_no_more()
         self._supervisor.status("Drains: another has taken its place")
         log.info("front door drains", connections=self._door.stats().connections)
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from aiohttp import hdrs, web
 
 from broker.core.errors import AccessDenied, Unauthenticated
+from broker.core.gateway import CLIENT
 from broker.core.model import Actor
 from broker.core.tokens import ALL_SCOPES, Caller, Reach
 from broker.http.routes import let_in
@@ -27,9 +28,6 @@ Trust = Literal["kernel", "token"]
 
 #: Where a caller is who comes by this host's own socket.
 _ORIGIN = "local"
-
-#: The client's address, as a front door alone says it.
-CLIENT = "Desk-Client"
 
 
 def callers(tokens: Tokens, trust: Trust) -> Middleware:

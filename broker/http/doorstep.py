@@ -1,4 +1,4 @@
-"""Who may connect to the gateway, how often, and how much of the broker one process may take.
+"""Who may connect where doors are heard, how often, and how much of the broker one process may take.
 
 The kernel tells doors apart, by the process: what a door says of itself a door that was taken over
 can say too. What is counted here outlives a connection, for to begin anew costs nothing.
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Connections of one process at a time: one, and the one before whose end was not seen yet.
-EACH = 2
-
-#: Connections of one process at once, and then each second: a door tries once a second at most.
-OFTEN, AGAIN = 16, 2.0
-
 #: Connections that have not said which door they are; the next one takes the oldest one's place. A
 #: door says so at once.
 UNKNOWN = 32
@@ -50,24 +44,51 @@ LINES, LINES_AGAIN = 64, 1.0
 REMEMBERED = 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one process may have at a socket."""
+
+    refused: str
+    """What the log says of whoever may not connect."""
+    each: int
+    """Connections at a time."""
+    often: float
+    """Connections at once,"""
+    again: float
+    """and then each second."""
+    named: bool
+    """Whether a connection has to say which door it is."""
+
+
+#: Of the gateway: a door has one connection, and the one before whose end was not seen yet; it tries
+#: once a second at most.
+GATEWAY = Bounds(
+    refused="connection refused at the gateway", each=2, often=16, again=2.0, named=True
+)
+
+
 @dataclass(slots=True)
 class Process:
     """What one door's process takes of the broker, over all of its connections."""
 
     key: Hashable
     """Whose it is: the process's own id, or the unit of which it is a part."""
+    bounds: Bounds
     connections: int = 0
     held_back: int = 0
     """Lines that the log was spared since the last one."""
     misunderstood: bool = False
     """Whether the log says that it speaks other messages."""
-    _arrivals: Bucket = field(default_factory=lambda: Bucket(OFTEN, AGAIN, _now()))
+    _arrivals: Bucket = field(init=False)
     _long: Bucket = field(default_factory=lambda: Bucket(LONG, LONG_AGAIN, _now()))
     _lines: Bucket = field(default_factory=lambda: Bucket(LINES, LINES_AGAIN, _now()))
 
+    def __post_init__(self) -> None:
+        self._arrivals = Bucket(self.bounds.often, self.bounds.again, _now())
+
     def arrives(self) -> bool:
         """Whether one more connection may come."""
-        return self.connections < EACH and self._arrivals.take(1, _now())
+        return self.connections < self.bounds.each and self._arrivals.take(1, _now())
 
     def pause(self, characters: int) -> float:
         """Seconds until a message so long may be read."""
@@ -83,13 +104,14 @@ class Process:
 
 
 class Doorstep(web.Server):
-    """The HTTP server of the gateway's socket. Refuses by closing: nothing was read by then."""
+    """The HTTP server of such a socket. Refuses by closing: nothing was read by then."""
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         uids: Collection[int],
         door_of: Callable[[int], Hashable | None],
+        bounds: Bounds,
         **options: Any,
     ) -> None:
         """`uids` may connect, and of them only whose pid `door_of` knows, which says what to count
@@ -98,9 +120,10 @@ class Doorstep(web.Server):
         """
         super().__init__(handler, **options)
         self._door_of = door_of
+        self._bounds = bounds
         self._uids = frozenset(uids)
         self._processes: dict[Hashable, Process] = {}
-        self._strangers = Process(key=None)
+        self._strangers = Process(None, bounds)
         """All that may not connect, in one."""
         self._here: dict[asyncio.Transport, Process] = {}
         self._unknown: dict[asyncio.Transport, asyncio.TimerHandle] = {}
@@ -121,6 +144,8 @@ class Doorstep(web.Server):
             return
         process.connections += 1
         self._here[transport] = process
+        if not self._bounds.named:
+            return
         while len(self._unknown) >= UNKNOWN:
             self._cut(next(iter(self._unknown)))
         loop = asyncio.get_running_loop()
@@ -148,7 +173,7 @@ class Doorstep(web.Server):
                 idle = (one.key for one in self._processes.values() if not one.connections)
                 if (oldest := next(idle, None)) is not None:
                     del self._processes[oldest]
-            self._processes[key] = Process(key)
+            self._processes[key] = Process(key, self._bounds)
         return self._processes[key]
 
     def _refuse(
@@ -156,7 +181,7 @@ class Doorstep(web.Server):
     ) -> None:
         if (spared := process.line()) is not None:
             log.warning(
-                "connection refused at the gateway",
+                self._bounds.refused,
                 uid=peer.uid,
                 pid=peer.pid,
                 reason=reason,

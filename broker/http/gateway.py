@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from broker.core.codec import BadMessage
 from broker.core.messages import MESSAGE, PROTOCOL, TO_BROKER, TO_DOOR, WAITING
 from broker.http.caller import Caller
-from broker.http.doorstep import Doorstep
+from broker.http.doorstep import GATEWAY, Doorstep
 from broker.system.line import CLOSE, Line
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class GatewayServer:
         """Listen on a Unix socket that is bound already. It is closed by `close`; whoever keeps a
         copy can have the next broker listen there.
         """
-        self._doorstep = Doorstep(self._connect, self._uids, self._door_of, access_log=None)
+        self._doorstep = Doorstep(
+            self._connect, self._uids, self._door_of, GATEWAY, access_log=None
+        )
         self._runner = web.ServerRunner(self._doorstep, shutdown_timeout=2 * CLOSE)
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()

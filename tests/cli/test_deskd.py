@@ -188,7 +188,7 @@ def test_a_broker_without_its_parent_is_refused(config):
 def test_a_broker_that_was_not_given_the_lock_is_refused(config, state):
     """Though it says so; with the lock of another holder in the way, and without."""
     run("migrate", "--config", config)
-    words = ("broker", "--parent", os.getppid(), "--gateway", 0)
+    words = ("broker", "--parent", os.getppid(), "--gateway", 0, "--api", 0)
     with StateLock(state / "lock"), (state / "lock").open() as mine:
         for lock in (mine.fileno(), 0, 987):
             done = CliRunner().invoke(

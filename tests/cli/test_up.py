@@ -31,12 +31,15 @@ from broker.cli import (
     up_place,
     up_purge,
 )
-from broker.config import Listen, parse
+from broker.config import Listen, WebConfig, parse
+from broker.config.web import TlsConfig
 from broker.core.errors import ConfigError, Conflict, StateUnusable
 from broker.core.model import user_name
 from broker.system import children
 from broker.system.fakenft import FakeFilter
 from broker.system.lock import StateLock
+from broker.system.tls import server_context
+from tests.door.certificates import certificate
 
 ENGINE = "unix:///run/engine.sock"
 
@@ -136,7 +139,7 @@ def test_a_path_too_long_for_sockets_is_refused_at_once(tmp_path, place):
 
 def test_the_first_configuration_says_what_was_asked_for(place):
     config = config_of(place, ssh_port=2345, http_port=8081)
-    assert (str(config.ssh.listen), str(config.http.listen)) == ("0.0.0.0:2345", "127.0.0.1:8081")
+    assert (str(config.ssh.listen), str(config.web.listen)) == ("0.0.0.0:2345", "127.0.0.1:8081")
     assert (config.state, config.engine.socket) == (place.state, ENGINE)
     assert config.template.image == "desk:1"
 
@@ -248,7 +251,7 @@ def test_a_port_of_somebody_elses_is_named_with_the_variable_to_set(place):
         config = config_of(place, ssh_port=free_port(), http_port=port)
         with pytest.raises(Conflict, match=rf"Port {port} is in use .* HTTP_PORT=\d+"):
             up_daemon.demand_free_ports(config, place)
-        up_daemon.demand_free_ports(config, place, besides={config.http.listen})
+        up_daemon.demand_free_ports(config, place, besides={config.web.listen})
 
 
 def test_the_command_to_type_instead_means_the_same_instance(place):
@@ -324,6 +327,15 @@ def test_two_makes_on_one_state_do_not_meet(place):
         pass
 
 
+def at_port(port):
+    return WebConfig(listen=Listen(host="127.0.0.1", port=port))
+
+
+def somewhere():
+    """Where nobody listens."""
+    return at_port(free_port())
+
+
 def fake_broker(place, monkeypatch, script):
     """A shell script in the place of `deskd`."""
     program = place.state / "fake"
@@ -336,7 +348,7 @@ def test_a_broker_that_dies_is_shown_by_the_end_of_its_log(place, monkeypatch):
     place.log.write_text("of an earlier life\n")
     fake_broker(place, monkeypatch, "echo cannot do it >&2; exit 3")
     with pytest.raises(StateUnusable) as caught:
-        up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
+        up_daemon.start(place, somewhere())
     assert "cannot do it" in caught.value.public
     assert "earlier life" not in caught.value.public
 
@@ -345,7 +357,7 @@ def test_a_broker_that_does_not_come_is_not_left_half_started(place, monkeypatch
     monkeypatch.setattr(up_daemon, "ANSWER_SECONDS", 0.3)
     fake_broker(place, monkeypatch, "echo $$ > ${0%/*}/pid; exec sleep 600")
     with pytest.raises(StateUnusable, match="not ready within"):
-        up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
+        up_daemon.start(place, somewhere())
     pid = int((place.state / "pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -358,7 +370,7 @@ def test_one_that_answers_and_is_not_well_gets_less_time(place, monkeypatch):
     monkeypatch.setattr(up_daemon, "_readiness", lambda _: (next(answers), b""))
     fake_broker(place, monkeypatch, "exec sleep 600")
     with pytest.raises(StateUnusable, match=r"not ready within 0\.3 seconds"):
-        up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
+        up_daemon.start(place, somewhere())
 
 
 def test_who_is_waited_for_gets_the_time_that_it_takes():
@@ -380,7 +392,7 @@ def test_a_broker_that_failed_gets_the_time_to_leave(place, monkeypatch):
     monkeypatch.setattr(subprocess.Popen, "wait", noted)
     fake_broker(place, monkeypatch, "exec sleep 600")
     with pytest.raises(StateUnusable):
-        up_daemon.start(place, Listen(host="127.0.0.1", port=free_port()))
+        up_daemon.start(place, somewhere())
     assert waits[0] == up_daemon.STOP_SECONDS
 
 
@@ -397,7 +409,10 @@ def test_a_broker_that_failed_gets_the_time_to_leave(place, monkeypatch):
         ("nothing", []),
     ],
 )
-def test_what_a_ready_broker_warns_of_is_known(told, found):
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_a_ready_broker_warns_of_is_known(tmp_path, told, found, tls):
+    """By TLS too, whatever name the certificate is for."""
+
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -408,12 +423,16 @@ def test_what_a_ready_broker_warns_of_is_known(told, found):
             """Not to standard error."""
 
     with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        web = at_port(server.server_address[1])
+        if tls:
+            files = certificate(tmp_path)
+            web = web.model_copy(update={"tls": TlsConfig(certificate=files[0], key=files[1])})
+            server.socket = server_context(*files).wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        listen = Listen(host="127.0.0.1", port=server.server_address[1])
-        assert up_daemon.warnings(listen) == found
+        assert up_daemon.warnings(web) == found
         thread.join()
-    assert up_daemon.warnings(listen) == []
+    assert up_daemon.warnings(web) == []
 
 
 def test_a_failed_migration_says_why(place, monkeypatch):

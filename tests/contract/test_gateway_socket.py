@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -902,7 +903,7 @@ async def test_one_process_does_not_take_the_places_of_others(pair):
 
 async def test_a_process_that_comes_too_often_waits(pair, monkeypatch):
     """With few lines about it in the log, and no bound for others."""
-    monkeypatch.setattr(doorstep, "OFTEN", 2)
+    monkeypatch.setattr(broker_side, "GATEWAY", replace(broker_side.GATEWAY, often=2))
     monkeypatch.setattr(doorstep, "LINES", 3)
     monkeypatch.setattr(doorstep, "_now", lambda: 0.0)
     await pair.open()

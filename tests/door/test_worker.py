@@ -13,9 +13,11 @@ from dataclasses import replace
 import asyncssh
 import pytest
 
+from broker.config import WebConfig
 from broker.core.messages import PROTOCOL
 from broker.door.limits import Limits
 from broker.door.settings import Settings, environment
+from broker.door.websettings import WebSettings
 
 PATIENCE = 20.0
 
@@ -55,6 +57,8 @@ def settings(tmp_path):
             drain=60.0,
             log="json",
             limits=Limits(),
+            web=WebSettings.of(WebConfig()),
+            tls=None,
         )
         yield told, ssh.getsockname()
 

@@ -106,7 +106,7 @@ class Instance:
         base = {
             "state": str(self.state),
             "ssh": {"listen": f"{HOST}:{self.ssh_port}"},
-            "http": {"listen": f"{HOST}:{self.http_port}"},
+            "web": {"listen": f"{HOST}:{self.http_port}"},
             "engine": {"socket": self.engine},
             "template": {"image": self.image, "memory": "1g"},
             "log": "json",

@@ -281,11 +281,13 @@ async def die(loop, stop):
     await stop.wait()
 
 Loop.run = die
-doors = socket.socket(socket.AF_UNIX)
-doors.bind(sys.argv[2])
-doors.listen()
+doors, api = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+for sock, path in ((doors, sys.argv[2]), (api, sys.argv[2] + ".api")):
+    sock.bind(path)
+    sock.listen()
 lock = StateLock(pathlib.Path(sys.argv[3])).__enter__()
-inherited = ["--parent", os.getppid(), "--gateway", doors.fileno(), "--lock", lock.descriptor]
+inherited = ["--parent", os.getppid(), "--gateway", doors.fileno(), "--api", api.fileno()]
+inherited += ["--lock", lock.descriptor]
 main(["broker", "--config", sys.argv[1], *map(str, inherited)])
 """
 
@@ -299,7 +301,7 @@ def test_a_broker_of_which_a_loop_died_fails_with_one_sentence(directory):
         f"state: {directory}/state\n"
         "template: {image: desk}\n"
         "ssh: {listen: '127.0.0.1:0'}\n"
-        "http: {listen: '127.0.0.1:0'}\n"
+        "web: {listen: '127.0.0.1:0'}\n"
         f"engine: {{socket: 'unix://{directory}/no-engine.sock'}}\n"
         "log: json\n"
     )

@@ -91,13 +91,13 @@ def test_a_port_that_is_taken_is_waited_for():
             assert sock.getsockname()[1] == port
 
 
-@pytest.mark.parametrize("last", ["lock", "ssh", "http"])
+@pytest.mark.parametrize("last", ["lock", "ssh", "web"])
 def test_desk_starts_right_behind_one_that_was_killed(tmp_path, last):
     """Whatever its children let go of last."""
     with ExitStack() as stack:
         held = {
             key: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            for key in ("ssh", "http")
+            for key in ("ssh", "web")
         }
         text = f"state: {tmp_path}\ntemplate: {{image: desk}}\n"
         for key, sock in held.items():

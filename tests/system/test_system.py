@@ -128,8 +128,8 @@ def test_a_taken_port_is_told_with_its_key():
 def test_an_address_of_another_machine_is_told():
     """192.0.2.1 is nobody's."""
     with pytest.raises(ConfigError) as caught:
-        sockets.bind_tcp("http.listen", "192.0.2.1", 8080)
-    assert caught.value.public == "http.listen: this machine has no address 192.0.2.1."
+        sockets.bind_tcp("web.listen", "192.0.2.1", 8080)
+    assert caught.value.public == "web.listen: this machine has no address 192.0.2.1."
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""The HTTP port of the doors: where it is, what protects it, and the bounds that it keeps."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from broker.config.kinds import Listen, Model, Network, Seconds, Size, bounded
+
+if TYPE_CHECKING:
+    from pydantic_core import InitErrorDetails
+
+_Connections = Annotated[int, Field(ge=1, le=65_536)]
+_Time = Annotated[Seconds, bounded(1, 600, "1s to 10m")]
+
+#: Bits of the widest network that may hold proxies: whoever is in it is believed.
+_WIDEST_PROXIES = {4: 16, 6: 48}
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("allowed is an absolute path: /etc/desk/tls/host.pem")
+    return path
+
+
+def _few(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in map(ipaddress.ip_network, networks):
+        if network.prefixlen < _WIDEST_PROXIES[network.version]:
+            raise ValueError(
+                "allowed are the addresses of the proxies themselves, at the widest a /16 of IPv4 or"
+                " a /48 of IPv6: what they say of a client's address is believed"
+            )
+    return networks
+
+
+_File = Annotated[Path, AfterValidator(_absolute)]
+_Networks = Annotated[tuple[Network, ...], Field(max_length=1000)]
+
+
+class TlsConfig(Model):
+    """PEM files; both or none."""
+
+    certificate: _File | None = None
+    """The host's certificate, and behind it those that lead to its authority."""
+    key: _File | None = None
+
+    @property
+    def files(self) -> tuple[str, str] | None:
+        """Certificate and key."""
+        given = self.certificate is not None and self.key is not None
+        return (str(self.certificate), str(self.key)) if given else None
+
+    @model_validator(mode="after")
+    def _both(self) -> TlsConfig:
+        for given, missing in (("certificate", "key"), ("key", "certificate")):
+            if getattr(self, given) is not None and getattr(self, missing) is None:
+                raise _refusal(self, given, f"allowed is a {given} with its {missing} beside it")
+        return self
+
+
+class WebLimits(Model):
+    """What one door bears of all, of an address, of a connection, of a request; `door/websettings.py`
+    says what each number is for.
+    """
+
+    connections: _Connections = 256
+    connections_per_address: _Connections = 64
+    arrivals: Annotated[int, Field(ge=1, le=10_000)] = 64
+    arrivals_per_address: Annotated[int, Field(ge=1, le=10_000)] = 32
+    requests: Annotated[int, Field(ge=1, le=4096)] = 128
+    requests_per_address: Annotated[int, Field(ge=1, le=4096)] = 32
+    requests_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    header: Annotated[Size, bounded(1 << 10, 64 << 10, "1k to 64k")] = 8 << 10
+    headers: Annotated[Size, bounded(2 << 10, 256 << 10, "2k to 256k")] = 16 << 10
+    body: Annotated[Size, bounded(1 << 10, 16 << 20, "1k to 16m")] = 256 << 10
+    handshake_timeout: _Time = 10.0
+    header_timeout: _Time = 20.0
+    body_timeout: _Time = 30.0
+    answer_timeout: _Time = 120.0
+    stall_timeout: _Time = 30.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> WebLimits:
+        for low, high in _ORDER:
+            if getattr(self, low) <= getattr(self, high):
+                continue
+            if high in self.model_fields_set:
+                raise _refusal(self, high, f"allowed is at least {low} ({self._written(low)})")
+            raise _refusal(self, low, f"allowed is at most {high} ({self._written(high)})")
+        return self
+
+    def _written(self, key: str) -> str:
+        """A number as the file would have it."""
+        value: int = getattr(self, key)
+        return f"{value / 1024:g}k" if key in _SIZES else str(value)
+
+
+#: Of two numbers, which may not be more than the other.
+_ORDER = (
+    ("connections_per_address", "connections"),
+    ("arrivals_per_address", "arrivals"),
+    ("requests_per_address", "requests"),
+    ("header", "headers"),
+)
+
+_SIZES = {"header", "headers"}
+
+
+class WebConfig(Model):
+    """The HTTP port."""
+
+    listen: Listen = Listen(host="127.0.0.1", port=8080)
+    tls: TlsConfig = TlsConfig()
+    proxies: Annotated[_Networks, AfterValidator(_few)] = ()
+    monitors: _Networks = ()
+    patience: Annotated[Seconds, bounded(0.1, 60, "0.1s to 1m")] = 2.0
+    limits: WebLimits = WebLimits()
+
+    @model_validator(mode="after")
+    def _plain_on_loopback_alone(self) -> WebConfig:
+        if not self.listen.loopback and self.tls.certificate is None and not self.proxies:
+            raise _refusal(
+                self,
+                "listen",
+                "allowed is a loopback address, 127.0.0.1 or ::1, unless web.tls names a certificate"
+                " or web.proxies the proxy in front that has one",
+            )
+        return self
+
+
+def _refusal(model: Model, key: str, rule: str) -> ValidationError:
+    """At the key itself, though it took all of them to see it."""
+    details: InitErrorDetails = {
+        "type": "value_error",
+        "loc": (key,),
+        "input": str(getattr(model, key)),
+        "ctx": {"error": ValueError(rule)},
+    }
+    return ValidationError.from_exception_data(type(model).__name__, [details])
