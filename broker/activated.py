@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.config import Config
+    from broker.kept import Origin
     from broker.system.notify import Supervisor
 
 #: The names that the sockets' units give the gateway, the API for what doors pass on, and for
@@ -30,7 +31,11 @@ DOOR_USER, DOOR_UNIT = "desk-door", "desk-door"
 
 
 async def serve(
-    config: Config, sockets: Mapping[str, socket.socket], supervisor: Supervisor
+    config: Config,
+    sockets: Mapping[str, socket.socket],
+    supervisor: Supervisor,
+    *,
+    origin: Origin,
 ) -> None:
     """As `app.serve`, with the state's lock and the doors' host key in its own hand. Raises
     `DeskError`.
@@ -52,7 +57,7 @@ async def serve(
             door_of=instance_of(DOOR_UNIT),
             admin=sockets.get(ADMIN),
         )
-        await run(config, doorway, supervisor)
+        await run(config, doorway, supervisor, origin=origin)
 
 
 def _doors() -> frozenset[int]:

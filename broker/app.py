@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 from aiohttp import web
 
+from broker import telemetry
 from broker.core.errors import LoopDied
 from broker.db.opening import open_store
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
 from broker.http.apisocket import ApiSocket
 from broker.http.gateway import GatewayServer
+from broker.kept import ByParent, BySystemd
 from broker.service.connections import Doors
 from broker.service.files import SessionKeys
 from broker.service.host import Host
 from broker.service.inside import SshInside
 from broker.service.ready import SshProbe
+from broker.service.reload import Reload
 from broker.service.services import Services
 from broker.sources.registry import build
 from broker.system import lag, net, sockets, syslog
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import InstanceId, SessionId
     from broker.core.outside import PasswordSource
+    from broker.kept import Origin
     from broker.service.loops import Loop
     from broker.system.notify import Supervisor
 
@@ -78,30 +82,41 @@ class Doorway:
         return cls(sock=sock, api=other, uids=frozenset(uids), door_of=child_of(parent))
 
 
-async def serve(config: Config, doorway: Doorway, supervisor: Supervisor) -> None:
+async def serve(
+    config: Config, doorway: Doorway, supervisor: Supervisor, *, origin: Origin
+) -> None:
     """Run the broker until SIGTERM; its caller holds the state's lock. The supervisor hears that it
-    is ready once it hears front doors; a second signal leaves at once.
+    is ready once it hears front doors; a second signal leaves at once. SIGHUP has it take over what
+    it can of another configuration.
 
     Desktops outlive it. Raises `DeskError` when it cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, _stop_or_leave, stop)
-    for number in (signal.SIGINT, signal.SIGHUP):  # these are for the parent
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the parent
+    again = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, again.set)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
         for sock in (doorway.sock, doorway.api):
             stack.enter_context(sock)
             sock.setblocking(False)
         broker = await Broker.build(config, SystemClock(), stack)
-        await broker.run(stop, doorway, supervisor)
+        await broker.run(stop, doorway, supervisor, origin=origin, again=again)
 
 
 def _stop_or_leave(stop: asyncio.Event) -> None:
     if stop.is_set():
         raise SystemExit(1)
     stop.set()
+
+
+async def _reloading(reload: Reload, again: asyncio.Event) -> None:
+    while True:
+        await again.wait()
+        again.clear()
+        await reload.take_over()
 
 
 class Work:
@@ -182,17 +197,34 @@ class Broker:
         stack.push_async_callback(engine.close)
         return cls(config, store, engine, clock, instance, sources=sources, metrics=metrics)
 
-    async def run(self, stop: asyncio.Event, doorway: Doorway, supervisor: Supervisor) -> None:
-        """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave. Raises
-        `LoopDied` when a loop ended before that.
+    async def run(
+        self,
+        stop: asyncio.Event,
+        doorway: Doorway,
+        supervisor: Supervisor,
+        *,
+        origin: Origin,
+        again: asyncio.Event,
+    ) -> None:
+        """Reconcile, hear the doors, wait for `stop`, then let go of the doors and leave; take over
+        the configuration whenever `again` is set. Raises `LoopDied` when a loop ended before that.
         """
+        reload = Reload(
+            path=origin.path,
+            text=origin.text,
+            config=self._config,
+            store=self._store,
+            services=self._services,
+            keeper=BySystemd(stop) if origin.parent is None else ByParent(origin.parent),
+            log_as=telemetry.configure,
+        )
         await self._services.certificates.check()
         await self._services.reconciling.once()
         server = GatewayServer(
             self._services.gateway, self._doors, uids=doorway.uids, door_of=doorway.door_of
         )
         async with AsyncExitStack() as stack:
-            await self._listen(stack, doorway)
+            await self._listen(stack, doorway, reload)
             await server.start(doorway.sock)
             # What start-up made stays: a full collection over it would hold the loop for 30 ms.
             gc.collect()
@@ -207,6 +239,7 @@ class Broker:
                 late = self._metrics.lag.labels("broker").observe
                 running.append(group.create_task(lag.watch(late), name="lag"))
                 running.append(group.create_task(supervisor.live(), name="signs of life"))
+                running.append(group.create_task(_reloading(reload, again), name="reload"))
                 await stop.wait()
                 supervisor.stopping()
                 await server.close(WORD_GRACE)
@@ -233,10 +266,13 @@ class Broker:
             dead.append(loop.name)
             stop.set()
 
-    async def _listen(self, stack: AsyncExitStack, doorway: Doorway) -> None:
+    async def _listen(self, stack: AsyncExitStack, doorway: Doorway, reload: Reload) -> None:
         """The API, for administrators of this host and for what doors pass on."""
         api = AdminApi(
-            store=self._store, services=self._services, ssh_port=self._config.ssh.listen.port
+            store=self._store,
+            services=self._services,
+            ssh_port=self._config.ssh.listen.port,
+            reload=reload,
         )
         admin = doorway.admin
         if admin is None:

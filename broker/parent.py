@@ -12,12 +12,13 @@ import os
 import signal
 import sys
 from contextlib import ExitStack, suppress
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from broker.config import parse, read
+from broker.config.changes import Needs, all_needs, changes, held_back
 from broker.core.errors import ConfigError
 from broker.door.settings import CERTIFICATE, DRAIN, Settings, deposited, environment
 from broker.inherited import Inherited
@@ -43,9 +44,6 @@ BROKER = "broker"
 #: The programs of the children; -P: what lies about where root happens to stand is no part of them.
 DESKD = (sys.executable, "-P", "-m", "broker.cli.deskd")
 DOOR = (sys.executable, "-P", "-m", "broker.door.worker")
-
-#: What children that run already would not understand, or have open.
-_FIXED = ("state", "ssh.listen", "ssh.doors", "web.listen", "pools.uids")
 
 #: Seconds that a door gets to say goodbye, and that a broker gets for the starts under way, until
 #: they are killed.
@@ -190,24 +188,31 @@ class Parent:
         """Whether the broker has the configuration as it is now; the doors are to follow."""
         self._reload = False
         try:
-            text = read(self._path)
-            config = parse(text, str(self._path))
-        except ConfigError as error:
-            log.warning("configuration not taken over", problem=error.public)
-            return False
-        fixed = [key for key in _FIXED if _value(config, key) != _value(self._config, key)]
-        if fixed:
-            problem = f"{', '.join(fixed)}: stop Desk and start it to change this"
-            log.warning("configuration not taken over", problem=problem)
-            return False
-        try:
+            text, config = self._read()
             self._deposit.take(config.web.tls.files)
         except ConfigError as error:
             log.warning("configuration not taken over", problem=error.public)
             return False
+        found = changes(self._config, config)
         self._text, self._config = text, config
-        await self._broker.restart(BROKER_PATIENCE)
+        if all_needs(found) & Needs.BROKER:
+            await self._broker.restart(BROKER_PATIENCE)
+        elif self._broker.child is not None:
+            self._broker.child.tell(signal.SIGHUP)
         return True
+
+    def _read(self) -> tuple[str, Config]:
+        """The file, but what children have open or would not understand as it was. Raises
+        `ConfigError`.
+        """
+        text = read(self._path)
+        found = changes(self._config, parse(text, str(self._path)))
+        waits = [change.key for change in found if change.needs & Needs.STOP]
+        if waits:
+            problem = f"{', '.join(waits)}: stop Desk and start it to change this"
+            log.warning("a part of the configuration waits", problem=problem)
+        text = held_back(self._text, text, waits)
+        return text, parse(text, str(self._path))
 
     async def _watch_certificate(self) -> None:
         """Doors cannot read what is root's, and see by themselves that what they can has changed."""
@@ -314,7 +319,3 @@ class Parent:
         if self._stop.is_set():
             os._exit(1)  # the kernel ends the children with it
         self._stop.set()
-
-
-def _value(config: Config, key: str) -> object:
-    return reduce(getattr, key.split("."), config)

@@ -8,6 +8,7 @@ import signal
 import sys
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker import parent
 from broker.config import parse
@@ -27,6 +28,7 @@ if speaks == "nothing":
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 signal.signal(signal.SIGUSR1, lambda *_: (folder / "drains").touch())
+signal.signal(signal.SIGHUP, lambda *_: (folder / "reloads").touch())
 os.write(1, f"ready {speaks}\\n".encode())
 while not asked:
     time.sleep(0.02)
@@ -66,10 +68,10 @@ class House:
         (self.folder / "broker").write_text(speaks)
         (self.folder / "door").write_text(door or speaks)
 
-    def write(self, patience: str = "30s") -> str:
+    def write(self, patience: str = "30s", *, image: str = "desk", doors: int = 2) -> str:
         text = (
-            f"state: {self.folder}/state\ntemplate:\n  image: desk\n"
-            f"ssh:\n  doors: 2\n  patience: {patience}\n"
+            f"state: {self.folder}/state\ntemplate:\n  image: {image}\n"
+            f"ssh:\n  doors: {doors}\n  patience: {patience}\n"
         )
         self.path.write_text(text)
         return text
@@ -91,10 +93,10 @@ class House:
         await self.until(lambda: self.broker and all(self.doors))
 
     async def reload(self) -> None:
-        """SIGHUP, and all that comes of it."""
-        before = self.broker
+        """SIGHUP, and all that comes of it: the broker that runs is told."""
         self.parent._ask_to_reload()
-        await self.until(lambda: self.broker not in {before, None})
+        await self.until((self.folder / "reloads").exists)
+        (self.folder / "reloads").unlink()
 
     def speak(self) -> set[str]:
         return {child.speaks if child else "" for child in (self.broker, *self.doors)}
@@ -165,15 +167,54 @@ async def test_a_child_that_ends_is_followed_and_nobody_else_touched(house):
 
 
 async def test_doors_are_replaced_when_what_they_are_told_is_another_thing(house):
-    """The broker always; a door would forget who is to be turned away."""
-    doors = house.doors
+    """A door would forget who is to be turned away."""
+    broker, doors = house.broker, house.doors
     await house.reload()
     await rest()
-    assert house.doors == doors
+    assert (house.broker, house.doors) == (broker, doors)
     house.write(patience="31s")
     await house.reload()
     await house.until(lambda: not set(house.doors) & set(doors))
     assert all(b'"patience": 31' in door.told for door in house.doors)
+    assert house.broker is broker
+
+
+async def test_a_broker_is_started_again_when_it_cannot_take_over_what_changed(house):
+    """With the file as it is then; doors stay."""
+    broker, doors = house.broker, house.doors
+    house.write(image="next")
+    house.parent._ask_to_reload()
+    await house.until(lambda: house.broker not in {broker, None})
+    assert b"image: next" in house.broker.told
+    assert house.doors == doors
+
+
+async def test_what_wants_a_stop_waits_for_it_and_the_rest_does_not(house):
+    """A broker that is started later has what holds, and not what waits."""
+    house.write(patience="31s", doors=3)
+    with capture_logs() as logs:
+        await house.reload()
+        await house.until(lambda: all(b'"patience": 31' in door.told for door in house.doors))
+    assert len(house.doors) == 2
+    (told,) = [line for line in logs if line["event"] == "a part of the configuration waits"]
+    assert told["problem"] == "ssh.doors: stop Desk and start it to change this"
+    broker = house.broker
+    broker.tell(signal.SIGKILL)
+    await house.until(lambda: house.broker not in {broker, None})
+    held = parse(house.broker.told.decode(), "x")
+    assert (held.ssh.doors, held.ssh.patience) == (2, 31)
+
+
+async def test_a_file_with_a_mistake_changes_nothing(house):
+    """Nobody is told anything."""
+    broker = house.broker
+    house.path.write_text("template: {image: 7}\n")
+    with capture_logs() as logs:
+        house.parent._ask_to_reload()
+        await rest()
+    assert [line["event"] for line in logs] == ["configuration not taken over"]
+    assert not (house.folder / "reloads").exists()
+    assert house.broker is broker
 
 
 async def test_a_door_that_missed_a_configuration_gets_it_later(house):
@@ -192,6 +233,7 @@ async def test_a_door_that_missed_a_configuration_gets_it_later(house):
 async def test_who_stops_in_the_middle_of_a_reload_asks_the_broker_once(house):
     """Asked twice it would leave at once, and starts under way with it."""
     broker = house.broker
+    house.write(image="next")
     house.parent._ask_to_reload()
     await house.until(lambda: not broker.lives)
     await asyncio.sleep(0.2)  # two signals of a kind at once are one

@@ -193,3 +193,35 @@ def test_a_traceback_tells_no_local_variable(err, style):
     assert "ValueError" in said
     assert "in check" in said
     assert secret not in said
+
+
+def test_the_journal_is_told_how_much_a_line_weighs(monkeypatch, tmp_path, restored):
+    """Where standard error is what systemd reads, and nowhere else: by `journalctl -p`."""
+    path = tmp_path / "journal"
+    with path.open("w+") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        there = path.stat()
+        for told in (f"{there.st_dev}:{there.st_ino}", f"{there.st_dev}:1", ""):
+            monkeypatch.setenv("JOURNAL_STREAM", told)
+            telemetry.configure()
+            structlog.get_logger().error("one")
+            logging.getLogger("library").warning("two")
+            structlog.get_logger().info("three")
+    lines = path.read_text().splitlines()
+    assert [line[:4] for line in lines[:3]] == ["<3>{", "<4>{", "<6>{"]
+    assert [line[0] for line in lines[3:]] == ["{"] * 6
+    assert json.loads(lines[0][3:])["event"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [("debug", "abcd"), ("info", "bcd"), ("warning", "cd"), ("error", "d")],
+)
+def test_what_weighs_less_than_the_level_is_not_told(err, level, told):
+    """Which can be chosen anew at any time."""
+    telemetry.configure("json")
+    telemetry.configure("json", level)
+    log = structlog.get_logger()
+    for event, tell in zip("abcd", (log.debug, log.info, log.warning, log.error), strict=True):
+        tell(event)
+    assert "".join(line["event"] for line in lines(err)) == told

@@ -49,7 +49,7 @@ def serve(path: Path) -> None:
     path = path.absolute()
     text = read(path)
     config = parse(text, str(path))
-    telemetry.configure(config.log)
+    telemetry.configure(config.log, config.log_level)
     sys.exit(asyncio.run(run(path, text, config)))
 
 
@@ -76,18 +76,21 @@ def broker(
 
     if parent is None or gateway is None or api is None or lock is None:
         raise StateUnusable(public=_NO_PARENT)
-    config = parse(sys.stdin.read(), str(path))
+    text = sys.stdin.read()
+    config = parse(text, str(path))
     if not is_held_by(lock, config.state / "lock"):
         raise StateUnusable(public=_NO_PARENT)
     child.die_with(parent)
     from broker.app import Doorway
     from broker.app import serve as run
     from broker.core.messages import PROTOCOL
+    from broker.kept import Origin
     from broker.system.notify import ParentNotifier
 
-    telemetry.configure(config.log)
+    telemetry.configure(config.log, config.log_level)
     doorway = Doorway.beside(parent, gateway=gateway, api=api, door_uid=door_uid)
-    asyncio.run(run(config, doorway, ParentNotifier(PROTOCOL)))
+    origin = Origin(path, text, parent)
+    asyncio.run(run(config, doorway, ParentNotifier(PROTOCOL), origin=origin))
 
 
 @main.command("check-config")

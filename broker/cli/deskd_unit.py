@@ -11,7 +11,8 @@ import click
 
 from broker import telemetry
 from broker.cli.errors import plain_errors
-from broker.config import load
+from broker.config import load, parse, read
+from broker.kept import Origin
 from broker.system.activation import handed_on
 from broker.system.notify import Notifier
 
@@ -38,9 +39,10 @@ def broker(path: Path) -> None:
     from broker.activated import serve
 
     sockets, notifier = handed_on(os.environ), Notifier.of(os.environ)
-    config = load(path)
-    telemetry.configure(config.log)
-    asyncio.run(serve(config, sockets, notifier))
+    origin = Origin(path, read(path), None)
+    config = parse(origin.text, str(path))
+    telemetry.configure(config.log, config.log_level)
+    asyncio.run(serve(config, sockets, notifier, origin=origin))
 
 
 @unit.command(hidden=True)

@@ -47,6 +47,7 @@ class Config(Model):
     idle: IdleConfig = IdleConfig()
     template: TemplateConfig
     log: Annotated[str, Field(pattern=r"^(auto|json|console)$")] = "auto"
+    log_level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
 
     @field_validator("state")
     @classmethod

@@ -71,6 +71,10 @@ class Blocks:
         self._trying: OrderedDict[Circle, _Row] = OrderedDict()
         self._held: OrderedDict[Circle, _Row] = OrderedDict()
 
+    def replace(self, rule: Rule) -> None:
+        """Judge by another rule from the next try on."""
+        self._rule = rule
+
     def __len__(self) -> int:
         return len(self._trying) + len(self._held)
 

@@ -31,7 +31,7 @@ GATEWAY_SOCKET, API_SOCKET, CERTIFICATE = "gateway.sock", "api.sock", "tls.pem"
 #: look like. The rest can hold secrets and ways in: agents, engines, credentials of the service.
 _VARIABLES = {
     *("PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "TZDIR"),
-    *("NO_COLOR", "FORCE_COLOR"),
+    *("NO_COLOR", "FORCE_COLOR", "JOURNAL_STREAM"),
 }
 _PREFIXES = ("PYTHON", "LC_")
 
@@ -74,6 +74,7 @@ class Settings:
     drain: float
     """Seconds that a door which was replaced gives its connections."""
     log: str
+    log_level: str
     limits: Limits
     web: WebSettings
     tls: tuple[str, str] | None
@@ -107,6 +108,7 @@ class Settings:
             patience=config.ssh.patience,
             drain=config.ssh.drain,
             log=config.log,
+            log_level=config.log_level,
             limits=Limits.of(config.ssh),
             web=WebSettings.of(config.web),
             tls=tls,

@@ -74,7 +74,7 @@ def main() -> None:
 
 def run(settings: Settings, supervisor: Supervisor) -> NoReturn:
     """Be that door until it ends; exits with `DRAINED` once it has carried what it had to."""
-    telemetry.configure(settings.log)
+    telemetry.configure(settings.log, settings.log_level)
     structlog.contextvars.bind_contextvars(process=settings.name)
     for module in _WANTED_LATER:
         importlib.import_module(module)

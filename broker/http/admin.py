@@ -9,6 +9,7 @@ from aiohttp import web
 from broker.http.attachments import AttachmentRoutes
 from broker.http.audit import AuditRoutes
 from broker.http.callers import callers
+from broker.http.configuration import ConfigurationRoutes
 from broker.http.desktops import DesktopRoutes
 from broker.http.groups import GroupRoutes
 from broker.http.guard import guarded
@@ -26,6 +27,7 @@ from broker.http.users import UserRoutes
 if TYPE_CHECKING:
     from broker.core.interfaces import Store
     from broker.http.callers import Trust
+    from broker.service.reload import Reload
     from broker.service.services import Services
 
 #: Bytes of a request's body: a user with a hundred keys fits.
@@ -35,7 +37,7 @@ _BODY = 256 << 10
 class AdminApi:
     """The routes of each noun. `ssh_port` is where people connect."""
 
-    def __init__(self, *, store: Store, services: Services, ssh_port: int) -> None:
+    def __init__(self, *, store: Store, services: Services, ssh_port: int, reload: Reload) -> None:
         self._store = store
         self._tokens = services.tokens
         self._nouns: dict[str, object] = {
@@ -50,6 +52,7 @@ class AdminApi:
             "attachments": AttachmentRoutes(store=store, services=services),
             "leases": LeaseRoutes(store=store),
             "audit": AuditRoutes(store=store),
+            "config": ConfigurationRoutes(reload=reload),
         }
 
     def application(self, trust: Trust = "kernel") -> web.Application:

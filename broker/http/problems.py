@@ -25,6 +25,7 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.AccessDenied: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.ConfigError: 422,
     errors.StaleState: 409,
     errors.SessionEnded: 409,
     errors.Interrupted: 409,

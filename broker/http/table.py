@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.http.attachments import ATTACHMENTS
 from broker.http.audit import AUDIT
+from broker.http.configuration import CONFIGURATION
 from broker.http.desktops import DESKTOPS
 from broker.http.groups import GROUPS
 from broker.http.invites import INVITES
@@ -26,4 +27,5 @@ TABLE = (
     ATTACHMENTS,
     LEASES,
     AUDIT,
+    CONFIGURATION,
 )

@@ -133,6 +133,10 @@ class Archivist:
 
     # ---------------------------------------------------------------------------------- the pass
 
+    def rebound(self, after: float | None) -> None:
+        """Pack homes after so many seconds from now on."""
+        self._after = after
+
     async def pass_once(self, beat: Callable[[], None] = lambda: None) -> None:
         """Tidy up, then pack what is due, one after the other, with a `beat` now and then. A home
         that cannot be packed is told, kept, and tried again later. Raises `DeskError`.

@@ -74,6 +74,11 @@ class LoginBlocks:
         self._turns: defaultdict[Circle, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: defaultdict[Circle, int] = defaultdict(int)
 
+    def replace(self, rule: Rule, exempt: Sequence[str]) -> None:
+        """Judge by these from the next try on; who waits already waits as long as was said."""
+        self._blocks.replace(rule)
+        self._exempt = [ipaddress.ip_network(text) for text in exempt]
+
     @asynccontextmanager
     async def attempt(
         self, account: str, address: str, *, apart: str | None = None

@@ -58,12 +58,16 @@ class Certificates:
     ) -> None:
         """`authorities` are trusted for everybody: each as `publickeys.authority` gives it."""
         self._authorities = tuple(authorities)
-        self._revocations = revocations
+        self.revocations = revocations
         self._clock = clock
+
+    def trust(self, authorities: Sequence[str]) -> None:
+        """These alone from now on."""
+        self._authorities = tuple(authorities)
 
     async def check(self) -> None:
         """Raises `ConfigError` when the revocation list cannot be used."""
-        await self._revocations.current()
+        await self.revocations.current()
 
     def names(self, certificate: str, *, authorities: Sequence[str] = ()) -> tuple[str, ...]:
         """The principals of a certificate that an authority signed which is trusted for everybody,
@@ -125,11 +129,11 @@ class Certificates:
         """Whether the revocation list has that plain key, `TYPE BASE64`. While the list cannot be
         used, what it said last counts: a key is somebody's by the broker's own records.
         """
-        return (await self._revocations.last()).key(_hashes(public))
+        return (await self.revocations.last()).key(_hashes(public))
 
     async def _revoked(self, issued: Issued) -> str | None:
         try:
-            revoked = await self._revocations.current()
+            revoked = await self.revocations.current()
         except ConfigError:
             return "the revocation list cannot be used"
         return revoked.certificate(issued)

@@ -49,7 +49,8 @@ class OneTimeCodes:
     def __init__(self, *, store: Store, clock: Clock, issuer: str) -> None:
         self._store = store
         self._clock = clock
-        self._issuer = issuer
+        self.issuer = issuer
+        """What authenticators show beside the name; of codes that are set up from now on."""
 
     async def begin(self, user: User, *, actor: Actor | str) -> Enrolment:
         """A new secret, which counts for nothing until `confirm`. Raises `Conflict` when the user
@@ -57,7 +58,7 @@ class OneTimeCodes:
         """
         secret = pyotp.random_base32()
         await self._store.begin_codes(user.id, secret, actor=actor)
-        uri = pyotp.TOTP(secret).provisioning_uri(name=user.name, issuer_name=self._issuer)
+        uri = pyotp.TOTP(secret).provisioning_uri(name=user.name, issuer_name=self.issuer)
         return Enrolment(_grouped(secret, " "), uri, _picture(uri))
 
     async def confirm(self, user: User, code: str, *, actor: Actor | str) -> Sequence[str]:

@@ -33,7 +33,8 @@ class Invites:
     def __init__(self, *, store: Store, clock: Clock, valid: float) -> None:
         self._store = store
         self._clock = clock
-        self._valid = valid
+        self.valid = valid
+        """Seconds, where nobody says how long."""
 
     async def make(
         self, user: User, *, actor: Actor | str, valid: float | None = None
@@ -41,7 +42,7 @@ class Invites:
         """An invite and its token, which is told once. `valid` is in seconds; None: as configured.
         Raises `BadRequest`, `NotFound`.
         """
-        valid = self._valid if valid is None else valid
+        valid = self.valid if valid is None else valid
         if not 0 < valid <= LONGEST:
             raise BadRequest(
                 public=f"An invite is good for at most {words.spoken(LONGEST)}, not for"

@@ -50,6 +50,10 @@ class Loop:
         self._failing = 0.0
         """The last pause after a failure; 0 when the last pass went through."""
 
+    def retime(self, *, every: float, overdue: float) -> None:
+        """Another period, from the next pass on."""
+        self._every, self._overdue = every, overdue
+
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until `stop`, which does not cut the one under way."""
         while not stop.is_set():

@@ -111,6 +111,11 @@ class Policies:
                 self._merged[names] = found
         return found
 
+    def replace(self, default: Policy) -> None:
+        """The configuration says something else now."""
+        self._default = default
+        self.forget()
+
     def forget(self, user_id: UserId | None = None) -> None:
         """The user is in other groups now; or, without one, groups say something else."""
         self._age += 1

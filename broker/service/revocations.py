@@ -37,6 +37,20 @@ class Revocations:
         self._last = Revoked()
         self._problem: str | None = None
 
+    async def usable(self, path: Path | None) -> None:
+        """Raises `ConfigError` when that is another file and cannot be used."""
+        if path != self._path:
+            await Revocations(path).current()
+
+    async def move(self, path: Path | None) -> None:
+        """Take another file from now on. Raises `ConfigError`, and then nothing has changed."""
+        if path == self._path:
+            return
+        last = await Revocations(path).current()
+        async with self._lock:
+            self._path, self._stamp, self._problem = path, None, None
+            self._last = last
+
     async def current(self) -> Revoked:
         """What the file says now. Raises `ConfigError` while it cannot be used, and tells the log
         so, once.

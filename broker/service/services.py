@@ -150,7 +150,7 @@ class Services:
             metrics=metrics,
         )
         ending = Ending(store=store, launcher=launcher, keys=keys, clock=clock)
-        starting = Starting(
+        starting = self.starting = Starting(
             store=store,
             engine=engine,
             host=host,

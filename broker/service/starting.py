@@ -79,6 +79,10 @@ class Starting:
         self._metrics = metrics
         self._beginning = asyncio.Lock()
 
+    def rebound(self, *, timeout: float, running: int | None) -> None:
+        """Other bounds from now on."""
+        self._timeout, self._running = timeout, running
+
     def late(self, flight: Flight) -> bool:
         """Whether it has worked for longer than any start may, clean-up included."""
         most = self._timeout + _CLEANUP + flight.fetching

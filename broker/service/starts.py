@@ -89,6 +89,14 @@ class Starts:
         self._under_way: list[_Start] = []
         self._lasting = _Average()
 
+    def rebound(self, *, at_once: int, waiting: int, per_user: int) -> None:
+        """Other numbers from now on, as of the constructor: what is under way or waits goes on."""
+        self._at_once = at_once
+        self._waiting_bound = waiting
+        self._waiting_per_user = max(1, waiting // 2)
+        self._per_user = per_user
+        self._let_in()
+
     @property
     def waiting(self) -> int:
         """How many wait for a place."""
@@ -165,6 +173,10 @@ class Starts:
     def _end(self, start: _Start) -> None:
         self._under_way.remove(start)
         self._lasting.add(self._clock.monotonic() - start.began)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Whoever there is a place for."""
         line = self._line()
         for index in self._admitted([waiter.user_id for waiter in line]):
             self._queue.remove(line[index])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import Any
 
 import structlog
 
@@ -11,8 +13,11 @@ import structlog
 QUIET = ("asyncssh", "aiohttp.access", "aiosqlite", "alembic", "docker", "urllib3", "asyncio")
 
 
-def configure(style: str = "auto", level: int = logging.INFO) -> None:
-    """Send every record to stderr: as JSON lines, as text for people, or (`auto`) by the terminal."""
+def configure(style: str = "auto", level: int | str = logging.INFO) -> None:
+    """Send every record from `level` on to stderr: as text for people, or as JSON lines, each with
+    its weight in front where the journal reads them; `auto` chooses by the terminal. Calling it
+    again changes what was chosen.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -28,7 +33,11 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
         ]
         if people
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+            *([_weighed] if _for_the_journal() else []),
+        ]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -39,7 +48,7 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(level.upper() if isinstance(level, str) else level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
@@ -49,6 +58,23 @@ def configure(style: str = "auto", level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
 
+
+def _for_the_journal() -> bool:
+    """Whether standard error is what systemd said that it reads: it could have been sent elsewhere."""
+    try:
+        there = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):  # a program's own idea of it has no descriptor
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def _weighed(_logger: structlog.typing.WrappedLogger, name: str, line: Any) -> str:
+    """By sd-daemon(3): `journalctl -p warning` finds it."""
+    return f"<{_WEIGHTS.get(name, 6)}>{line}"
+
+
+#: By syslog(3).
+_WEIGHTS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 
 #: Characters of one fact in a log line: what a client or a desktop said may be of any length.
 _LONGEST = 2048

@@ -34,7 +34,12 @@ class Served:
     async def _open(self) -> None:
         self.world = await World.create(self.directory)
         self.broker = await self.world.broker()
-        api = AdminApi(store=self.broker.store, services=self.broker.services, ssh_port=2222)
+        api = AdminApi(
+            store=self.broker.store,
+            services=self.broker.services,
+            ssh_port=2222,
+            reload=self.broker.reload,
+        )
         self.runner = web.AppRunner(api.application(), access_log=None)
         await self.runner.setup()
         await web.SockSite(self.runner, bind_unix(self.path, mode=0o600, gid=None)).start()

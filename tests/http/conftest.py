@@ -44,7 +44,9 @@ class Api:
 @pytest.fixture
 def make_api():
     """Makes the API of a broker."""
-    return lambda broker: AdminApi(store=broker.store, services=broker.services, ssh_port=2222)  # noqa: F811 - fixtures
+    return lambda broker: AdminApi(  # noqa: F811 - fixtures
+        store=broker.store, services=broker.services, ssh_port=2222, reload=broker.reload
+    )
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import asyncssh
+import yaml
 
 from broker.config import Config
 from broker.core.gateway import Identity, Login, OfferedKey
@@ -27,6 +28,7 @@ from broker.service.files import SessionKeys
 from broker.service.host import Host
 from broker.service.inside import Notice
 from broker.service.reconciler import SECOND_LOOK
+from broker.service.reload import Reload
 from broker.service.services import Services
 from broker.system.fakenft import FakeFilter
 from broker.telemetry import Metrics
@@ -186,6 +188,43 @@ class FakeInside:
 
     async def close(self) -> None:
         self.held = set()
+
+
+class ConfigFile:
+    """The file that a broker was made from, for a test to change."""
+
+    def __init__(self, path: Path, told: dict) -> None:
+        self.path = path
+        self._told = told
+        path.write_text(yaml.safe_dump(told))
+
+    def change(self, **keys: object) -> None:
+        """Set keys, `login__codes__issuer="x"`; None takes one out."""
+        for key, value in keys.items():
+            *sections, last = key.split("__")
+            place = self._told
+            for section in sections:
+                place = place.setdefault(section, {})
+            if value is None:
+                place.pop(last, None)
+            else:
+                place[last] = value
+        self.path.write_text(yaml.safe_dump(self._told))
+
+
+class FakeKeeper:
+    """Who keeps a broker of a test: nobody but the test."""
+
+    rolls = False
+
+    def __init__(self) -> None:
+        self.restarts = 0
+
+    def reload(self) -> bool:
+        return False
+
+    def restart(self) -> None:
+        self.restarts += 1
 
 
 class Killed(BaseException):
@@ -376,25 +415,24 @@ class Broker:
         self.witnessed: list[str] = []
         self.connections = connections or FakeConnections()
         self.inside = inside or FakeInside()
-        config = Config.model_validate(
-            {
-                "state": str(world.directory),
-                "template": {"image": image, "network": network},
-                "starts": {
-                    "at_once": at_once,
-                    "per_user": min(at_once, 2),
-                    "waiting": waiting,
-                    "timeout": timeout,
-                },
-                "pools": {"ports": ports, "displays": displays, "uids": uids},
-                "network": {"pool": pool},
-                "limits": {"desktops_per_user": desktops_per_user, **(limits or {})},
-                "idle": idle or {},
-                "login": login or {},
-                "allow": allow or {},
-                "audit": audit or {},
-            }
-        )
+        told = {
+            "state": str(world.directory),
+            "template": {"image": image, "network": network},
+            "starts": {
+                "at_once": at_once,
+                "per_user": min(at_once, 2),
+                "waiting": waiting,
+                "timeout": timeout,
+            },
+            "pools": {"ports": ports, "displays": displays, "uids": uids},
+            "network": {"pool": pool},
+            "limits": {"desktops_per_user": desktops_per_user, **(limits or {})},
+            "idle": idle or {},
+            "login": login or {},
+            "allow": allow or {},
+            "audit": audit or {},
+        }
+        config = Config.model_validate(told)
         self.host = Host(
             world.engine.instance, self.engine, config.network, config.pools, routed=routed
         )
@@ -416,6 +454,18 @@ class Broker:
             witness=self.witnessed.append,
         )
         self.services.archivist._archives = MortalFiles(self.services.archives, fate)
+        self.config_file = ConfigFile(world.directory / "desk.yaml", told)
+        self.keeper = FakeKeeper()
+        self.logged_as: list[tuple[str, str]] = []
+        self.reload = Reload(
+            path=self.config_file.path,
+            text=self.config_file.path.read_text(),
+            config=config,
+            store=self.store,
+            services=self.services,
+            keeper=self.keeper,
+            log_as=lambda *chosen: self.logged_as.append(chosen),
+        )
 
     def __getattr__(self, name):
         """`sessions`, `words`, …: the parts that the services are."""
