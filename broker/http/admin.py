@@ -16,13 +16,16 @@ from broker.http.guard import guarded
 from broker.http.invites import InviteRoutes
 from broker.http.leases import LeaseRoutes
 from broker.http.logins import LoginRoutes
+from broker.http.once import Once
 from broker.http.openapi import DocumentRoutes
 from broker.http.problems import problems
 from broker.http.routes import PREFIX
 from broker.http.sessions import SessionRoutes
+from broker.http.settings import SettingRoutes
 from broker.http.table import TABLE
 from broker.http.tokens import TokenRoutes
 from broker.http.users import UserRoutes
+from broker.http.verbs import VerbRoutes
 
 if TYPE_CHECKING:
     from broker.core.interfaces import Store
@@ -40,6 +43,7 @@ class AdminApi:
     def __init__(self, *, store: Store, services: Services, ssh_port: int, reload: Reload) -> None:
         self._store = store
         self._tokens = services.tokens
+        self._once = Once(store=store, clock=services.watches.clock)
         self._nouns: dict[str, object] = {
             "api": DocumentRoutes(TABLE),
             "users": UserRoutes(store=store, services=services),
@@ -49,7 +53,9 @@ class AdminApi:
             "groups": GroupRoutes(services=services),
             "desktops": DesktopRoutes(store=store, services=services),
             "sessions": SessionRoutes(store=store, services=services),
+            "verbs": VerbRoutes(store=store, services=services),
             "attachments": AttachmentRoutes(store=store, services=services),
+            "settings": SettingRoutes(services=services),
             "leases": LeaseRoutes(store=store),
             "audit": AuditRoutes(store=store),
             "config": ConfigurationRoutes(reload=reload),
@@ -63,6 +69,6 @@ class AdminApi:
         app = web.Application(client_max_size=_BODY, middlewares=[problems, who])
         for noun in TABLE:
             for route in noun.routes:
-                handler = guarded(route, self._nouns[noun.name], self._store)
+                handler = guarded(route, self._nouns[noun.name], self._store, self._once)
                 app.router.add_route(route.method, f"{PREFIX}{route.path}", handler)
         return app

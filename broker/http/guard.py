@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from broker.core.interfaces import Store
     from broker.core.tokens import Caller
+    from broker.http.once import Once
     from broker.http.routes import Route
 
 
 def guarded(
-    route: Route, noun: Any, store: Store
+    route: Route, noun: Any, store: Store, once: Once
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The handler of the route, a method of `noun`, for whom its rule lets through."""
     handler = route.handler.__get__(noun)
@@ -30,6 +31,8 @@ def guarded(
         _admit(route, caller)
         route.read_query(request)
         await _look(route, caller, request, store)
+        if route.method == "POST":
+            return await once.serve(route, request, handler)
         answer: web.StreamResponse = await handler(request)
         return answer
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from typing_extensions import TypedDict
 
-from broker.core.model import LeaseKind, SessionState
+from broker.core.model import DEFAULT_DESKTOP, LeaseKind, SessionState
 from broker.http.kinds import Time, time, time_or_none
 
 if TYPE_CHECKING:
@@ -29,6 +29,20 @@ class Kill(_In):
 
     force: StrictBool = False
     """End the record even when the engine does not answer."""
+
+
+class NewDesktop(_In):
+    """Body of `POST /desktops`."""
+
+    user: str | None = Field(default=None, max_length=256)
+    """Whose it is; the caller's own when not said."""
+    name: str = Field(default=DEFAULT_DESKTOP, max_length=256)
+
+
+class Message(_In):
+    """Body of `POST /sessions/{id}/message`."""
+
+    text: str = Field(max_length=500)
 
 
 class Extend(_In):
@@ -103,6 +117,13 @@ AttachmentOut = TypedDict(
         "idle": int | None,
     },
 )
+
+
+class MessageOut(TypedDict):
+    """What came of a message."""
+
+    seen: bool
+    """Whether somebody there could see it."""
 
 
 class LeaseOut(TypedDict):

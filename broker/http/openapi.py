@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from broker import __version__
 from broker.core import errors
 from broker.core.tokens import Scope
+from broker.http.once import KEY, LONGEST
 from broker.http.problems import STATUS, WAITS
 from broker.http.routes import BY_HANDLER, PREFIX, Noun, Page, Route, Stream
 
@@ -88,7 +89,7 @@ def refusals(route: Route) -> dict[int, list[type[errors.DeskError]]]:
     if route.parameters or route.whose is BY_HANDLER:
         kinds.append(errors.NotFound)
     if route.method == "POST":
-        kinds += [errors.Conflict, errors.Interrupted]
+        kinds += [errors.Conflict, errors.Interrupted, errors.CapacityExhausted]
     found: dict[int, list[type[errors.DeskError]]] = {}
     for kind in dict.fromkeys(kinds):
         found.setdefault(_status(kind), []).append(kind)
@@ -171,6 +172,16 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         }
         for one in route.query
     ]
+    if route.method == "POST":
+        found.append(
+            {
+                "name": KEY,
+                "in": "header",
+                "description": "Asked again with the same key within a day, the call is done once.",
+                "required": False,
+                "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+            }
+        )
     return found
 
 

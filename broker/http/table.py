@@ -12,8 +12,10 @@ from broker.http.leases import LEASES
 from broker.http.logins import LOGINS
 from broker.http.openapi import API
 from broker.http.sessions import SESSIONS
+from broker.http.settings import SETTINGS
 from broker.http.tokens import TOKENS
 from broker.http.users import USERS
+from broker.http.verbs import VERBS
 
 TABLE = (
     API,
@@ -24,8 +26,10 @@ TABLE = (
     GROUPS,
     DESKTOPS,
     SESSIONS,
+    VERBS,
     ATTACHMENTS,
     LEASES,
+    SETTINGS,
     AUDIT,
     CONFIGURATION,
 )

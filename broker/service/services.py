@@ -8,6 +8,7 @@ from broker.service.accounts import TEMPLATE, Accounts
 from broker.service.archives import Archives
 from broker.service.archivist import Archivist
 from broker.service.authentication import Authentication
+from broker.service.beginning import Begin
 from broker.service.blocks import LoginBlocks
 from broker.service.certificates import Certificates
 from broker.service.codes import OneTimeCodes
@@ -101,6 +102,7 @@ class Services:
         sources: Sequence[PasswordSource] = (),
     ) -> None:
         template = config.template.template(TEMPLATE)
+        self.config = config
         self.inside = inside
         self.keys = keys
         self.starts = Starts(
@@ -175,6 +177,7 @@ class Services:
             connections=connections,
             inside=inside,
         )
+        self.begin = Begin(sessions=self.sessions, spawn=spawn)
         self.passwords = Passwords()
         self.accounts = Accounts(
             store=store,
