@@ -7,11 +7,11 @@ PY := .venv/bin/python
 
 # Named on the command line or in the environment, they reach `up`; nothing is set here, so that a
 # configuration file that exists keeps its say.
-export STATE SSH_PORT HTTP_PORT YES
+export STATE SSH_PORT HTTP_PORT YES VERSION DIST
 
 # A recipe installs into one environment and drives one engine: never two at once.
 .NOTPARALLEL:
-.PHONY: help up down purge test test-quick test-engine chaos soak fuzz bench xpra-clients check format clean
+.PHONY: help up down purge deb install test test-quick test-package test-engine chaos soak fuzz bench xpra-clients check format clean
 
 help: ## this page
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -72,6 +72,19 @@ format: ## put the code into its one shape
 	@docker/bootstrap.sh dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+deb: ## build one package for Debian 12 and 13 below dist/ (VERSION=, DIST=)
+	@docker/bootstrap.sh run
+	@systemd/debian/build.sh
+
+install: ## lay Desk out on this host for systemd, as root; below DESTDIR= where that is named
+	@docker/bootstrap.sh run
+	@systemd/install.sh "$(or $(DESTDIR),/)" "$$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	@if [ -z "$(DESTDIR)" ]; then systemd-sysusers desk.conf && systemd-tmpfiles --create desk.conf && \
+	  systemctl daemon-reload && echo 'Start it: systemctl enable --now desk.target'; fi
+
+test-package: ## boot Debian 12 and 13, install the package there, upgrade it under people, purge it (minutes)
+	@.ci/test package
 
 clean: ## remove what the tools left in this tree; never a state
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist

@@ -10,9 +10,9 @@ from broker import __version__
 from broker.cli.client import Client
 from broker.cli.ctl import Desk, form, forms
 from broker.cli.ctl_audit import audit
-from broker.cli.ctl_config import config
 from broker.cli.ctl_desktop import desktop, lease
 from broker.cli.ctl_group import group
+from broker.cli.ctl_image import image
 from broker.cli.ctl_login import invite, login_block
 from broker.cli.ctl_place import place, where
 from broker.cli.ctl_session import attachment, session
@@ -31,7 +31,18 @@ def main(context: click.Context, /, **_place: object) -> None:
     context.obj = Desk(Client(place(context)), form(context))
 
 
-for _noun in (user, invite, group, login_block, session, attachment, desktop, lease, audit, config):
+for _noun in (
+    user,
+    invite,
+    group,
+    login_block,
+    session,
+    attachment,
+    desktop,
+    image,
+    lease,
+    audit,
+):
     main.add_command(_noun)
 
 

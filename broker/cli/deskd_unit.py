@@ -51,7 +51,7 @@ def broker(path: Path) -> None:
 @click.option("--host-key", type=click.Path(path_type=Path), required=True, help="Its private key.")
 @click.option(
     "--gateway",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=Path("/run/desk"),
     show_default=True,
     help="The directory of the broker's socket.",

@@ -168,7 +168,10 @@ class ImageMissing(DeskError):
     """The template's image is not on the engine's host."""
 
     code = "image_missing"
-    default = "Your desktop's image is not installed here. Tell your administrator."
+    default = (
+        "Your desktop's image is not installed here yet. Tell your administrator: 'deskctl image"
+        " build' makes it, 'deskctl image load FILE' takes it."
+    )
 
 
 class PortTaken(DeskError):

@@ -106,7 +106,7 @@ def pool(subnet: IPv4Network) -> IPAMPool:
 
 
 def uplink_mtu(
-    routes: Path = Path("/proc/net/route"), devices: Path = Path("/sys/class/net")
+    routes: Path = Path("/proc/self/net/route"), devices: Path = Path("/sys/class/net")
 ) -> int | None:
     """The MTU of the interface that the default route leaves by: a larger one inside loses big
     packets on their way out. None when there is none.

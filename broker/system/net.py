@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-_ROUTES = Path("/proc/net/route")
-_ADDRESSES = Path("/proc/net/fib_trie")
+_ROUTES = Path("/proc/self/net/route")
+_ADDRESSES = Path("/proc/self/net/fib_trie")
 
 #: No network that a host is in is larger: such a route stands for a half of the default one.
 _LARGEST = 8

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_TARGET = "desk.target"
-_DOORS = "desk-door@{}.service"
+#: The unit that wants as many doors as there are to be, and their names.
+WANTING, DOORS = "desk-doors.service", "desk-door@{}.service"
 
 #: What a door says of itself once another has taken its place begins with this.
 _DRAINING = "Drains"
@@ -40,7 +40,7 @@ class _Door:
 
 
 def roll(systemctl: Sequence[str] = ("systemctl",)) -> int:
-    """Replace every door that runs, as many as desk.target wants; none runs, none is started. Returns
+    """Replace every door that runs, as many as `WANTING` wants; none runs, none is started. Returns
     the exit status: not 0 when a new one did not start, and then the old ones stay.
     """
     try:
@@ -58,7 +58,7 @@ def _roll(systemctl: Sequence[str]) -> None:
         return
     wanted = [unit for unit in _wanted(systemctl) if _is_door(unit)]
     taken = {door.unit for door in before}
-    free = (unit for number in count(1) if (unit := _DOORS.format(number)) not in taken)
+    free = (unit for number in count(1) if (unit := DOORS.format(number)) not in taken)
     for unit in [next(free) for _ in range(max(1, len(wanted)))]:
         try:
             _run(systemctl, "start", unit)
@@ -77,17 +77,17 @@ def _roll(systemctl: Sequence[str]) -> None:
 
 
 def _wanted(systemctl: Sequence[str]) -> list[str]:
-    return _run(systemctl, "show", "--property=Wants", "--value", _TARGET).split()
+    return _run(systemctl, "show", "--property=Wants", "--value", WANTING).split()
 
 
 def _is_door(unit: str) -> bool:
-    head, tail = _DOORS.split("{}")
+    head, tail = DOORS.split("{}")
     return unit.startswith(head) and unit.endswith(tail)
 
 
 def _doors(systemctl: Sequence[str]) -> Iterator[_Door]:
     properties = "Id,ActiveState,StatusText,ActiveEnterTimestampMonotonic"
-    told = _run(systemctl, "show", f"--property={properties}", _DOORS.format("*"))
+    told = _run(systemctl, "show", f"--property={properties}", DOORS.format("*"))
     for block in told.split("\n\n"):
         facts = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if facts:

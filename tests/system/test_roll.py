@@ -14,8 +14,8 @@ import json, pathlib, sys
 here = pathlib.Path(sys.argv[1])
 units = json.loads((here / "units.json").read_text())
 words = sys.argv[2:]
-if words[0] == "show" and words[-1] == "desk.target":
-    print("desk-broker.service desk-door@1.service desk-door@2.service")
+if words[0] == "show" and words[-1] == "desk-doors.service":
+    print("desk-other.service desk-door@1.service desk-door@2.service")
 elif words[0] == "show":
     print("\\n\\n".join(
         f"Id={name}\\nActiveState={state}\\nStatusText={text}\\nActiveEnterTimestampMonotonic={since}"
