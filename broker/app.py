@@ -17,6 +17,7 @@ from aiohttp import web
 from broker import telemetry
 from broker.core.errors import LoopDied
 from broker.db.opening import open_store
+from broker.db.place import database_of
 from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
 from broker.http.apisocket import ApiSocket
@@ -189,7 +190,7 @@ class Broker:
         `ConfigError` when a source of passwords cannot be made.
         """
         sources = build(config.login.sources, clock)
-        store = await open_store(config.database, clock)
+        store = await open_store(database_of(config), clock)
         stack.push_async_callback(store.close)
         instance = await store.instance()
         metrics = Metrics()

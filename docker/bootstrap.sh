@@ -176,8 +176,14 @@ test_clients() {
   if ! installed slapd && can_be_root; then
     echo 'slapd slapd/no_configuration boolean true' | as_root debconf-set-selections
   fi
+  # Likewise: tests start a server of their own from its programs.
+  clusters=/etc/postgresql-common/createcluster.d
+  if ! installed postgresql && can_be_root; then
+    as_root mkdir -p "$clusters"
+    echo 'create_main_cluster = false' | as_root tee "$clusters/desk-tests.conf" >/dev/null
+  fi
   # shellcheck disable=SC2086 # a list of package names
-  install_missing 'the test suite' $CLIENTS $LDAP
+  install_missing 'the test suite' $CLIENTS $LDAP postgresql
 }
 
 # The library for directories is built here, which another system may not be ready for.

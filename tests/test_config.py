@@ -44,10 +44,7 @@ def test_the_image_alone_is_enough():
     assert config.pools.ports == Pool(20000, 29999)
     assert config.starts.timeout == 90
     assert config.log == "auto"
-    assert (config.database, config.admin_socket) == (
-        Path("/var/lib/desk/desk.db"),
-        Path("/var/lib/desk/admin.sock"),
-    )
+    assert (config.database, config.admin_socket) == (None, Path("/var/lib/desk/admin.sock"))
 
 
 def test_the_shipped_file_loads():
@@ -224,8 +221,8 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
     top, deep = complaints("colour: red\nweb:\n  port: 80\n" + GOOD)
     assert {top, deep} == {
         (
-            "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, engine, idle,"
-            " limits, log, login, network, pools, ssh, starts, state, template, web."
+            "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, database,"
+            " database_password, engine, idle, limits, log, login, network, pools, ssh, starts, state, template, web."
         ),
         (
             "desk.yaml:3: web.port: this key is unknown; allowed are limits, listen, monitors,"
@@ -258,7 +255,18 @@ def test_every_mistake_is_told_at_once():
     ]
 
 
+_DATABASE = "allowed is postgresql+asyncpg://USER@HOST[:PORT]/NAME, or"
+
 MISTAKES = {
+    "database: mysql://desk@localhost/desk": f"database: found 'mysql://desk@localhost/desk'; {_DATABASE}",
+    "database: postgresql+asyncpg://desk@localhost/": f"database: found 'postgresql+asyncpg://desk@localhost/'; {_DATABASE}",
+    "database: postgresql+asyncpg://localhost/desk": f"database: found 'postgresql+asyncpg://localhost/desk'; {_DATABASE}",
+    "database: postgresql+asyncpg://desk@/desk": f"database: found 'postgresql+asyncpg://desk@/desk'; {_DATABASE}",
+    "database: postgresql+asyncpg://desk@[::1/desk": f"database: found 'postgresql+asyncpg://desk@[::1/desk'; {_DATABASE}",
+    "database: postgresql+asyncpg://d:hunter2@localhost/desk": "database: found 'postgresql+asyncpg://d:hunter2@localhost/desk'; allowed is an address without a password",
+    "database: postgresql+asyncpg://desk@db.example/desk": "database: found 'postgresql+asyncpg://desk@db.example/desk'; allowed for a host elsewhere is an address with '?sslmode=verify-full'",
+    'database: "postgresql+asyncpg://desk@/desk?host=db.example"': "database: found 'postgresql+asyncpg://desk@/desk?host=db.example'; allowed for a host elsewhere",
+    "database_password: /etc/desk/password": "database_password: found '/etc/desk/password'; allowed is an absolute path, beside 'database'",
     "state: var/lib": "state: found 'var/lib'; allowed is an absolute path without '..': /var/lib/desk.",
     "state: [a]": "state: found '['a']'; allowed is a path.",
     "ssh: ~": "ssh: found '~'; allowed are the keys ",
@@ -461,6 +469,21 @@ def test_a_warning_that_is_too_long_for_the_usual_stages_is_told():
         " or nobody could be warned."
     )
     parse(GOOD + "idle: {warn_before: 60m, freeze_after: 61m}\n", "desk.yaml")
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgresql+asyncpg://desk@/desk?host=/run/postgresql",
+        "postgresql+asyncpg://desk@localhost:5433/desk",
+        "postgresql+asyncpg://desk@[::1]/desk",
+        "postgresql+asyncpg://desk@db.example/desk?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+    ],
+)
+def test_a_database_elsewhere_is_reached_under_encryption_alone(database):
+    """By a socket and on this host without."""
+    config = parse(f"{GOOD}database: {database}\ndatabase_password: /etc/desk/word\n", "desk.yaml")
+    assert config.database == database
 
 
 def test_every_key_has_a_mistake_in_this_table():

@@ -6,17 +6,20 @@ import asyncio
 import os
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from broker import __version__
 from broker.cli.owner import Owner, as_caller, owner_of
 from broker.config import load, parse
 from broker.core.errors import BackupUnusable, ConfigError
-from broker.core.manifest import CONFIG
+from broker.core.manifest import CONFIG, DATABASE
 from broker.core.model import InstanceId
 from broker.core.words import spoken_size
 from broker.db import backup as copies
 from broker.db import migrate
+from broker.db.copying import copying
+from broker.db.place import database_of
 from broker.engine.docker import DockerEngine
 from broker.service.backup import Backup, Moment, hold_archives, workplace
 from broker.service.restore import Restore, demand_empty
@@ -26,7 +29,6 @@ from broker.system.tarball import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from broker.config import Config
     from broker.core.manifest import Manifest
@@ -72,8 +74,8 @@ def back_up(config_file: Path, target: Path, *, homes: bool) -> tuple[dict[str, 
 def _moment(config: Config, directory: Path) -> Moment:
     # Before and after: a home that is packed in between is in the copy, one that is fetched not.
     hold_archives(config.state, directory)
-    moment_of = directory / config.database.name
-    copies.copy(config.database, moment_of)
+    moment_of = directory / DATABASE
+    copies.copy(database_of(config), moment_of)
     hold_archives(config.state, directory)
     return Moment(directory, copies.facts(moment_of))
 
@@ -180,17 +182,27 @@ async def _homes(
     """Bring what is on the engine, then all that was staged."""
     if not (homes and reader.manifest.homes):
         with owner.acting():
-            work.commit()
+            await _commit(work, config)
         return []
     async with _engine(reader.manifest.instance, config) as engine:
         try:
             brought = await work.bring_homes(engine, image=config.template.image)
             with owner.acting():
-                work.commit()
+                await _commit(work, config)
         except BaseException:
             await work.give_up_homes(engine)
             raise
     return list(brought)
+
+
+async def _commit(work: Restore, config: Config) -> None:
+    database = database_of(config)
+    if isinstance(database, Path):
+        work.commit()
+    else:
+        async with copying(work.database, database):
+            work.commit(but=DATABASE)
+    work.end()
 
 
 def _put(path: Path, text: bytes) -> None:

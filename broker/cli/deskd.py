@@ -123,6 +123,7 @@ def check_config(path: Path, *, schema: bool, as_json: bool) -> None:
 def migrate(path: Path, *, as_json: bool) -> None:
     """Bring the state to this version's schema, a copy of it first; stop the broker before."""
     from broker.db.migrate import migrate as run
+    from broker.db.place import database_of
     from broker.service.restore import refuse_unfinished
     from broker.system.lock import SUCCESSION, StateLock
     from broker.system.state import prepare
@@ -130,13 +131,14 @@ def migrate(path: Path, *, as_json: bool) -> None:
     config = load(path)
     prepare(config.state)
     refuse_unfinished(config.state)
+    database = database_of(config)
     with StateLock(config.state / "lock", patience=SUCCESSION):
-        before, after, copy = asyncio.run(run(config.database))
+        before, after, copy = asyncio.run(run(database))
     told = "is up to date" if before == after else f"went from {before or 'nothing'} to {after}"
     kept = "" if copy is None else f" What was there before is in {copy}."
     Output(as_json).done(
         {"before": before, "after": after, "backup": None if copy is None else str(copy)},
-        f"{config.database}: the schema {told}.{kept}",
+        f"{database}: the schema {told}.{kept}",
     )
 
 
@@ -169,6 +171,29 @@ def restore(path: Path, file: Path, *, no_homes: bool, as_json: bool) -> None:
     from broker.cli.backup import restore as run
 
     answer, told = run(path, file, homes=not no_homes)
+    Output(as_json).text(answer, told)
+
+
+@main.command("copy-database")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option(
+    "--password",
+    type=click.Path(path_type=Path),
+    help="A file with the password, where PostgreSQL asks for one that is not the configuration's.",
+)
+@_CONFIG
+@_JSON
+@plain_errors
+def copy_database(
+    path: Path, source: str, target: str, *, password: Path | None, as_json: bool
+) -> None:
+    """Copy the state from one database to another one, which must hold nothing; stop the broker
+    first. Each is a file of SQLite's, or postgresql+asyncpg://USER@HOST/NAME.
+    """
+    from broker.cli.copying import copy
+
+    answer, told = copy(load(path), source, target, password=password)
     Output(as_json).text(answer, told)
 
 

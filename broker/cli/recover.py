@@ -14,6 +14,7 @@ from broker.cli.owner import owner_of
 from broker.core.errors import BrokerUnavailable, NotFound
 from broker.core.model import Actor, shown
 from broker.db.opening import open_store
+from broker.db.place import database_of
 from broker.service.invites import Invites, period
 from broker.service.recovery import Recovery
 from broker.system.clock import SystemClock
@@ -57,7 +58,7 @@ async def _on_the_state(
     """Answers as the broker does."""
     clock = SystemClock()
     seconds = period(valid)
-    store = await open_store(config.database, clock)
+    store = await open_store(database_of(config), clock)
     try:
         user = await store.user(name)
         if user is None:

@@ -48,6 +48,8 @@ _RULES: dict[str, Needs] = {
     "state": Needs.STOP,
     "ssh": Needs.DOORS,
     "ssh.listen": Needs.STOP,
+    "database": Needs.STOP,
+    "database_password": Needs.STOP,
     "ssh.doors": Needs.STOP,
     "web": Needs.DOORS,
     "web.listen": Needs.STOP,

@@ -175,3 +175,22 @@ def out_of_order(model: Model, low: str, high: str) -> ValidationError:
         "ctx": {"error": error},
     }
     return ValidationError.from_exception_data(type(model).__name__, [details])
+
+
+def at(model: Model, key: str, rule: str) -> ValidationError:
+    """That the key of the model is wrong beside its others."""
+    detail: InitErrorDetails = {
+        "type": "value_error",
+        "loc": (key,),
+        "input": getattr(model, key),
+        "ctx": {"error": ValueError(rule)},
+    }
+    return ValidationError.from_exception_data(type(model).__name__, [detail])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what goes to that host, named or numbered, stays on this one."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from broker.config.kinds import Model, Seconds, bounded
+from broker.config.kinds import Model, Seconds, at, bounded, is_loopback
 from broker.core.errors import BadRequest
 from broker.core.model import LOCAL, group_name
 
@@ -128,17 +127,17 @@ class LdapSource(_Source):
     @model_validator(mode="after")
     def _whole(self) -> LdapSource:
         if (self.bind_dn is None) == (self.search_base is None):
-            raise _at(self, "bind_dn", "allowed is one of bind_dn and search_base")
+            raise at(self, "bind_dn", "allowed is one of bind_dn and search_base")
         if (self.search_dn is None) != (self.search_password is None):
-            raise _at(self, "search_dn", "allowed are search_dn and search_password together")
+            raise at(self, "search_dn", "allowed are search_dn and search_password together")
         if self.bind_dn is not None and self.search_dn is not None:
-            raise _at(self, "search_dn", "allowed with search_base alone: bind_dn wants no search")
+            raise at(self, "search_dn", "allowed with search_base alone: bind_dn wants no search")
         if self.starttls and not self.url.startswith("ldap:"):
-            raise _at(self, "starttls", "allowed with ldap:// alone")
+            raise at(self, "starttls", "allowed with ldap:// alone")
         parts = urlsplit(self.url)
         clear = parts.scheme == "ldap" and not self.starttls
-        if clear and not self.plain and not _loopback(parts.hostname or ""):
-            raise _at(
+        if clear and not self.plain and not is_loopback(parts.hostname or ""):
+            raise at(
                 self,
                 "url",
                 "allowed is ldaps://, or ldap:// with 'starttls: true': passwords would pass the"
@@ -163,7 +162,7 @@ class WebhookSource(_Source):
             raise ValueError("allowed is the address of a web service: https://HOST[:PORT]/PATH")
         if parts.username is not None or parts.fragment:
             raise ValueError("allowed is an address without a user name and without a fragment")
-        if parts.scheme == "http" and not _loopback(parts.hostname):
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError("allowed is https://, and http:// to loopback alone")
         return url
 
@@ -214,16 +213,6 @@ SourceConfigs = Annotated[
 """The list of `login.sources`."""
 
 
-def _at(source: Model, key: str, rule: str) -> ValidationError:
-    detail: Any = {
-        "type": "value_error",
-        "loc": (key,),
-        "input": getattr(source, key),
-        "ctx": {"error": ValueError(rule)},
-    }
-    return ValidationError.from_exception_data(type(source).__name__, [detail])
-
-
 def _split(url: str) -> SplitResult | None:
     """None when it is none, or has characters that none may have."""
     if not url.isascii() or not url.isprintable() or " " in url:
@@ -234,13 +223,6 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _placeholders(template: str) -> set[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from broker.config.database import postgres
 from broker.config.desktops import (
     EngineConfig,
     IdleConfig,
@@ -16,7 +17,7 @@ from broker.config.desktops import (
     StartsConfig,
     TemplateConfig,
 )
-from broker.config.kinds import Model
+from broker.config.kinds import Model, at
 from broker.config.login import AllowConfig, LoginConfig
 from broker.config.ssh import SshConfig
 from broker.config.web import WebConfig
@@ -34,6 +35,10 @@ class Config(Model):
     """The whole file."""
 
     state: Path = Path("/var/lib/desk")
+    database: str | None = None
+    """A PostgreSQL database for the state; none given: SQLite's file `desk.db` there."""
+    database_password: Path | None = None
+    """A file with the password for it."""
     ssh: SshConfig = SshConfig()
     login: LoginConfig = LoginConfig()
     allow: AllowConfig = AllowConfig()
@@ -56,9 +61,17 @@ class Config(Model):
             raise ValueError("allowed is an absolute path without '..': /var/lib/desk")
         return state
 
-    @property
-    def database(self) -> Path:
-        return self.state / "desk.db"
+    @field_validator("database")
+    @classmethod
+    def _reachable(cls, database: str | None) -> str | None:
+        return None if database is None else postgres(database)
+
+    @model_validator(mode="after")
+    def _password_of_a_database(self) -> Config:
+        password = self.database_password
+        if password is not None and (self.database is None or not password.is_absolute()):
+            raise at(self, "database_password", "allowed is an absolute path, beside 'database'")
+        return self
 
     @property
     def admin_socket(self) -> Path:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.core.errors import StateUnusable
 from broker.db import migrate, sqlite
+from broker.db.copying import to_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from broker.db.place import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +31,29 @@ class Facts:
     """Desktops whose home is packed away, and the SHA-256 of the file."""
 
 
-def copy(path: Path, target: Path) -> None:
-    """Copy the state as it is at one moment to a new file; nobody waits for that. Raises
-    `StateUnusable`.
+def copy(database: Database, target: Path) -> None:
+    """Copy the state as it is at one moment to a new file of SQLite's; nobody waits for that. No
+    loop runs where this is called. Raises `StateUnusable`.
     """
+    sqlite.create(target)
+    if isinstance(database, Path):
+        _copy_file(database, target)
+    else:
+        asyncio.run(to_file(database, target))
+
+
+def _copy_file(path: Path, target: Path) -> None:
     if not path.exists():
         raise StateUnusable(f"there is no state at {path} yet: run `deskd migrate`")
-    with sqlite.complaints(path):
-        sqlite.create(target)
-        with (
-            closing(sqlite3.connect(path, timeout=sqlite.BUSY_TIMEOUT / 1000)) as connection,
-            closing(sqlite3.connect(target)) as other,
-        ):
-            # In one go: a copy in steps begins anew whenever somebody writes in between.
-            connection.backup(other, pages=-1)
-            other.execute("PRAGMA journal_mode = DELETE")
-            (verdict,) = other.execute("PRAGMA quick_check(1)").fetchone()
+    with (
+        sqlite.complaints(path),
+        closing(sqlite3.connect(path, timeout=sqlite.BUSY_TIMEOUT / 1000)) as connection,
+        closing(sqlite3.connect(target)) as other,
+    ):
+        # In one go: a copy in steps begins anew whenever somebody writes in between.
+        connection.backup(other, pages=-1)
+        other.execute("PRAGMA journal_mode = DELETE")
+        (verdict,) = other.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise StateUnusable(f"the state at {path} is damaged: {verdict}")
 

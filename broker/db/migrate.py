@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 import broker
 from broker.core.errors import StateUnusable
 from broker.db import sqlite
+from broker.db.place import SQLITE, open_engine
 from broker.db.transaction import complaints
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from broker.db.place import Database
 
 
 def head() -> str:
@@ -52,15 +55,16 @@ class Migrated(NamedTuple):
     """The copy of what was there before; None where nothing was changed."""
 
 
-async def migrate(path: Path) -> Migrated:
-    """Bring the state at `path` to this code's version, making it if need be, each step whole or
-    absent. State that had a version is copied first, to a file that is named for it. Raises
+async def migrate(database: Database) -> Migrated:
+    """Bring the state to this code's version, making it if need be, each step whole or absent.
+    State that had a version is copied first, to a file of SQLite's that is named for it. Raises
     `StateUnusable`. Repeating it changes nothing.
     """
-    await asyncio.to_thread(sqlite.create, path)
-    await asyncio.to_thread(sqlite.check, path)
+    if isinstance(database, Path):
+        await asyncio.to_thread(sqlite.create, database)
+        await asyncio.to_thread(sqlite.check, database)
     # A step may rebuild a table that others refer to; references are checked before it commits.
-    engine = sqlite.open_engine(path, foreign_keys=False)
+    engine = open_engine(database, alone=True)
     try:
         before = await current(engine)
         if before == head():
@@ -68,26 +72,37 @@ async def migrate(path: Path) -> Migrated:
         refuse_newer(before)
         backup = None
         if before is not None:
-            backup = await asyncio.to_thread(sqlite.back_up, path, before)
+            backup = await _back_up(database, before)
         await run(engine, lambda config: command.upgrade(config, "head"))
         return Migrated(before, head(), backup)
     finally:
         await engine.dispose()
 
 
+async def _back_up(database: Database, version: str) -> Path:
+    if isinstance(database, Path):
+        return await asyncio.to_thread(sqlite.back_up, database, version)
+    from broker.db.copying import to_file
+
+    with sqlite.settled(database.state / f"{SQLITE}.{version}.backup") as part:
+        await to_file(database, part)
+    return database.state / f"{SQLITE}.{version}.backup"
+
+
 async def run(engine: AsyncEngine, step: Callable[[Config], None]) -> None:
     """Run one of Alembic's commands over the engine."""
-
-    def with_connection(connection: Connection) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(_scripts()))
-        config.attributes["connection"] = connection
-        step(config)
-
     writer = engine.execution_options(**{sqlite.WRITES: True})
     with complaints():
         async with writer.connect() as connection:
-            await connection.run_sync(with_connection)
+            await connection.run_sync(run_on, step)
+
+
+def run_on(connection: Connection, step: Callable[[Config], None]) -> None:
+    """Run one of Alembic's commands, within the connection's transaction where it is in one."""
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()))
+    config.attributes["connection"] = connection
+    step(config)
 
 
 def refuse_newer(version: str | None) -> None:

@@ -6,32 +6,36 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.db import postgres
 from broker.db.connect import connect
+from broker.db.place import audit_key_of
+from broker.db.postgres import Postgres
 from broker.db.store import SqlStore
 from broker.system.auditkey import AuditKey
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from broker.core.interfaces import Clock
+    from broker.db.place import Database
 
 log = structlog.get_logger()
 
-#: The file beside the database.
-AUDIT_KEY = "audit.key"
 
-
-async def open_store(path: Path, clock: Clock) -> SqlStore:
-    """Open the database at `path`, whose audit is chained from now on; the caller closes it. Raises
-    `StateUnusable` with what to do about it.
+async def open_store(database: Database, clock: Clock) -> SqlStore:
+    """Open the database, whose audit is chained from now on; the caller closes it. Raises
+    `StateUnusable` with what to do about it, also while another host's broker has the database.
     """
-    engine = await connect(path)
+    engine = await connect(database)
+    hold = None
     try:
-        key = AuditKey(path.with_name(AUDIT_KEY))
-        store = SqlStore(engine, clock, key.secret)
+        if isinstance(database, Postgres):
+            hold = await postgres.hold(engine, database)
+        key = AuditKey(audit_key_of(database))
+        store = SqlStore(engine, clock, key.secret, hold=hold)
         broken = await store.open_audit(new_key=key.new)
         key.keep()
     except BaseException:
+        if hold is not None:
+            await hold.close()
         await engine.dispose()
         raise
     if broken is not None:

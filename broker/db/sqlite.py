@@ -80,15 +80,38 @@ def back_up(path: Path, version: str) -> Path:
     the last such copy.
     """
     copy = path.with_name(f"{path.name}.{version}.backup")
-    part = path.with_name(f"{path.name}.{version}.backup-part")
+    with (
+        settled(copy) as part,
+        complaints(path),
+        closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT / 1000)) as connection,
+    ):
+        connection.execute("VACUUM INTO ?", (str(part),))
+    return copy
+
+
+@contextmanager
+def settled(path: Path) -> Iterator[Path]:
+    """An empty file beside, for its owner's eyes alone, that takes the place of `path` at the end,
+    and goes where it comes to none. Raises `StateUnusable`.
+    """
+    part = path.with_name(f"{path.name}-part")
     with complaints(path):
         part.unlink(missing_ok=True)
-        create(part)
-        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT / 1000)) as connection:
-            connection.execute("VACUUM INTO ?", (str(part),))
-        part.replace(copy)
-        _settle(copy.parent)
-    return copy
+    create(part)
+    try:
+        yield part
+        with complaints(path):
+            part.replace(path)
+            _settle(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def fold(path: Path) -> None:
+    """Make it one file, with nothing beside it; nobody has it open."""
+    with complaints(path), closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def _settle(directory: Path) -> None:

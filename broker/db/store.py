@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from ipaddress import IPv4Address
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from broker.core.idle import Signal, Step
     from broker.core.interfaces import Clock
@@ -48,14 +48,25 @@ if TYPE_CHECKING:
 class SqlStore(SqlIdentities, Store):
     """The state, in whatever database the engine opens."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, audit_key: bytes) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        audit_key: bytes,
+        *,
+        hold: AsyncConnection | None = None,
+    ) -> None:
+        """`hold` is a connection that is kept open as long as the store is."""
         self._engine = engine
+        self._hold = hold
         self._clock = clock
         self._chain = Chain(audit_key)
         self._do = Transactions(engine, clock, self._chain)
 
     async def close(self) -> None:
         """Close the database; call it once nothing else calls the store."""
+        if self._hold is not None:
+            await self._hold.close()
         await self._engine.dispose()
 
     async def open_audit(self, *, new_key: bool) -> str | None:

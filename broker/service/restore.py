@@ -99,17 +99,28 @@ class Restore:
             )
         return homes
 
-    def commit(self) -> None:
-        """Move what was staged to its place, the database last: without it there is no state."""
-        names = [path.name for path in self._part.iterdir()]
+    @property
+    def database(self) -> Path:
+        """What was staged of it."""
+        return self._part / DATABASE
+
+    def commit(self, *, but: str = "") -> None:
+        """Move what was staged to its place, `but` that one, and the database last: without it there
+        is no state.
+        """
+        staged = {name.partition("/")[0] for name in self._reader.manifest.files}
+        names = [name for name in staged - {but} if (self._part / name).exists()]
         for name in sorted(names, key=DATABASE.__eq__):
             (self._part / name).rename(self._state / name)
-        self._part.rmdir()
         descriptor = os.open(self._state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def end(self) -> None:
+        """From now on it is a state as any other."""
+        shutil.rmtree(self._part)
 
     def give_up_files(self) -> None:
         """Nothing of it stays in the state; what was there before does."""

@@ -24,12 +24,14 @@ from broker.core.errors import EngineUnavailable
 from broker.core.interfaces import Container, ContainerState
 from broker.core.manifest import HEAD, MANIFEST
 from broker.core.spec import home_volume
+from broker.db.migrate import head
 from broker.db.opening import open_store
 from broker.engine.fake import FakeEngine
 from broker.service.archives import Archives
 from broker.system.clock import SystemClock
 from broker.system.hostkey import load_or_make
 from broker.system.lock import StateLock
+from tests.contract.postgres import PostgresDatabase
 from tests.contract.stores import HOST, POOLS, SqliteFile
 from tests.scratch import new_directory
 
@@ -641,3 +643,81 @@ def test_what_root_does_leaves_the_state_to_its_owner(scene, there, file, tmp_pa
     assert {path.stat().st_uid for path in scene.state.rglob("*")} == {65534}
     run("restore", file, "--config", there)
     assert {path.stat().st_uid for path in state.rglob("*")} == {65534}
+
+
+# --------------------------------------------------------------------------------- PostgreSQL
+
+
+def with_postgres(config, directory):
+    """The configuration's state is in a database without tables from now on; its address."""
+    database = PostgresDatabase(directory, template="template0").at(config.parent / "state")
+    config.write_text(f"{config.read_text()}database: {database.url}\n")
+    return database
+
+
+def of(database, work):
+    """What comes of the work on the store there."""
+
+    async def do():
+        store = await open_store(database, SystemClock())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(do())
+
+
+def test_a_backup_goes_from_one_kind_of_database_to_the_other(scene, there, file, tmp_path):
+    """And back: the same answers and keys each time."""
+    before = on(scene.config, answers)
+    run("backup", file, "--config", scene.config)
+    database = with_postgres(there, tmp_path)
+    run("restore", file, "--config", there)
+    assert of(database, answers) == before
+    state = there.parent / "state"
+    assert not list(state.glob("desk.db*"))
+    assert (state / "audit.key").read_bytes() == (scene.state / "audit.key").read_bytes()
+    again = tmp_path / "again.tar"
+    told = json.loads(run("backup", again, "--json", "--config", there))
+    assert (told["schema"], told["left_out"]) == (head(), [])
+    back = configured(tmp_path / "back")
+    run("restore", again, "--config", back)
+    assert on(back, answers) == before
+
+
+def test_a_restore_into_a_database_that_holds_something_leaves_nothing(
+    scene, there, backed_up, tmp_path
+):
+    """The files are not there either."""
+    with_postgres(there, tmp_path)
+    run("migrate", "--config", there)
+    said = refused("restore", backed_up, there=there)
+    assert "there is something in it; name an empty database" in said
+
+
+def test_a_database_is_copied_and_compared(scene, tmp_path):
+    """There, and back to a new file; what there is to set is told."""
+    before = on(scene.config, answers)
+    place = PostgresDatabase(tmp_path, template="template0").at(scene.state)
+    copy = ("copy-database", "--config", scene.config)
+    told = json.loads(run(*copy, scene.state / "desk.db", place.url, "--json"))
+    assert (told["schema"], told["audit"]["problem"]) == (head(), None)
+    assert told["rows"]["audit"] == told["audit"]["entries"] == len(before[-2])
+    assert of(place, answers) == before
+    said = run(*copy, place.url, tmp_path / "back.db")
+    assert said.splitlines()[1:] == [
+        f"The audit there: its {len(before[-2])} entries are as they were written.",
+        "Set no 'database' in the configuration before you start Desk.",
+    ]
+    assert [path.name for path in tmp_path.glob("back.db*")] == ["back.db"]
+    assert stat.S_IMODE((tmp_path / "back.db").stat().st_mode) == 0o600
+    for target, why in ((tmp_path / "back.db", "is there already"), (place.url, "something in it")):
+        assert why in run(*copy, scene.state / "desk.db", target, code=1)
+    assert of(place, answers) == before
+    said = run(*copy, scene.state / "desk.db", "postgresql+asyncpg://a:b@localhost/c", code=2)
+    assert "allowed is an address without a password" in said
+    with StateLock(scene.state / "lock"):
+        said = run(*copy, place.url, tmp_path / "other.db", code=1)
+    assert "another broker" in said
+    assert not list(tmp_path.glob("other.db*"))

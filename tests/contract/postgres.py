@@ -17,12 +17,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from alembic import command
-from sqlalchemy import NullPool
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.core.interfaces import Clock
 from broker.db import migrate
+from broker.db.postgres import Postgres, open_engine
 from broker.db.store import SqlStore
 from broker.system.child import die_with
 from tests.scratch import new_directory
@@ -61,7 +60,18 @@ class PostgresDatabase:
         return SqlStore(self.engine(), clock, AUDIT_KEY)
 
     def engine(self) -> AsyncEngine:
-        return self._server.engine(self.name)
+        return open_engine(self.at(Path("/nowhere")))
+
+    @staticmethod
+    def engine_of(database: Postgres) -> AsyncEngine:
+        return open_engine(database)
+
+    def at(self, state: Path) -> Postgres:
+        """As the database of that state."""
+        return Postgres(self._server.url(self.name), None, state)
+
+    def run(self, program: str, *arguments: object) -> None:
+        self._server.run(program, *arguments)
 
 
 class Server:
@@ -94,11 +104,8 @@ class Server:
             time.sleep(0.05)
         self.run("createdb", EMPTY)
 
-    def engine(self, database: str, *, alone: bool = False) -> AsyncEngine:
-        pool = {"poolclass": NullPool} if alone else {"pool_size": 8, "max_overflow": 0}
-        return create_async_engine(
-            f"postgresql+asyncpg://desk@/{database}?host={self.directory}", **pool
-        )
+    def url(self, database: str) -> str:
+        return f"postgresql+asyncpg://desk@/{database}?host={self.directory}"
 
     def run(self, program: str, *arguments: object) -> None:
         environment = {**os.environ, "PGHOST": str(self.directory), "PGUSER": "desk", "LC_ALL": "C"}
@@ -138,9 +145,7 @@ def _server() -> Server:
     server = Server(where)
 
     async def fill() -> None:
-        engine = server.engine(EMPTY, alone=True)
-        await migrate.run(engine, lambda config: command.upgrade(config, "head"))
-        await engine.dispose()
+        await migrate.migrate(Postgres(server.url(EMPTY), None, Path("/nowhere")))
 
     with ThreadPoolExecutor(1) as elsewhere:  # a loop may run here
         elsewhere.submit(lambda: asyncio.run(fill())).result()

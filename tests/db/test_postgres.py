@@ -1,4 +1,11 @@
-"""What is PostgreSQL's own: its migrations, its triggers. The store's contract is held on it too."""
+"""What is PostgreSQL's own: how it is reached and held, its migrations, its triggers. The store's
+contract is held on it too.
+"""
+
+import sqlite3
+import sys
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from alembic import command
@@ -7,7 +14,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from broker.core.errors import StateUnusable
 from broker.db import migrate
+from broker.db.connect import connect
+from broker.db.opening import open_store
 from broker.db.store import SqlStore
 from broker.db.tables import metadata
 from tests.clocks import ManualClock
@@ -122,3 +132,79 @@ async def test_the_database_refuses_to_change_what_is_written(store, order):
 async def test_what_was_done_to_the_audit_is_found(store, order, said):
     await run(store._engine, "ALTER TABLE audit DISABLE TRIGGER USER", order)
     assert (await store.verify_audit()).problem.startswith(said)
+
+
+# ------------------------------------------------------------------------- how it is reached, held
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Of a state, and without tables."""
+    return PostgresDatabase(tmp_path, template="template0").at(tmp_path)
+
+
+async def test_a_state_is_made_and_then_up_to_date(database):
+    assert await migrate.migrate(database) == (None, migrate.head(), None)
+    assert await migrate.migrate(database) == (migrate.head(), migrate.head(), None)
+    store = await open_store(database, ManualClock())
+    assert await store.instance()
+    assert (database.state / "audit.key").exists()
+    await store.close()
+
+
+async def test_one_broker_alone_has_a_database(database):
+    """The lock beside the keys is of one host."""
+    await migrate.migrate(database)
+    store = await open_store(database, ManualClock())
+    with pytest.raises(StateUnusable, match="another broker uses this database"):
+        await open_store(database, ManualClock())
+    await store.close()
+    await (await open_store(database, ManualClock())).close()
+
+
+async def test_an_older_state_is_copied_before_it_is_changed(database):
+    """To a file of SQLite's, which is a whole state of that version."""
+    engine = PostgresDatabase.engine_of(database)
+    await to(engine, "upgrade", "0003")
+    await run(engine, *OLD)
+    await engine.dispose()
+    before, after, copy = await migrate.migrate(database)
+    assert (before, after, copy) == ("0003", migrate.head(), database.state / "desk.db.0003.backup")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in database.state.iterdir()] == [copy.name]
+    with closing(sqlite3.connect(copy)) as found:
+        assert found.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
+        assert len(found.execute("SELECT * FROM user_key").fetchall()) == 3
+        assert len(found.execute("SELECT * FROM audit").fetchall()) == 2
+
+
+async def test_a_newer_state_is_left_alone(database):
+    await migrate.migrate(database)
+    engine = PostgresDatabase.engine_of(database)
+    await run(engine, "UPDATE alembic_version SET version_num = '9999'")
+    await engine.dispose()
+    for refused in (migrate.migrate, connect):
+        with pytest.raises(StateUnusable, match="schema 9999, made by a newer Desk"):
+            await refused(database)
+    assert not list(database.state.iterdir())
+
+
+async def test_what_cannot_be_reached_is_one_sentence(database, tmp_path):
+    """Without a server, without the database, without the file of the password, without tables."""
+    nowhere = replace(database, url="postgresql+asyncpg://desk@localhost:1/desk")
+    absent = replace(database, url=database.url.replace("@/", "@/no"))
+    unread = replace(database, password=tmp_path / "absent")
+    for wrong, said in (
+        (nowhere, "onnect"),
+        (absent, 'database "no.*" does not exist'),
+        (unread, "No such file"),
+        (database, "has schema none"),
+    ):
+        with pytest.raises(StateUnusable, match=said):
+            await connect(wrong)
+
+
+async def test_the_library_is_an_extra(database, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(StateUnusable, match="wants the extra 'postgres'"):
+        await connect(database)

@@ -11,6 +11,7 @@ from broker.app import Broker
 from broker.config import parse
 from broker.core.errors import BadRequest, ConfigError
 from broker.db.migrate import migrate
+from broker.db.place import database_of
 from broker.system.clock import SystemClock
 
 
@@ -39,7 +40,7 @@ async def test_a_source_that_cannot_be_made_is_told_before_anything_is_opened(co
 
 async def test_the_broker_asks_what_its_configuration_lists(config, tmp_path):
     (tmp_path / "secret").write_text("x")
-    await migrate(config.database)
+    await migrate(database_of(config))
     async with AsyncExitStack() as stack:
         broker = await Broker.build(config, SystemClock(), stack)
         assert [desk.source.name for desk in broker._services.sources._desks] == ["portal"]
@@ -48,7 +49,7 @@ async def test_the_broker_asks_what_its_configuration_lists(config, tmp_path):
 
 async def test_an_admin_makes_accounts_of_these_sources_and_no_others(config, tmp_path):
     (tmp_path / "secret").write_text("x")
-    await migrate(config.database)
+    await migrate(database_of(config))
     async with AsyncExitStack() as stack:
         services = (await Broker.build(config, SystemClock(), stack))._services
         add = services.accounts.add_user
