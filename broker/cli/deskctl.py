@@ -10,6 +10,7 @@ from broker import __version__
 from broker.cli.client import Client
 from broker.cli.ctl import Desk, form, forms
 from broker.cli.ctl_audit import audit
+from broker.cli.ctl_config import config
 from broker.cli.ctl_desktop import desktop, lease
 from broker.cli.ctl_group import group
 from broker.cli.ctl_image import image
@@ -42,6 +43,7 @@ for _noun in (
     image,
     lease,
     audit,
+    config,
 ):
     main.add_command(_noun)
 
