@@ -31,8 +31,9 @@ from broker.service.ready import SshProbe
 from broker.service.reload import Reload
 from broker.service.services import Services
 from broker.sources.registry import build
-from broker.system import lag, net, sockets, syslog
+from broker.system import lag, net, netlink, sockets, syslog
 from broker.system.clock import SystemClock
+from broker.system.guard import Guard
 from broker.system.nft import Nftables
 from broker.system.peer import admin_gid, child_of
 from broker.telemetry import Metrics
@@ -174,7 +175,7 @@ class Broker:
             keys=keys,
             probe=SshProbe(clock),
             inside=self._inside,
-            packets=Nftables(),
+            packets=Guard(Nftables(), netlink.Changes, clock),
             resolvers=config.network.resolvers or net.resolvers(),
             neighbours=net.neighbours,
             connections=self._doors,
@@ -221,6 +222,7 @@ class Broker:
         )
         await self._services.certificates.check()
         await self._services.reconciling.once()
+        self._services.firewall.demand()
         server = GatewayServer(
             self._services.gateway, self._doors, uids=doorway.uids, door_of=doorway.door_of
         )

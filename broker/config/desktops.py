@@ -56,6 +56,8 @@ class NetworkConfig(Model):
 
     pool: str = "10.213.0.0/16"
     """Each installation takes one /22 of it: a thousand addresses."""
+    required: bool = False
+    """Whether Desk starts only where its rules of the network can be put in place."""
     resolvers: Annotated[tuple[str, ...], Field(min_length=1, max_length=3)] | None = None
     """Name servers of the desktops; none given: the host's own that are not on loopback."""
 

@@ -7,14 +7,16 @@ them, and nothing else: several live on one host, and none can break another's.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from broker.core.netpolicy import NEVER
+from broker.core.spec import bridge_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from broker.core.netpolicy import NetworkPolicy, Target
 
@@ -30,6 +32,8 @@ _NONPUBLIC = tuple(
         "198.18.0.0/15",
     )
 )
+
+_INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 #: What the names of the sets that hold granted addresses begin with, one set for each policy.
 GRANTED = "net_"
@@ -68,8 +72,51 @@ class Standing:
     """What is in place."""
 
     mark: str
-    """Another one as soon as anything but the grants is another."""
+    """Another one as soon as anything but the grants is another, whoever put it there."""
     grants: frozenset[Grant]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """That what was put in place had to be put there again."""
+
+    reason: str
+    by: str | None
+    """The program that undid it, with its process; None where nobody knows."""
+
+
+#: Hears of what was put back, and of nothing now and then, as a sign of life.
+Told: TypeAlias = "Callable[[Restored | None], Awaitable[None]]"
+
+
+def difference(standing: Standing | None, mark: str, grants: frozenset[Grant]) -> str | None:
+    """What somebody did to rules that had that mark and those grants; None: nothing."""
+    if standing is None:
+        return "the table was gone"
+    if standing.mark != mark:
+        return "its rules were changed"
+    if standing.grants != grants:
+        return "its addresses were changed"
+    return None
+
+
+def complaint(rules: Rules) -> str | None:
+    """Why these are no rules that a broker puts in place, for whoever does it in its stead; None:
+    they touch nothing but the tables, the bridge and the addresses of one installation.
+    """
+    if not _INSTANCE.fullmatch(rules.instance):
+        return "the instance's name is none"
+    if rules.bridges != (bridge_name(rules.instance),):
+        return "the bridge is not the instance's own"
+    if not rules.subnets or not all(network.is_private for network in (*rules.subnets, rules.pool)):
+        return "the subnets are not private networks"
+    groups = {policy.group for policy in rules.policies}
+    for grant in rules.grants:
+        if grant.group not in groups:
+            return "a grant is of no policy that is there"
+        if not any(grant.address in subnet for subnet in rules.subnets):
+            return "a grant is for an address elsewhere"
+    return None
 
 
 def table_name(instance: str) -> str:

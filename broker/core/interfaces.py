@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from ipaddress import IPv4Address
 
-    from broker.core.firewall import Grant, Rules, Standing
+    from broker.core.firewall import Grant, Rules, Standing, Told
     from broker.core.idle import Signal, Step
     from broker.core.model import (
         Actor,
@@ -447,3 +447,14 @@ class PacketFilter(Protocol):
 
     async def remove(self, instance: str) -> None:
         """Take the tables away; gone already is success."""
+
+
+class GuardedPackets(PacketFilter, Protocol):
+    """One that keeps what it was given. `standing` of what it was not given is None."""
+
+    async def guard(self, told: Told) -> None:
+        """Put back, within two seconds, whatever others do to the rules that were put last; however
+        often they do it, that costs little. Ends only when cancelled. `told` hears of each time
+        that something was put back, and of nothing at least every 30 seconds. Raises
+        `FirewallFailed` when nobody can watch or put back any more: call it again.
+        """

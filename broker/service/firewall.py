@@ -1,8 +1,8 @@
-"""The rules of the desktops' network: put in place before anything is served, looked at in every
-pass of reconcile, and told of each desktop before it starts and before it ends.
+"""The rules of the desktops' network: put in place before anything is served, guarded from then on,
+looked at in every pass of reconcile, and told of each desktop before it starts and before it ends.
 
-Where they cannot be put in place at all, desktops run without them and everybody is told. Where they
-could, none starts without them.
+Where they cannot be put in place at all, either nothing is served, or desktops run without them and
+everybody is told: that is configured. Where they could, none starts without them.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.core.disturbances import Disturbances
 from broker.core.errors import FirewallFailed
-from broker.core.firewall import Grant, Rules, table_name
+from broker.core.firewall import Grant, Rules, difference, table_name
 from broker.core.model import SessionState
 from broker.core.spec import bridge_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from broker.core.firewall import Standing
-    from broker.core.interfaces import PacketFilter, Store
+    from broker.core.firewall import Restored
+    from broker.core.interfaces import Clock, GuardedPackets, Store
     from broker.core.model import Session, SessionId
     from broker.core.netpolicy import NetworkPolicy
     from broker.service.host import Host
+    from broker.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -44,19 +46,28 @@ class Firewall:
         *,
         store: Store,
         host: Host,
-        packets: PacketFilter,
+        packets: GuardedPackets,
         policy: NetworkPolicy,
         pool: str,
+        required: bool,
         resolvers: tuple[str, ...],
         neighbours: Callable[[str], Iterable[IPv4Network]],
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
+        """`required` says that no desktop starts where the rules never were in place as a whole."""
         self._store = store
         self._host = host
         self._packets = packets
         self._policy = policy
         self._pool = IPv4Network(pool)
         self._resolvers = tuple(map(IPv4Address, resolvers))
+        self._required = required
         self._neighbours = neighbours
+        self._clock = clock
+        self._metrics = metrics
+        self._disturbances = Disturbances()
+        self._by: str | None = None
         self._lock = asyncio.Lock()
         self._addresses: dict[SessionId, IPv4Address] = {}
         self._in_place: Rules | None = None
@@ -71,12 +82,28 @@ class Firewall:
 
     def check(self) -> str:
         """`ok`, or one sentence."""
+        now = self._clock.monotonic()
+        if self._told == "ok" and self._disturbances.fight(now):
+            times = self._disturbances.lately(now)
+            by = f"by {self._by}" if self._by else "nobody knows by whom"
+            return (
+                f"The network's rules are taken away again and again, {times} times within the"
+                f" last minute, {by}; they are put back each time."
+            )
         return self._told
 
     @property
     def serving(self) -> bool:
         """Whether desktops start all the same; what `check` tells is a warning then."""
         return self._warning or self._told == "ok"
+
+    def demand(self) -> None:
+        """Raises `FirewallFailed` where the rules are required and not in place as a whole."""
+        if self._required and self._told != "ok":
+            raise FirewallFailed(
+                public=f"network.required is true, and the rules are not in place. {self._told}"
+                " Mend that, or set network.required to false to run without them."
+            )
 
     # ------------------------------------------------------------------------------ what is done
 
@@ -101,6 +128,8 @@ class Firewall:
         async with self._lock:
             self._addresses[session.id] = IPv4Address(session.address)
             if self._in_place is None:
+                if self._required:
+                    raise FirewallFailed(self._told)
                 return
             rules = await self._rules()
             try:
@@ -125,6 +154,24 @@ class Firewall:
             except FirewallFailed as error:
                 log.warning("address not withdrawn yet", session=session_id, reason=str(error))
 
+    async def guard(self, beat: Callable[[], None]) -> None:
+        """Have the rules put back within two seconds, whoever takes them away, with a `beat` now
+        and then. Raises `FirewallFailed` when that is not possible just now.
+        """
+
+        async def told(restored: Restored | None) -> None:
+            beat()
+            if restored is not None:
+                self._metrics.firewall_restored.inc()
+                self._disturbances.add(self._clock.monotonic())
+                self._by = restored.by
+                if self._told != self._gap:
+                    await self.keep()
+
+        if self._in_place is not None:
+            await self.keep()  # whoever guards may have begun anew, and hold nothing
+        await self._packets.guard(told)
+
     # -------------------------------------------------------------------------------------- rest
 
     async def _rules(self) -> Rules:
@@ -148,19 +195,11 @@ class Firewall:
             await self._put(rules)
             log.info("the network's rules follow the host's networks")
         else:
-            reason = self._difference(await self._packets.standing(self._host.instance))
+            standing = await self._packets.standing(self._host.instance)
+            reason = difference(standing, self._mark, self._grants())
             if reason is not None:
                 await self._put_back(rules, reason)
             self._tell(self._gap, warning=True)
-
-    def _difference(self, standing: Standing | None) -> str | None:
-        if standing is None:
-            return "the table was gone"
-        if standing.mark != self._mark:
-            return "its rules were changed"
-        if standing.grants != self._grants():
-            return "its addresses were changed"
-        return None
 
     async def _admit(self, rules: Rules, grant: Grant | None) -> None:
         if rules != self._in_place:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
     from broker.config import Config
-    from broker.core.interfaces import Clock, Engine, PacketFilter, Store
+    from broker.core.interfaces import Clock, Engine, GuardedPackets, Store
     from broker.core.outside import PasswordSource
     from broker.service.connections import Connections
     from broker.service.files import SessionKeys
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from broker.telemetry import Metrics
 
 #: Seconds between two comparisons of records and containers, and between two tries to listen to an
-#: engine that went away.
-RECONCILE_EVERY, LISTEN_EVERY = 60.0, 30.0
+#: engine that went away, and to guard rules that nobody could guard.
+RECONCILE_EVERY, LISTEN_EVERY, GUARD_EVERY = 60.0, 30.0, 2.0
 
 #: Seconds without a success after which a loop is in trouble, or three of its periods where that is
 #: more: a pass over a thousand desktops that do not answer takes a minute and a half.
@@ -92,7 +92,7 @@ class Services:
         keys: SessionKeys,
         probe: Probe,
         inside: Inside,
-        packets: PacketFilter,
+        packets: GuardedPackets,
         resolvers: tuple[str, ...],
         neighbours: Callable[[str], Iterable[IPv4Network]],
         connections: Connections,
@@ -135,8 +135,11 @@ class Services:
             packets=packets,
             policy=template.network,
             pool=config.network.pool,
+            required=config.network.required,
             resolvers=resolvers,
             neighbours=neighbours,
+            clock=clock,
+            metrics=metrics,
         )
         launcher = Launcher(
             store=store,
@@ -280,15 +283,15 @@ class Services:
         self.reconciling = loop("reconcile", self.reconciler.pass_once, RECONCILE_EVERY)
         self.reaping = loop("reap", self.reaper.pass_once, LOOK_EVERY, self.sessions.woke)
         self.listening = loop("events", self._listen, LISTEN_EVERY)
-        every = archive_every(config.idle.archive_after)
-        self.archiving = loop("archive", self._archive, every)
-        self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
+        self.guarding = loop("firewall", self._guard, GUARD_EVERY)
+        self.archiving = loop("archive", self._archive, archive_every(config.idle.archive_after))
         self.loops: tuple[Loop, ...] = (
             self.reconciling,
             self.reaping,
             self.listening,
+            self.guarding,
             self.archiving,
-            self.revoking,
+            loop("revoke", self.standing.look, LIST_EVERY),
         )
         if config.audit.syslog:
             self.loops += (loop("audit", Witness(store, witness).look, TELL_EVERY),)
@@ -336,6 +339,9 @@ class Services:
 
     async def _archive(self) -> None:
         await self.archivist.pass_once(self.archiving.beat)
+
+    async def _guard(self) -> None:
+        await self.firewall.guard(self.guarding.beat)
 
     async def _listen(self) -> None:
         await self.reconciler.follow_events(self.listening.beat)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from broker.core.errors import FirewallFailed
 from broker.core.firewall import Standing
@@ -15,8 +16,33 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class _Table:
     rules: Rules
-    made: int
-    """Which making of it this is: the kernel's numbers tell one from the next as well."""
+    meddled: int = 0
+    """How often somebody changed a rule since it was put."""
+
+
+class FakeChanges:
+    """The kernel's word of what happens to the tables of a `FakeFilter`."""
+
+    def __init__(self, packets: FakeFilter) -> None:
+        self._packets = packets
+        self._happened = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        if self._packets.broken is not None:
+            raise FirewallFailed(self._packets.broken)
+        self._packets.watches.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._packets.watches.discard(self)
+
+    def tell(self) -> None:
+        self._happened.set()
+
+    async def of(self, table: str) -> str | None:  # noqa: ARG002 - the real one's signature
+        await self._happened.wait()
+        self._happened.clear()
+        return "nft (1)"
 
 
 class FakeFilter:
@@ -31,21 +57,28 @@ class FakeFilter:
         self.unseen: set[str] = set()
         """Bridges that are in another network."""
         self.calls: list[str] = []
-        self._made = 0
+        self.watches: set[FakeChanges] = set()
+
+    def changes(self) -> FakeChanges:
+        return FakeChanges(self)
 
     def flush(self) -> None:
         """Somebody on the host empties everything."""
         self.tables.clear()
+        self._tell()
 
     def meddle(self, instance: str) -> None:
         """Somebody takes a rule out of the table."""
-        self._keep(instance, self.tables[instance].rules)
+        table = self.tables[instance]
+        self.tables[instance] = replace(table, meddled=table.meddled + 1)
+        self._tell()
 
     def lose(self, instance: str, grant: Grant) -> None:
         """Somebody takes an address out of its set."""
         table = self.tables[instance]
         rules = replace(table.rules, grants=table.rules.grants - {grant})
         self.tables[instance] = replace(table, rules=rules)
+        self._tell()
 
     def granted(self, instance: str) -> set[str]:
         """The addresses that reach anything."""
@@ -58,13 +91,17 @@ class FakeFilter:
             raise FirewallFailed(
                 f"the bridge {missing[0]} is not in the network that the broker runs in"
             )
-        self._keep(rules.instance, rules)
+        self.tables[rules.instance] = _Table(rules)
+        self._tell()
         return self.gap
 
     async def standing(self, instance: str) -> Standing | None:
         self._call("standing")
         table = self.tables.get(instance)
-        return None if table is None else Standing(str(table.made), table.rules.grants)
+        if table is None:
+            return None
+        bare = replace(table.rules, grants=frozenset())
+        return Standing(f"{hash(bare)}/{table.meddled}", table.rules.grants)
 
     async def grant(self, instance: str, grant: Grant) -> None:
         self._call("grant")
@@ -79,6 +116,7 @@ class FakeFilter:
     async def remove(self, instance: str) -> None:
         self._call("remove")
         self.tables.pop(instance, None)
+        self._tell()
 
     def _call(self, method: str) -> None:
         self.calls.append(method)
@@ -94,7 +132,8 @@ class FakeFilter:
     def _change(self, instance: str, grants: frozenset[Grant]) -> None:
         table = self.tables[instance]
         self.tables[instance] = replace(table, rules=replace(table.rules, grants=grants))
+        self._tell()
 
-    def _keep(self, instance: str, rules: Rules) -> None:
-        self._made += 1
-        self.tables[instance] = _Table(rules, self._made)
+    def _tell(self) -> None:
+        for watch in self.watches:
+            watch.tell()

@@ -102,7 +102,7 @@ class Nftables:
         except _Absent:
             return None
         try:
-            return [_without_counts(item) for item in json.loads(text)["nftables"]]
+            return [_content(item) for item in json.loads(text)["nftables"]]
         except (ValueError, LookupError, TypeError, AttributeError):
             return None  # some releases write no JSON of a table that somebody gave flags
 
@@ -161,13 +161,16 @@ def _translated(complaint: str) -> FirewallFailed:
     return kind(f"nft failed: {first}")
 
 
-def _without_counts(item: dict[str, Any]) -> dict[str, Any]:
-    """Some releases print a named counter's numbers even where they are asked not to."""
-    counter = item.get("counter")
-    if counter is None:
-        return item
-    kept = {key: value for key, value in counter.items() if key not in {"packets", "bytes"}}
-    return {"counter": kept}
+#: What tells nothing of what a table does: the kernel's own numbers, which are others each time, and
+#: a named counter's, which some releases print even where they are asked not to.
+_PASSING = frozenset({"handle", "packets", "bytes"})
+
+
+def _content(item: dict[str, Any]) -> dict[str, Any]:
+    return {
+        kind: {key: value for key, value in part.items() if key not in _PASSING}
+        for kind, part in item.items()
+    }
 
 
 def _without_grants(item: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,9 @@ class Metrics:
         )
 
     def _health(self) -> None:
+        self.firewall_restored = self._counter(
+            "desk_firewall_restored_total", "How often the network's rules had to be put back."
+        )
         self.loop_failures = self._counter(
             "desk_loop_failures_total", "Failed passes of a loop.", "loop"
         )

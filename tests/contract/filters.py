@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.core.firewall import table_name
+from broker.system import netlink
 from broker.system.fakenft import FakeFilter
 from broker.system.nft import Nftables
 
@@ -62,6 +65,17 @@ class Netns:
             [*self.entering, "nft"], devices=Path(f"/proc/{self.pid}/net/dev"), path=PATH
         )
 
+    def changes(self) -> netlink.Changes:
+        """What happens to its tables; a socket stays in the network in which it was made."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._changes_here).result()
+
+    def _changes_here(self) -> netlink.Changes:
+        with Path(f"/proc/{self.pid}/ns/net").open() as entrance:
+            if ctypes.CDLL(None, use_errno=True).setns(entrance.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        return netlink.Changes()
+
     def close(self) -> None:
         self._holder.send_signal(signal.SIGKILL)
         self._holder.communicate()
@@ -97,6 +111,7 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.filter = FakeFilter()
+        self.changes = self.filter.changes
 
     def lose_bridge(self, name: str) -> None:
         self.filter.unseen.add(name)
@@ -117,6 +132,7 @@ class RealHost:
     def __init__(self, network: Netns, *bridges: str) -> None:
         network.bridge(*bridges)
         self.filter = network.filter()
+        self.changes = network.changes
         self._network = network
 
     def lose_bridge(self, name: str) -> None:

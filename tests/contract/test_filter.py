@@ -117,6 +117,19 @@ async def test_each_policy_has_addresses_of_its_own(host):
         await host.filter.grant(ME, Grant(ADA.address, listed.group))
 
 
+async def test_the_same_rules_have_the_same_mark_whoever_puts_them(host):
+    """Others have another."""
+    await host.filter.put(RULES)
+    before = await host.filter.standing(ME)
+    await host.filter.put(replace(RULES, grants=frozenset({ADA})))
+    assert (await host.filter.standing(ME)).mark == before.mark
+    host.meddle(ME)
+    await host.filter.put(RULES)
+    assert await host.filter.standing(ME) == before
+    await host.filter.put(replace(RULES, policies=frozenset({INTERNET, FULL})))
+    assert (await host.filter.standing(ME)).mark != before.mark
+
+
 async def test_installations_do_not_touch_each_other(host):
     await host.filter.put(RULES)
     await host.filter.put(OTHER)

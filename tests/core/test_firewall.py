@@ -9,7 +9,17 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from broker.core import netpolicy
-from broker.core.firewall import Grant, Rules, frames, granting, removal, revoking, ruleset
+from broker.core.firewall import (
+    Grant,
+    Rules,
+    complaint,
+    frames,
+    granting,
+    removal,
+    revoking,
+    ruleset,
+)
+from broker.core.spec import bridge_name
 
 RULES = Rules(
     instance="0123456789abcdef",
@@ -171,3 +181,27 @@ def test_every_policy_but_none_has_a_set():
     text = ruleset(replace(RULES, policies=frozenset(policies)))
     names = set(re.findall(r"set net_(\S+) {", text))
     assert names == {"internet", "full", listed.group}
+
+
+GOOD = replace(RULES, bridges=(bridge_name(RULES.instance),), grants=frozenset({ADA}))
+
+
+def test_rules_of_one_installation_can_be_put_in_place_for_it():
+    assert complaint(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"instance": "x; flush ruleset"},
+        {"bridges": ("eth0",)},
+        {"bridges": (bridge_name(RULES.instance), "docker0")},
+        {"subnets": ()},
+        {"subnets": (IPv4Network("8.8.8.0/22"),)},
+        {"pool": IPv4Network("0.0.0.0/0")},
+        {"grants": frozenset({Grant(ADA.address, "full")})},
+        {"grants": frozenset({Grant(IPv4Address("10.99.0.4"), "internet")})},
+    ],
+)
+def test_rules_that_would_touch_anything_else_cannot(odd):
+    assert complaint(replace(GOOD, **odd)) is not None

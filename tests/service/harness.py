@@ -31,6 +31,7 @@ from broker.service.reconciler import SECOND_LOOK
 from broker.service.reload import Reload
 from broker.service.services import Services
 from broker.system.fakenft import FakeFilter
+from broker.system.guard import Guard
 from broker.telemetry import Metrics
 from tests.clocks import ManualClock
 from tests.contract.stores import AUDIT_KEY
@@ -393,6 +394,7 @@ class Broker:
         routed=lambda _own: [],
         neighbours=lambda _own: [],
         network: str = "internet",
+        network_required: bool = False,
         pool: str = "10.213.0.0/16",
         image: str = IMAGE,
         limits: dict | None = None,
@@ -425,7 +427,7 @@ class Broker:
                 "timeout": timeout,
             },
             "pools": {"ports": ports, "displays": displays, "uids": uids},
-            "network": {"pool": pool},
+            "network": {"pool": pool, "required": network_required},
             "limits": {"desktops_per_user": desktops_per_user, **(limits or {})},
             "idle": idle or {},
             "login": login or {},
@@ -445,7 +447,11 @@ class Broker:
             keys=SessionKeys(world.directory / "sessions"),
             probe=self.probe,
             inside=self.inside,
-            packets=Mortal(world.packets, fate, reads=frozenset({"standing"})),
+            packets=Guard(
+                Mortal(world.packets, fate, reads=frozenset({"standing"})),
+                world.packets.changes,
+                world.clock,
+            ),
             resolvers=("9.9.9.9",),
             neighbours=neighbours,
             connections=self.connections,

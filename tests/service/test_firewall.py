@@ -18,6 +18,9 @@ from tests.service.harness import PATIENCE, Gate, outage
 NO_RIGHTS = "that takes root or CAP_NET_ADMIN"
 
 
+PUT_BACK = "the network's rules were put back"
+
+
 def told(logs):
     """What the log says of the network, one phrase for each time."""
     return [entry["event"] for entry in logs if "network" in entry["event"]]
@@ -344,6 +347,108 @@ async def test_a_look_and_a_start_at_the_same_moment_lose_no_grant(world, broker
     await look
     session = await start
     assert granted(world) == {session.address}
+
+
+# -------------------------------------------------------------------------------------- the guard
+
+
+@pytest.fixture
+async def guarded(world, broker):
+    """The loop that has the rules put back, as it runs in a broker."""
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop().create_task(broker.services.guarding.run(stop))
+    await happens(lambda: world.packets.watches)
+    yield broker
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def happens(condition):
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def restored(broker):
+    return broker.metrics.firewall_restored._value.get()
+
+
+@pytest.mark.parametrize("harm", [flush, meddle])
+async def test_what_somebody_does_to_the_rules_is_undone_at_once(world, guarded, harm):
+    """For all who were granted something; and counted."""
+    session = await guarded.ensure(await guarded.desktop())
+    world.clock.advance(1)
+    before = world.packets.tables[world.engine.instance]
+    with capture_logs() as logs:
+        harm(world, None)
+        world.clock.advance(1)
+        await happens(lambda: world.packets.tables.get(world.engine.instance) == before)
+    assert granted(world) == {session.address}
+    assert [entry["by"] for entry in logs if entry["event"] == PUT_BACK] == ["nft (1)"]
+    await happens(lambda: restored(guarded) == 1)
+    assert (await readiness(guarded))[1]["checks"]["network"] == "ok"
+
+
+async def test_who_takes_them_away_again_and_again_is_told_of_once_a_minute(world, guarded):
+    """And in readyz, until it is over; each time they come back."""
+    with capture_logs() as logs:
+        for number in range(20):
+            world.packets.flush()
+            world.clock.advance(1)
+            await happens(lambda n=number: world.packets.tables and restored(guarded) == n + 1)
+            await happens(lambda: world.clock.sleepers)
+    assert len([entry for entry in logs if entry["event"] == PUT_BACK]) == 5
+    status, said = await readiness(guarded)
+    assert (status, said["warnings"]) == (200, ["network"])
+    assert "20 times within the last minute, by nft (1)" in said["checks"]["network"]
+    world.clock.advance(61)
+    assert (await readiness(guarded))[1]["checks"]["network"] == "ok"
+
+
+async def test_without_rights_there_is_nothing_to_guard_and_no_trouble(world):
+    """Until they come."""
+    world.packets.broken = NO_RIGHTS
+    broker = await world.broker()
+    guard = asyncio.get_running_loop().create_task(broker.firewall.guard(lambda: None))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not guard.done()
+    world.packets.broken = None
+    await broker.reconcile()
+    await happens(lambda: world.packets.watches)
+    guard.cancel()
+    await asyncio.gather(guard, return_exceptions=True)
+
+
+async def test_a_guard_that_cannot_watch_any_more_is_told_and_tried_again(world, broker):
+    world.packets.broken = "nft did not end within 10 s"
+    await broker.refused(FirewallFailed, broker.firewall.guard(lambda: None))
+
+
+# -------------------------------------------------------------------------- where they are required
+
+
+async def test_where_they_are_required_nothing_is_served_without_them(world):
+    """Nor where the host cannot hold a part of them."""
+    world.packets.broken = NO_RIGHTS
+    broker = await world.broker(network_required=True)
+    with pytest.raises(FirewallFailed) as caught:
+        broker.firewall.demand()
+    assert f"{NO_RIGHTS}. Mend that, or set network.required to false" in caught.value.public
+    await broker.refused(FirewallFailed, broker.ensure(await broker.desktop()))
+    world.packets.broken = None
+    await broker.reconcile()
+    broker.firewall.demand()
+    await broker.ensure(await broker.desktop())
+    world.packets.gap = "desktops can reach each other on their bridge"
+    other = await world.broker(network_required=True)
+    with pytest.raises(FirewallFailed, match="in place"):
+        other.firewall.demand()
+
+
+async def test_where_they_are_not_required_nobody_demands_them(world):
+    world.packets.broken = NO_RIGHTS
+    (await world.broker()).firewall.demand()
 
 
 async def test_who_never_began_and_who_is_unknown_is_withdrawn_without_ado(world, broker):
