@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from broker.core.identities import Identities
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
@@ -239,6 +240,11 @@ class Store(Identities, Protocol):
 
     async def audit_chain(self, *, after: int = 0, limit: int = 250) -> Sequence[AuditEntry]:
         """The entries behind the number `after`, oldest first."""
+
+    def next_record(self) -> asyncio.Event:
+        """Set once this process has written the next entry. Ask before you read what is there, and
+        look from time to time all the same: other brokers write too.
+        """
 
     async def audit_head(self) -> AuditHead:
         """The newest entry there is."""

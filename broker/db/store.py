@@ -17,6 +17,7 @@ from broker.db.tables import session_live
 from broker.db.transaction import Transactions
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from ipaddress import IPv4Address
@@ -280,6 +281,9 @@ class SqlStore(SqlIdentities, Store):
 
     async def audit_chain(self, *, after: int = 0, limit: int = 250) -> Sequence[AuditEntry]:
         return await self._do.read(lambda db: audit.entries_after(db, after, limit=limit))
+
+    def next_record(self) -> asyncio.Event:
+        return self._do.next_record()
 
     async def audit_head(self) -> AuditHead:
         return await self._do.read(audit.read_last) or BEGINNING

@@ -79,6 +79,11 @@ class Transactions:
         self._chain = chain
         # SQLite has one writer at a time and makes the others poll; a queue in front is fair.
         self._writers = asyncio.Semaphore(1 if engine.dialect.name == "sqlite" else ATTEMPTS)
+        self._recorded = asyncio.Event()
+
+    def next_record(self) -> asyncio.Event:
+        """Set once a transaction that told the audit something is durable; ask before you read."""
+        return self._recorded
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run one statement that changes nothing."""
@@ -122,7 +127,10 @@ class Transactions:
                 result = await work(tx)
                 if tx.told:
                     await audit.write(connection, self._chain, tx.told)
-                return result
+        if tx.told:
+            self._recorded.set()
+            self._recorded = asyncio.Event()
+        return result
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from broker.http.audit import AuditRoutes
 from broker.http.callers import callers
 from broker.http.configuration import ConfigurationRoutes
 from broker.http.desktops import DesktopRoutes
+from broker.http.events import EventRoutes
 from broker.http.groups import GroupRoutes
 from broker.http.guard import guarded
 from broker.http.invites import InviteRoutes
@@ -44,6 +45,7 @@ class AdminApi:
         self._store = store
         self._tokens = services.tokens
         self._once = Once(store=store, clock=services.watches.clock)
+        self._events = EventRoutes(services=services)
         self._nouns: dict[str, object] = {
             "api": DocumentRoutes(TABLE),
             "users": UserRoutes(store=store, services=services),
@@ -58,6 +60,7 @@ class AdminApi:
             "settings": SettingRoutes(services=services),
             "leases": LeaseRoutes(store=store),
             "audit": AuditRoutes(store=store),
+            "events": self._events,
             "config": ConfigurationRoutes(reload=reload),
         }
 
@@ -67,6 +70,7 @@ class AdminApi:
         """
         who = callers(self._tokens, trust)
         app = web.Application(client_max_size=_BODY, middlewares=[problems, who])
+        app.on_shutdown.append(self._events.close)
         for noun in TABLE:
             for route in noun.routes:
                 handler = guarded(route, self._nouns[noun.name], self._store, self._once)

@@ -172,6 +172,16 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         }
         for one in route.query
     ]
+    if any(isinstance(answer, Stream) for answer in route.answers.values()):
+        found.append(
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "Begin behind the event of that id.",
+                "required": False,
+                "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+            }
+        )
     if route.method == "POST":
         found.append(
             {

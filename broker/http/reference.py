@@ -30,6 +30,10 @@ Lists answer `{"items": […], "next": …}`. `limit` says how many items at mos
 
 A `POST` may carry an `Idempotency-Key` of up to 128 characters: asked again with the same key and body within a day, the call is done once and its first answer comes again, with `Idempotent-Replayed: true`; another body is 409. Refusals are not kept, nor are answers that tell a secret once: those are 409, too.
 
+## Events
+
+`GET /api/v1/events` tells each new entry of [the audit](operations.md#the-audit) as a server-sent event: its number as `id`, what was done as `event`, and the entry as `data`. It begins with what comes next; with `Last-Event-ID`, as clients send it by themselves when they come again, behind that entry. A comment comes when nothing happened for 15 seconds. Whoever has `own` is told what they did and what was done to their account, desktops and sessions. Who reads too slowly is cut, and comes again where they were.
+
 ## Who may what
 
 On the admin socket the kernel says who calls: root, the broker's own user and members of the group `desk-admin` may everything. Everybody else shows a token: `Authorization: Bearer desk_…`. `POST /api/v1/tokens` makes one and tells its secret once; the state keeps a hash. A token is its user's: of one who is no administrator it reaches their own things alone, whatever it says, and it is dead as soon as they are disabled or removed, it is taken back, or its time is over. An address from which ten wrong tokens came in a row waits for 10 seconds, and after each further one for twice as long, up to 15 minutes; a token that was right lately is not held up by that.

@@ -6,6 +6,7 @@ from broker.http.attachments import ATTACHMENTS
 from broker.http.audit import AUDIT
 from broker.http.configuration import CONFIGURATION
 from broker.http.desktops import DESKTOPS
+from broker.http.events import EVENTS
 from broker.http.groups import GROUPS
 from broker.http.invites import INVITES
 from broker.http.leases import LEASES
@@ -31,5 +32,6 @@ TABLE = (
     LEASES,
     SETTINGS,
     AUDIT,
+    EVENTS,
     CONFIGURATION,
 )

@@ -18,6 +18,7 @@ from broker.service.firewall import Firewall
 from broker.service.flights import Flights
 from broker.service.gateway import LocalGateway
 from broker.service.groups import Groups
+from broker.service.happenings import Happenings
 from broker.service.health import Health
 from broker.service.holdback import Holdback
 from broker.service.invites import Invites
@@ -203,6 +204,7 @@ class Services:
             spawn=spawn,
         )
         self.tokens = Tokens(store=store, clock=clock)
+        self.happenings = Happenings(store=store, tokens=self.tokens, clock=clock)
         self.recovery = Recovery(store=store, invites=self.invites, blocks=self.blocks)
         self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)

@@ -24,9 +24,15 @@ class Api:
         """The status and the JSON of the answer, None when it has none."""
         async with self._session.request(method, f"http://desk{base}{path}", **kwargs) as reply:
             self.headers = reply.headers
+            if reply.content_type == "text/event-stream":
+                return reply.status, None  # it has no end
             return reply.status, await reply.json(
                 content_type=None
             ) if reply.status != 204 else None
+
+    def stream(self, path, **kwargs):
+        """The answer, to be read as it comes."""
+        return self._session.get(f"http://desk/api/v1{path}", **kwargs)
 
     async def problem(self, status, code, method, path, **kwargs):
         """The detail of the problem document that the request must be refused with."""

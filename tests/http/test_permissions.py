@@ -193,7 +193,7 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
 
 
 #: What is the same for everybody.
-OPEN = {"get_openapi"}
+OPEN = {"get_openapi", "follow_events"}
 
 
 async def test_a_member_sees_nothing_of_anybody_else(door, broker):

@@ -266,7 +266,7 @@ class Mortal:
 
     def __getattr__(self, name):
         method = getattr(self._real, name)
-        if name == "events":
+        if name in {"events", "next_record"}:
             return method
 
         async def call(*args, **kwargs):
