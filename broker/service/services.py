@@ -287,13 +287,14 @@ class Services:
         self.listening = loop("events", self._listen, LISTEN_EVERY)
         self.guarding = loop("firewall", self._guard, GUARD_EVERY)
         self.archiving = loop("archive", self._archive, archive_every(config.idle.archive_after))
+        self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
         self.loops: tuple[Loop, ...] = (
             self.reconciling,
             self.reaping,
             self.listening,
             self.guarding,
             self.archiving,
-            loop("revoke", self.standing.look, LIST_EVERY),
+            self.revoking,
         )
         if config.audit.syslog:
             self.loops += (loop("audit", Witness(store, witness).look, TELL_EVERY),)
