@@ -15,6 +15,7 @@ from broker.cli.ctl_desktop import desktop, lease
 from broker.cli.ctl_group import group
 from broker.cli.ctl_image import image
 from broker.cli.ctl_login import invite, login_block
+from broker.cli.ctl_maintenance import add_broadcast, add_outdated, maintenance
 from broker.cli.ctl_place import place, where
 from broker.cli.ctl_session import attachment, session
 from broker.cli.ctl_user import user
@@ -44,8 +45,11 @@ for _noun in (
     lease,
     audit,
     config,
+    maintenance,
 ):
     main.add_command(_noun)
+add_broadcast(main)
+add_outdated(desktop)
 
 
 if __name__ == "__main__":

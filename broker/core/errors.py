@@ -229,6 +229,13 @@ class ShuttingDown(DeskError):
     default = "Desk is restarting. Try again in a few seconds."
 
 
+class InMaintenance(DeskError):
+    """An administrator had nothing start any more; the sentence has the date, if there is one."""
+
+    code = "maintenance"
+    default = "No desktop starts just now: Desk is being prepared for maintenance."
+
+
 class LoopDied(DeskError):
     """One of the broker's loops ended though nobody stopped it: the broker goes with it, and is
     started afresh by whoever supervises it.

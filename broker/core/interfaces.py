@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Deadline,
         Desktop,
         DesktopId,
+        Drain,
         HomeArchive,
         InstanceId,
         Lease,
@@ -221,6 +222,16 @@ class Store(Identities, Protocol):
 
     async def last_deadlines(self, host: str) -> Sequence[Deadline]:
         """The newest one of each live session of the host that has any."""
+
+    # -- maintenance
+    async def drain(self) -> Drain | None:
+        """The maintenance that is announced."""
+
+    async def begin_drain(self, *, at: datetime | None, message: str, actor: Actor | str) -> Drain:
+        """Announce one, or change the one that is; the same again changes nothing."""
+
+    async def end_drain(self, *, actor: Actor | str) -> None:
+        """It is over. Idempotent."""
 
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]: ...

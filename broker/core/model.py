@@ -317,6 +317,19 @@ class Deadline:
     """As in `Actor.name`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """A maintenance that is announced: nothing starts until it is over."""
+
+    since: datetime
+    made_by: str
+    """As in `Actor.name`, of whoever changed it last."""
+    at: datetime | None
+    """When it is planned for; None: nobody said."""
+    message: str
+    """What people are told beside; can be empty."""
+
+
 class LeaseKind(StrEnum):
     """What can be held exclusively on a host."""
 

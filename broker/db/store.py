@@ -11,7 +11,7 @@ from broker.core.chain import BEGINNING, Chain, Walk
 from broker.core.errors import AlreadyLive, NotFound
 from broker.core.interfaces import Store
 from broker.core.model import AuditHead, LeaseKind
-from broker.db import audit, deadlines, desktops, instance, leases, people, sessions
+from broker.db import audit, deadlines, desktops, drain, instance, leases, people, sessions
 from broker.db.identities import SqlIdentities
 from broker.db.tables import session_live
 from broker.db.transaction import Transactions
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Deadline,
         Desktop,
         DesktopId,
+        Drain,
         HomeArchive,
         InstanceId,
         Lease,
@@ -259,6 +260,16 @@ class SqlStore(SqlIdentities, Store):
 
     async def last_deadlines(self, host: str) -> Sequence[Deadline]:
         return await self._do.read(lambda db: deadlines.last_deadlines(db, host))
+
+    # -- maintenance
+    async def drain(self) -> Drain | None:
+        return await self._do.read(drain.drain)
+
+    async def begin_drain(self, *, at: datetime | None, message: str, actor: Actor | str) -> Drain:
+        return await self._do.write(lambda tx: drain.begin(tx, at=at, message=message), actor=actor)
+
+    async def end_drain(self, *, actor: Actor | str) -> None:
+        await self._do.write(drain.end, actor=actor)
 
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]:

@@ -360,6 +360,17 @@ audit_head = Table(
     CheckConstraint("number = 1", name="one_row"),
 )
 
+drain = Table(
+    "drain",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("at", UtcDateTime),
+    Column("message", Text, nullable=False),
+    CheckConstraint("number = 1", name="one_row"),
+)
+
 #: What is written stays as it is; only an entry without a hash may be given one. It keeps accidents
 #: away: who owns the database can take the triggers away, and the chain tells of what follows.
 _APPEND_ONLY = {

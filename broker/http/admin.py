@@ -17,6 +17,7 @@ from broker.http.guard import guarded
 from broker.http.invites import InviteRoutes
 from broker.http.leases import LeaseRoutes
 from broker.http.logins import LoginRoutes
+from broker.http.maintenance import MaintenanceRoutes
 from broker.http.once import Once
 from broker.http.openapi import DocumentRoutes
 from broker.http.problems import problems
@@ -62,6 +63,7 @@ class AdminApi:
             "audit": AuditRoutes(store=store),
             "events": self._events,
             "config": ConfigurationRoutes(reload=reload),
+            "maintenance": MaintenanceRoutes(store=store, services=services),
         }
 
     def application(self, trust: Trust = "kernel") -> web.Application:

@@ -35,6 +35,7 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.EngineUnavailable: 503,
     errors.FirewallFailed: 503,
     errors.ImageMissing: 503,
+    errors.InMaintenance: 503,
     errors.ShuttingDown: 503,
     errors.SourceUnavailable: 503,
     errors.StateUnusable: 503,

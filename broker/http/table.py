@@ -11,6 +11,7 @@ from broker.http.groups import GROUPS
 from broker.http.invites import INVITES
 from broker.http.leases import LEASES
 from broker.http.logins import LOGINS
+from broker.http.maintenance import MAINTENANCE
 from broker.http.openapi import API
 from broker.http.sessions import SESSIONS
 from broker.http.settings import SETTINGS
@@ -34,4 +35,5 @@ TABLE = (
     AUDIT,
     EVENTS,
     CONFIGURATION,
+    MAINTENANCE,
 )

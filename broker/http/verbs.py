@@ -40,6 +40,7 @@ _START = (
     errors.FirewallFailed,
     errors.ImageMissing,
     errors.ShuttingDown,
+    errors.InMaintenance,
     errors.SessionEnded,
     errors.StartFailed,
     errors.HomeMissing,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from broker.core.pools import Pools
     from broker.service.health import Health
     from broker.service.host import Host
+    from broker.service.maintenance import Maintenance
     from broker.service.presence import Presence
     from broker.service.starts import Starts
     from broker.telemetry import Metrics
@@ -36,6 +37,7 @@ class Measures:
         starts: Starts,
         host: Host,
         health: Health,
+        maintenance: Maintenance,
         metrics: Metrics,
         patience: float = PATIENCE,
     ) -> None:
@@ -44,6 +46,7 @@ class Measures:
         self._starts = starts
         self._host = host
         self._health = health
+        self._maintenance = maintenance
         self._metrics = metrics
         self._patience = patience
 
@@ -79,6 +82,7 @@ class Measures:
         for state in SessionState:
             if state is not SessionState.ENDED:
                 self._metrics.sessions.labels(state.value).set(states[state])
+        self._metrics.draining.set(await self._maintenance.standing() is not None)
         self._metrics.audit_head.set((await self._store.audit_head()).seq)
         if (pools := self._host.known) is not None:
             await self._leases(pools)

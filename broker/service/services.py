@@ -25,6 +25,7 @@ from broker.service.invites import Invites
 from broker.service.launch import Launcher
 from broker.service.logins import Logins
 from broker.service.loops import Loop
+from broker.service.maintenance import Maintenance
 from broker.service.measures import Measures
 from broker.service.passwords import Passwords
 from broker.service.policies import Policies
@@ -104,8 +105,7 @@ class Services:
     ) -> None:
         template = config.template.template(TEMPLATE)
         self.config = config
-        self.inside = inside
-        self.keys = keys
+        self.inside, self.keys = inside, keys
         self.starts = Starts(
             at_once=config.starts.at_once,
             waiting=config.starts.waiting,
@@ -171,6 +171,9 @@ class Services:
             policies=self.policies,
             metrics=metrics,
         )
+        self.maintenance = Maintenance(
+            store=store, engine=engine, inside=inside, clock=clock, image=template.image
+        )
         self.sessions = Sessions(
             store=store,
             launcher=launcher,
@@ -180,6 +183,7 @@ class Services:
             starts=self.starts,
             connections=connections,
             inside=inside,
+            may_start=self.maintenance.check,
         )
         self.begin = Begin(sessions=self.sessions, spawn=spawn)
         self.passwords = Passwords()
@@ -208,11 +212,12 @@ class Services:
         self.recovery = Recovery(store=store, invites=self.invites, blocks=self.blocks)
         self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)
-        revocations = Revocations(config.login.revoked)
         self.certificates = Certificates(
-            authorities=config.login.authorities, revocations=revocations, clock=clock
+            authorities=config.login.authorities,
+            revocations=Revocations(config.login.revoked),
+            clock=clock,
         )
-        self.standing = Standing(revocations=revocations, connections=connections)
+        self.standing = Standing(revocations=self.certificates.revocations, connections=connections)
         self.authentication = Authentication(
             store=store,
             credentials=Credentials(
@@ -313,6 +318,7 @@ class Services:
             starts=self.starts,
             host=host,
             health=self.health,
+            maintenance=self.maintenance,
             metrics=metrics,
         )
         self.gateway = LocalGateway(

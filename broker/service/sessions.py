@@ -53,7 +53,10 @@ class Sessions:
         starts: Starts,
         connections: Connections,
         inside: Inside,
+        may_start: Callable[[], Awaitable[None]],
     ) -> None:
+        """`may_start` raises `InMaintenance` when nothing may."""
+        self._may_start = may_start
         self._store = store
         self._launcher = launcher
         self._starting = starting
@@ -123,6 +126,8 @@ class Sessions:
             thawed = await self._thaw(session, flight, actor)
             if thawed is not None:
                 return thawed
+        if session is None or session.state is not SessionState.STARTING:
+            await self._may_start()  # who has begun already is carried on
         async with self._starts.place(
             desktop.user_id, lambda place: _queue(flight, desktop, place)
         ):

@@ -183,6 +183,9 @@ class Metrics:
         self.engine_errors = self._counter(
             "desk_engine_errors_total", "Calls that the engine did not answer, or failed.", "call"
         )
+        self.draining = self._gauge(
+            "desk_draining", "1 while a maintenance is announced and nothing starts, else 0."
+        )
         self.ready = self._gauge("desk_ready", "1 when the broker can serve a desktop, else 0.")
         self.checks = self._gauge(
             "desk_check_ok", "1 when that check of /readyz is ok, else 0.", "check"

@@ -24,6 +24,7 @@ from broker.core.model import (
     Deadline,
     Desktop,
     DesktopId,
+    Drain,
     HomeArchive,
     LeaseKind,
     Owner,
@@ -1005,3 +1006,45 @@ async def test_owners_of_what_lives_are_told_with_their_groups(store, ada, main)
         actor="uid:0",
     )
     assert set(await store.live_owners()) == {theirs.id}
+
+
+# -------------------------------------------------------------------------------- maintenance
+
+
+async def test_a_maintenance_stands_until_it_is_over(store, clock):
+    """Changed ones keep since when; each change has an entry, and the same again none."""
+    at = clock.now() + timedelta(days=1)
+    assert await store.drain() is None
+    first = await store.begin_drain(at=at, message="Soon.", actor="uid:0")
+    assert (
+        await store.drain()
+        == first
+        == Drain(since=clock.now(), made_by="uid:0", at=at, message="Soon.")
+    )
+    clock.advance(5)
+    assert await store.begin_drain(at=at, message="Soon.", actor="uid:1") == first
+    second = await store.begin_drain(at=None, message="", actor="uid:2")
+    assert (
+        await store.drain()
+        == second
+        == Drain(since=first.since, made_by="uid:2", at=None, message="")
+    )
+    await store.end_drain(actor="uid:3")
+    await store.end_drain(actor="uid:3")
+    assert await store.drain() is None
+    assert await actions(store) == ["maintenance.drain"] * 2 + ["maintenance.resume"]
+
+
+async def test_leases_are_counted_by_kind_within_their_pools(store, ada, main):
+    """Of that host alone."""
+    assert await store.count_leases(HOST, POOLS) == {
+        LeaseKind.PORT: 0,
+        LeaseKind.DISPLAY: 0,
+        LeaseKind.ADDRESS: 0,
+        LeaseKind.UID: 1,
+    }
+    await begin(store, main)
+    assert set((await store.count_leases(HOST, POOLS)).values()) == {1}
+    narrow = replace(POOLS, ports=Pool(30000, 30001))
+    assert (await store.count_leases(HOST, narrow))[LeaseKind.PORT] == 0
+    assert set((await store.count_leases("elsewhere", POOLS)).values()) == {0}

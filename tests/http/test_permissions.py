@@ -55,6 +55,8 @@ BODIES = {
     "NewDesktop": lambda cast: {"name": cast.fresh(), "user": cast.about},
     "Message": lambda _: {"text": "hello"},
     "Extend": lambda _: {"time": "1h"},
+    "NewDrain": lambda _: {},
+    "NewBroadcast": lambda _: {"text": "hello"},
 }
 
 #: Routes whose thing may be missing for whoever may use them, too.

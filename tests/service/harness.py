@@ -81,6 +81,7 @@ STORE_READS = frozenset(
         "session_of_display",
         "leases",
         "count_leases",
+        "drain",
         "audit_head",
         "password",
         "codes",
