@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 import structlog
@@ -23,9 +23,10 @@ from broker.core.errors import BrokerUnavailable, CapacityExhausted, Interrupted
 from broker.core.gateway import CLIENT
 from broker.door.answers import problem
 from broker.door.clients import source_of
+from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from broker.door.source import Source
@@ -69,6 +70,16 @@ _MAYBE = (
 )
 
 
+class Presence(Protocol):
+    """Whether there is a broker."""
+
+    async def there(self, wait: float) -> None:
+        """Wait for it. Raises `BrokerUnavailable` when it does not come in `wait` seconds."""
+
+    async def away(self, wait: float) -> None:
+        """Wait until it has been away for `wait` seconds."""
+
+
 class Broken(Exception):
     """The connection to the broker, before an answer."""
 
@@ -99,17 +110,15 @@ class Refused(Exception):
 class Api:
     """Its requests under way, over all connections of one door."""
 
-    def __init__(
-        self, path: Path, there: Callable[[float], Awaitable[object]], settings: WebSettings
-    ) -> None:
-        """`path` is the broker's socket for this; `there` waits for the broker for so many seconds
-        and raises `BrokerUnavailable`.
-        """
+    def __init__(self, path: Path, presence: Presence, settings: WebSettings) -> None:
+        """`path` is the broker's socket for this."""
         self._path = path
-        self._there = there
+        self._presence = presence
         self._settings = settings
         self._client: aiohttp.ClientSession | None = None
         self._asked = 0
+        self._unanswered: set[asyncio.Timeout] = set()
+        """Those of which nothing is answered yet."""
         self._by_source: Counter[Source] = Counter()
 
     async def live(self, _app: web.Application) -> AsyncIterator[None]:
@@ -126,8 +135,21 @@ class Api:
             middlewares=(_once,),
             skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT),
         )
+        tasks = Tasks()
+        tasks.start(self._watch(), name="broker away")
         async with self._client:
             yield
+            await tasks.close()
+
+    async def _watch(self) -> None:
+        """A connection can wait in a socket that nobody listens at: the end of the last broker does
+        not end it.
+        """
+        while True:
+            await self._presence.away(self._settings.patience)
+            for scope in self._unanswered:
+                scope.reschedule(asyncio.get_running_loop().time())
+            self._unanswered.clear()
 
     async def pass_on(self, request: web.Request, client: str) -> web.StreamResponse:
         """Its answer, sent. `client` is the address of whoever asks. Raises `Refused` for what the
@@ -137,7 +159,7 @@ class Api:
         headers = _asked(request)
         with self._place(client):
             body = await self._body(request)
-            await self._there(self._settings.patience)
+            await self._presence.there(self._settings.patience)
             with self._turn():
                 return await self._ask(request, {**headers, CLIENT: client}, body)
 
@@ -193,9 +215,10 @@ class Api:
         assert self._client is not None
         url = URL(f"http://broker{request.raw_path}", encoded=True)
         try:
-            reply = await self._client.request(
-                request.method, url, headers=headers, data=body, allow_redirects=False
-            )
+            async with self._answered():
+                reply = await self._client.request(
+                    request.method, url, headers=headers, data=body, allow_redirects=False
+                )
         except aiohttp.ClientConnectorError as error:
             raise BrokerUnavailable(f"its API cannot be reached: {error}") from None
         except (aiohttp.ClientError, Broken, OSError) as error:
@@ -205,6 +228,16 @@ class Api:
             raise Interrupted(problem, public=_MAYBE) from None
         async with reply:
             return await self._answer(request, reply)
+
+    @asynccontextmanager
+    async def _answered(self) -> AsyncIterator[None]:
+        """Raises `TimeoutError` when there is no broker any more that could."""
+        async with asyncio.timeout(None) as scope:
+            self._unanswered.add(scope)
+            try:
+                yield
+            finally:
+                self._unanswered.discard(scope)
 
     async def _answer(
         self, request: web.Request, reply: aiohttp.ClientResponse

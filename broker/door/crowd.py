@@ -32,14 +32,14 @@ class Crowd:
         limits = self._settings
         if self._count >= limits.connections:
             return None
+        pause = 0.0
         if not is_proxy:
             if self._open[source] >= limits.connections_per_address:
                 return None
-            if not self._bucket(source, now).take(1, now):
-                return None
+            pause = self._bucket(source, now).owe(1, now)
         self._open[source] += 1
         self._count += 1
-        return self._arrivals.owe(1, now)
+        return max(pause, self._arrivals.owe(1, now))
 
     def leave(self, source: Source) -> None:
         self._count -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -117,6 +118,9 @@ class RemoteGateway:
         self._link: Link | None = None
         self._changed = asyncio.Event()
         """There is a link, or there will be none any more."""
+        self._gone = asyncio.Event()
+        """There is none."""
+        self._gone.set()
         self._stopped = False
         self._trouble: str | None = "not tried"
         """Why the broker is away, as the log says already."""
@@ -171,6 +175,7 @@ class RemoteGateway:
     async def _speak(self, line: Line[ToBroker, ToDoor], door: FrontDoor) -> str:
         def welcomed(link: Link) -> None:
             self._link, self._trouble = link, None
+            self._gone.clear()
             self._changed.set()
             log.info("broker there", door=door.id)
             door.report_now()
@@ -182,6 +187,7 @@ class RemoteGateway:
             return "it failed"
         finally:
             self._link = None
+            self._gone.set()
             self._changed.clear()
             await line.close()
 
@@ -315,6 +321,13 @@ class RemoteGateway:
         does not come in `wait` seconds.
         """
         await self._there(wait)
+
+    async def away(self, wait: float) -> None:
+        """Return once the broker has been away for `wait` seconds."""
+        with suppress(BrokerUnavailable):
+            while True:
+                await self._gone.wait()
+                await self._there(wait)
 
     async def _there(self, wait: float) -> Link:
         """The broker, when it comes in time."""

@@ -7,7 +7,7 @@ it lacks is here: how many there are, a handshake's time, and an end for whoever
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiohttp import web
@@ -79,10 +79,9 @@ class Visitor(RequestHandler):
         return self._answers <= 0 or self._leave()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        self._wire = cast("asyncio.Transport", transport)  # uvloop's for TLS says nothing of it
         # Nothing may wait for long: not even for a connection that is about to close.
-        transport.set_write_buffer_limits(high=0)
+        self._wire.set_write_buffer_limits(high=0)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -140,7 +140,7 @@ class Worker:
     def _make_visitors(self) -> Visitors:
         settings = self._settings.web
         clients = Clients(settings)
-        api = Api(self._settings.api_socket, self._gateway.there, settings)
+        api = Api(self._settings.api_socket, self._gateway, settings)
         pages = Pages(self._gateway, api, clients, settings)
         return Visitors(pages.application(), clients, settings, tls=self._tls)
 

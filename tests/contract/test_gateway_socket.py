@@ -1050,3 +1050,21 @@ async def test_the_key_of_a_session_is_never_logged(pair, broker):
         assert (await answer(calls_of(remote, [])["route"]())).client_key == ROUTE.client_key
         await pair.shut()
     assert ROUTE.client_key not in str(logs) + repr(ROUTE)
+
+
+async def test_a_door_knows_whether_the_broker_is_there(pair):
+    """For what it passes on elsewhere: one that comes back soon was not away."""
+    remote = pair.dial()
+    with pytest.raises(BrokerUnavailable):
+        await remote.there(SHORT)
+    await pair.open()
+    await answer(remote.there(10))
+    patient, hasty = pair.begin(remote.away(10)), pair.begin(remote.away(SHORT))
+    await asyncio.sleep(2 * SHORT)
+    assert not hasty.done()
+    await pair.shut()
+    await answer(hasty)
+    await pair.open()
+    await answer(remote.there(10))
+    await asyncio.sleep(2 * SHORT)
+    assert not patient.done()

@@ -317,7 +317,7 @@ async def test_a_large_answer_comes_whole(client, port):
 
 async def test_a_broker_that_is_away_is_waited_for_as_long_as_is_said(client, port):
     """Then the answer says when to come again; no connection to it is tried."""
-    port.gateway.away = True
+    port.gateway.absent = True
     reply = await client.get("/api/v1/users")
     assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
     assert (await reply.json())["code"] == "broker_unavailable"
@@ -354,6 +354,40 @@ async def test_a_broker_that_dies_before_it_answers(client, port, method, status
     reply = await client.request(method, "/api/v1/users")
     assert (reply.status, (await reply.json())["code"]) == (status, code)
     assert len(port.broker.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "code"),
+    [("GET", 503, "broker_unavailable"), ("POST", 502, "interrupted")],
+)
+async def test_who_waits_where_no_broker_listens_any_more_is_told(
+    client, port, method, status, code
+):
+    """The socket outlives it, and what waits there ends with nobody. What is answered already goes
+    on.
+    """
+    told = asyncio.Queue()
+
+    async def slow(request):
+        answer = aioweb.StreamResponse()
+        if request.path.endswith("events"):
+            await answer.prepare(request)
+        await answer.write(await told.get())
+        return answer
+
+    port.broker.reply = slow
+    stream = await client.get("/api/v1/events")
+    loop = asyncio.get_running_loop()
+    asking = loop.create_task(client.request(method, "/api/v1/users"))
+    async with asyncio.timeout(PATIENCE):
+        while len(port.broker.asked) < 2:
+            await asyncio.sleep(0.01)
+        port.gateway.left.set()
+        reply = await asking
+        assert (reply.status, (await reply.json())["code"]) == (status, code)
+        told.put_nowait(b"more")
+        assert await stream.read() == b"more"
+    assert port.api._unanswered == set()
 
 
 async def test_a_broker_that_says_nothing_is_given_up(tmp_path):

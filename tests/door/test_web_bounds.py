@@ -211,22 +211,12 @@ async def test_a_proxy_has_as_many_connections_as_there_are(tmp_path):
             line.close()
 
 
-async def test_who_comes_too_often_is_closed_at_once(tmp_path):
-    """Before anything is made for them: TLS least of all."""
-    async with Port(tmp_path, arrivals_per_address=5) as port:
-        heard = []
-        for _ in range(20):
-            line = await port.line()
-            line.send(GET)
-            heard.append(bool(await line.reader.read(1)))
-            line.close()
-        assert 10 <= sum(heard) < 15
-
-
-async def test_who_comes_when_many_do_waits_for_their_turn(tmp_path):
-    async with Port(
-        tmp_path, arrivals=10, arrivals_per_address=1, proxies=("127.0.0.1/32",)
-    ) as port:
+@pytest.mark.parametrize(
+    "numbers", [{"arrivals_per_address": 10}, {"arrivals": 10, "proxies": ("127.0.0.1/32",)}]
+)
+async def test_who_comes_when_many_do_waits_for_their_turn(tmp_path, numbers):
+    """Of all, and of one address; nothing is made for them until then: TLS least of all."""
+    async with Port(tmp_path, **numbers) as port:
         since = time.monotonic()
         for _ in range(24):
             assert (await port.say("GET /healthz HTTP/1.1", HOST))[0] == 200

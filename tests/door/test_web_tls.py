@@ -8,6 +8,7 @@ import ssl
 import time
 
 import pytest
+from aiohttp import web as aioweb
 
 from broker.core.errors import ConfigError
 from broker.door.certificate import Certificate
@@ -67,6 +68,30 @@ async def test_a_handshake_that_does_not_end_is_not_waited_for(tmp_path, pair):
         await line.rest()
         assert 0.2 < time.monotonic() - since < 3
         async with asyncio.timeout(PATIENCE):
+            while port.visitors._crowd._count:
+                await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_nobody_takes_by_tls_is_given_up(tmp_path, pair, monkeypatch):
+    """And so is a connection that the other side does not end: the goodbye has its time too."""
+    monkeypatch.setattr("broker.door.visitors._GOODBYE", 0.3)
+    async with port_with(tmp_path, pair, stall_timeout=0.3, header_timeout=0.5) as port:
+
+        async def endless(request):
+            answer = aioweb.StreamResponse()
+            await answer.prepare(request)
+            while True:
+                await answer.write(b"x" * 65536)
+
+        port.broker.reply = endless
+        lines = [await port.line(ssl=trust(pair[0]), limit=1024) for _ in range(2)]
+        for line in lines:
+            line.send(GET)
+            assert (await line.answer())[0] == 200
+            line.writer.transport.pause_reading()
+        lines[0].send(b"GET /api/v1/audit HTTP/1.1\r\nHost: desk\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            await port.broker.left.wait()
             while port.visitors._crowd._count:
                 await asyncio.sleep(0.01)
 

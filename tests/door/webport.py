@@ -32,7 +32,8 @@ class Gateway:
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked = 0
-        self.away = False
+        self.absent = False
+        self.left = asyncio.Event()
         self.waited = []
 
     async def http(self, method, path):
@@ -44,8 +45,12 @@ class Gateway:
 
     async def there(self, wait):
         self.waited.append(wait)
-        if self.away:
+        if self.absent:
             raise BrokerUnavailable("away")
+
+    async def away(self, wait):
+        await self.left.wait()
+        self.left.clear()
 
 
 class Broker:
@@ -95,7 +100,7 @@ class Port:
         self.gateway = Gateway()
         self.broker = Broker(folder / "api.sock")
         self.clients = Clients(self.settings)
-        api = Api(self.broker.path, self.gateway.there, self.settings)
+        api = Api(self.broker.path, self.gateway, self.settings)
         self.api = api
         pages = Pages(self.gateway, api, self.clients, self.settings)
         self.visitors = Visitors(
