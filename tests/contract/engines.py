@@ -580,7 +580,7 @@ test_image.__test__ = False  # type: ignore[attr-defined]
 
 #: What a test image can do.
 _TOOLS = (
-    *("sh", "sleep", "stat", "chown", "cat", "id", "ls", "touch"),
+    *("sh", "bash", "timeout", "sleep", "stat", "chown", "cat", "id", "ls", "touch"),
     *("ln", "mkdir", "chmod", "mkfifo", "find", "sort", "sha256sum", "dd"),
 )
 

@@ -33,7 +33,7 @@ WORLD = {
 }
 PORT, DNS = 8000, 53
 
-_SERVE = """
+SERVE = """
 import socket, sys, threading
 def echo(connection):
     try:
@@ -152,7 +152,7 @@ class Wired:
 
     def _serve(self, network: Netns) -> None:
         process = subprocess.Popen(
-            [*network.entering, sys.executable, "-c", _SERVE, str(PORT), str(DNS)],
+            [*network.entering, sys.executable, "-c", SERVE, str(PORT), str(DNS)],
             stdout=subprocess.PIPE,
             text=True,
         )
