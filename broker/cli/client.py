@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ import aiohttp
 from broker.core.errors import AccessDenied, BrokerUnavailable, DeskError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 #: Seconds: stopping a desktop is the longest thing that an admin asks for.
 _TIMEOUT = 120.0
+
+#: Seconds without a sign of life of one that tells what happens: a comment comes each 15.
+_SILENCE = 60.0
 
 #: Seconds until a connection must be there.
 _CONNECT = 10.0
@@ -77,6 +81,23 @@ class Client:
         limit = aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT)
         async with self._reply(method, path, body=body, query=query, limit=limit) as reply:
             return {} if reply.status == 204 else await _document(reply)
+
+    async def events(
+        self, *, after: int | None = None, query: dict[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """Entries of the audit as they are written, from behind the entry of that number on; None
+        when the line is up, and now and then while nothing happens. Ends when the broker closes
+        it. Raises `DeskError`.
+        """
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
+        last = {} if after is None else {"Last-Event-ID": str(after)}
+        async with self._reply("GET", "/events", limit=limit, query=query, headers=last) as reply:
+            yield None
+            async for line in reply.content:
+                if line.startswith(b"data:"):
+                    yield json.loads(line.removeprefix(b"data:"))
+                elif line.startswith(b":"):
+                    yield None
 
     @asynccontextmanager
     async def _reply(

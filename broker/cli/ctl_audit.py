@@ -24,6 +24,7 @@ def detail(item: Mapping[str, Any]) -> str | None:
 _ENTRIES = Sheet(
     ("seq", "at", "actor", "proof", "origin", "action", "subject", "detail"),
     cells={"detail": detail},
+    told=True,
 )
 
 

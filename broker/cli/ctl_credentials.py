@@ -27,6 +27,7 @@ _KEYS = Sheet(
         "last_used_from",
     ),
     cells={"sources": lambda item: ", ".join(item["sources"]) or "anywhere"},
+    told=True,
 )
 
 

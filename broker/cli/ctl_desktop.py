@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.cli.ctl import WATCH, Desk, filters, part, verb
-from broker.cli.ctl_names import DESKTOP, DESKTOPS, OF_USER, SESSIONS
+from broker.cli.ctl_names import DESKTOP, DESKTOPS, MEMBER, OF_USER, SESSIONS
+from broker.cli.ctl_session import started
 from broker.cli.output import Sheet
-from broker.core.errors import BadRequest, NotFound
-from broker.core.model import LeaseKind
+from broker.core.errors import BadRequest
+from broker.core.model import DEFAULT_DESKTOP, LeaseKind
 from broker.core.words import spoken_size
 
 if TYPE_CHECKING:
@@ -31,12 +32,17 @@ _DESKTOPS = Sheet(
     cells={"size": _archive_size},
     # Few installations archive: the others need no two columns of dashes.
     where_any=frozenset({"archived_at", "size"}),
+    told=True,
 )
 _EVERY_DESKTOP = replace(
     _DESKTOPS,
     columns=(*_DESKTOPS.columns[:4], "removed", *_DESKTOPS.columns[4:]),
 )
-_LEASES = Sheet(("kind", "value", "desktop_id", "session_id", "since"), ident="value")
+_DESKTOP = replace(
+    _EVERY_DESKTOP,
+    columns=(*_EVERY_DESKTOP.columns[:4], "session", "template", *_EVERY_DESKTOP.columns[4:]),
+)
+_LEASES = Sheet(("kind", "value", "desktop_id", "session_id", "since"), ident="value", told=True)
 
 
 @click.group()
@@ -55,6 +61,42 @@ def desktop_ls(
     """List desktops."""
     query = filters(all="1" if every else None, user=user, state=state)
     desk.list("/desktops", _EVERY_DESKTOP if every else _DESKTOPS, query=query, watched=watched)
+
+
+@verb(desktop, "show")
+@DESKTOP
+def desktop_show(desk: Desk, desktop_id: str) -> None:
+    """Show a desktop, a removed one too."""
+    desk.show(desk.client.call("GET", f"/desktops/{part(desktop_id)}"), _DESKTOP)
+
+
+@verb(desktop, "add")
+@MEMBER
+@click.argument("name", default=DEFAULT_DESKTOP)
+def desktop_add(desk: Desk, user: str, name: str) -> None:
+    """Make a desktop of a user; nothing is started. A removed one of the name comes back, with its
+    home.
+    """
+    made = desk.client.call("POST", "/desktops", body={"user": user, "name": name})
+    desk.out.done(made, f"Desktop {made['id']} is there: {name} of {user}.", ident=made["id"])
+
+
+@verb(desktop, "start")
+@DESKTOP
+def desktop_start(desk: Desk, desktop_id: str) -> None:
+    """Start or wake a desktop, and wait until it is ready."""
+    ready = started(desk, f"/desktops/{part(desktop_id)}/start", f"Starting {desktop_id}")
+    told = f"Desktop {desktop_id} is ready, in the session {ready['id']}."
+    desk.out.done(ready, told, ident=ready["id"])
+
+
+@verb(desktop, "stop")
+@DESKTOP
+def desktop_stop(desk: Desk, desktop_id: str) -> None:
+    """Stop what runs of a desktop; its home is kept."""
+    with desk.out.working(f"Stopping {desktop_id}"):
+        stopped = desk.client.call("POST", f"/desktops/{part(desktop_id)}/stop")
+    desk.out.done(stopped, f"Desktop {desktop_id} is {stopped['state']}.", ident=desktop_id)
 
 
 @verb(desktop, "rm")
@@ -76,10 +118,7 @@ def desktop_rm(desk: Desk, desktop_id: str, *, with_home: bool, yes: bool) -> No
 def _ask_twice(desk: Desk, desktop_id: str) -> None:
     if not sys.stdin.isatty():
         raise BadRequest(public="--with-home asks twice at a terminal; programs add --yes.")
-    every = desk.client.call("GET", "/desktops", query={"all": "1"})["items"]
-    found = next((item for item in every if item["id"] == desktop_id), None)
-    if found is None:
-        raise NotFound(public=f"There is no desktop {desktop_id}.")
+    found = desk.client.call("GET", f"/desktops/{part(desktop_id)}")
     click.confirm(
         f"Delete the home of {found['user']}'s desktop {found['name']} for good?", abort=True
     )
@@ -93,7 +132,9 @@ def lease() -> None:
 
 
 @verb(lease, "ls")
-@click.option("--kind", type=click.Choice(tuple(LeaseKind)), help="Those of that kind.")
+@click.option(
+    "--kind", type=click.Choice([one.value for one in LeaseKind]), help="Those of that kind."
+)
 @click.option("--desktop", help="Those of that desktop.", shell_complete=DESKTOPS)
 @click.option("--session", help="Those of that session.", shell_complete=SESSIONS)
 @WATCH

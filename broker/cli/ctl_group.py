@@ -7,13 +7,11 @@ from typing import Any
 import click
 
 from broker.cli.ctl import WATCH, YES, Desk, part, sure, verb
-from broker.cli.ctl_names import GROUP, MEMBER
+from broker.cli.ctl_names import GROUP, MEMBER, VALUES
 from broker.cli.output import Sheet
 from broker.core.errors import BadRequest
 from broker.core.model import shown
 from broker.core.policy import typed
-
-_VALUES = click.argument("values", metavar="KEY=VALUE", nargs=-1)
 
 _GROUPS = Sheet(
     ("name", "priority", "members", "policy"),
@@ -21,6 +19,7 @@ _GROUPS = Sheet(
         "members": lambda item: str(len(item["members"])),
         "policy": lambda item: _said(item["policy"]) or None,
     },
+    told=True,
 )
 
 
@@ -31,7 +30,7 @@ def group() -> None:
 
 @verb(group, "add")
 @click.argument("name")
-@_VALUES
+@VALUES
 @click.option("--priority", type=int, default=0, show_default=True, help="The higher one counts.")
 def add(desk: Desk, name: str, values: tuple[str, ...], priority: int) -> None:
     """Make a group that says what KEY=VALUE… say."""
@@ -42,7 +41,7 @@ def add(desk: Desk, name: str, values: tuple[str, ...], priority: int) -> None:
 
 @verb(group, "set")
 @GROUP
-@_VALUES
+@VALUES
 @click.option("--priority", type=int, help="The higher one counts.")
 def change(desk: Desk, name: str, values: tuple[str, ...], priority: int | None) -> None:
     """Change what a group says; KEY= without a value leaves that to others again."""

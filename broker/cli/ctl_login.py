@@ -19,7 +19,9 @@ HOST = click.option(
     "--host", default="HOST", help="The name of this host, as people reach it, for the command."
 )
 
-_INVITES = Sheet(("id", "user", "state", "made_by", "expires_at", "used_at", "fingerprint"))
+_INVITES = Sheet(
+    ("id", "user", "state", "made_by", "expires_at", "used_at", "fingerprint"), told=True
+)
 _BLOCKS = Sheet(
     ("account", "place", "failures", "left"),
     cells={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from broker.cli.ctl import part
 from broker.cli.ctl_place import place
 from broker.cli.output import safe
 from broker.core.errors import DeskError
+from broker.core.policy import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +25,9 @@ _PATIENCE = 2.0
 
 #: More help no shell has a use for.
 _MOST = 500
+
+#: What no shell takes for several words, or for a command.
+_WORD = re.compile(r"[\w@%+,./:-]+", re.ASCII)
 
 
 def named(path: str, field: str, *told: str) -> Completion:
@@ -50,11 +55,16 @@ def _fitting(
     found = []
     for item in items:
         value = str(item[field] or "")
-        # What is no word of a line would be several, or a command.
-        if value.startswith(incomplete) and value and value.isprintable():
+        if value.startswith(incomplete) and _WORD.fullmatch(value):
             help_ = " ".join(safe(str(item[name])) for name in told if item.get(name) is not None)
             found.append(CompletionItem(value, help=help_ or None))
     return found
+
+
+def _keys(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(f"{key}=") for key in KEYS if key.startswith(incomplete)]
 
 
 USERS = named("/users", "name")
@@ -63,6 +73,8 @@ _KEYS = named("/users/{name}/keys", "name", "fingerprint")
 SESSIONS = named("/sessions", "id", "user", "desktop", "state")
 DESKTOPS = named("/desktops", "id", "user", "name", "state")
 _INVITES = named("/invites", "id", "user", "state")
+_TOKENS = named("/tokens", "id", "user", "name")
+_TEMPLATES = named("/templates", "name")
 _BLOCKS = named("/login-blocks", "account", "place")
 
 USER = click.argument("name", shell_complete=USERS)
@@ -72,6 +84,9 @@ KEY = click.argument("key_named", metavar="KEY", shell_complete=_KEYS)
 SESSION = click.argument("session_id", metavar="ID", shell_complete=SESSIONS)
 DESKTOP = click.argument("desktop_id", metavar="ID", shell_complete=DESKTOPS)
 INVITE = click.argument("invite_id", metavar="ID", shell_complete=_INVITES)
+TOKEN = click.argument("token_id", metavar="ID", shell_complete=_TOKENS)
+TEMPLATE = click.argument("name", shell_complete=_TEMPLATES)
+VALUES = click.argument("values", metavar="KEY=VALUE", nargs=-1, shell_complete=_keys)
 BLOCKED = click.argument("name", shell_complete=_BLOCKS)
 
 #: Lists of a user's alone.

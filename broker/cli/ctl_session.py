@@ -8,11 +8,14 @@ import click
 
 from broker.cli.ctl import WATCH, Desk, filters, part, verb
 from broker.cli.ctl_names import OF_USER, SESSION, SESSIONS
-from broker.cli.output import Sheet, span
+from broker.cli.output import Sheet, moment, span
 from broker.core.words import seconds, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: Seconds that one call waits for a start: so often the terminal hears how it is.
+_LOOK = "5"
 
 _STATES = ("starting", "ready", "frozen", "stopping")
 
@@ -133,6 +136,44 @@ def session_freeze(desk: Desk, session_id: str) -> None:
     frozen = desk.client.call("POST", f"/sessions/{part(session_id)}/freeze")
     told = f"Session {session_id} sleeps; the next connect of {frozen['user']} wakes it."
     desk.out.done(frozen, told, ident=session_id)
+
+
+@verb(session, "thaw")
+@SESSION
+def session_thaw(desk: Desk, session_id: str) -> None:
+    """Wake a session that sleeps."""
+    awake = started(desk, f"/sessions/{part(session_id)}/thaw", f"Waking {session_id}")
+    desk.out.done(awake, f"Session {session_id} is awake.", ident=session_id)
+
+
+@verb(session, "keep")
+@SESSION
+def session_keep(desk: Desk, session_id: str) -> None:
+    """Keep a session for as long as its user may."""
+    kept = desk.client.call("POST", f"/sessions/{part(session_id)}/keep")
+    until = kept["kept_until"]
+    told = "is not kept: its user may not" if until is None else f"is kept until {moment(until)}"
+    desk.out.done(kept, f"Session {session_id} {told}.", ident=session_id)
+
+
+@verb(session, "message")
+@SESSION
+@click.argument("text")
+def session_message(desk: Desk, session_id: str, text: str) -> None:
+    """Show a sentence in a session's desktop, and on every terminal inside."""
+    told = desk.client.call("POST", f"/sessions/{part(session_id)}/message", body={"text": text})
+    came = f"It is shown in {session_id}." if told["seen"] else "Nobody is there who could see it."
+    desk.out.done(told, came, ident=session_id)
+
+
+def started(desk: Desk, path: str, sentence: str) -> dict[str, Any]:
+    """The session, once it is ready. Raises `DeskError`."""
+    with desk.out.working(sentence) as say:
+        # What is under way is a desktop still, which names its session.
+        while "session" in (answer := desk.client.call("POST", path, query={"wait": _LOOK})):
+            say(f"{sentence}: {answer['state']}")
+    found: dict[str, Any] = answer
+    return found
 
 
 @click.group()

@@ -11,8 +11,8 @@ from broker.cli.ctl_names import USER
 from broker.cli.output import Sheet
 from broker.core.model import LOCAL
 
-_USERS = Sheet(("name", "admin", "enabled", "source", "keys", "created_at"))
-_VALUES = Sheet(("key", "value", "from"))
+_USERS = Sheet(("name", "admin", "enabled", "source", "keys", "created_at"), told=True)
+_VALUES = Sheet(("key", "value", "from"), told=True)
 
 
 @click.group()

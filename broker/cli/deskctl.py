@@ -10,14 +10,18 @@ from broker import __version__
 from broker.cli.client import Client
 from broker.cli.ctl import Desk, form, forms
 from broker.cli.ctl_audit import audit
+from broker.cli.ctl_completion import completion
 from broker.cli.ctl_config import config
 from broker.cli.ctl_desktop import desktop, lease
+from broker.cli.ctl_events import events
 from broker.cli.ctl_group import group
 from broker.cli.ctl_image import image
 from broker.cli.ctl_login import invite, login_block
 from broker.cli.ctl_maintenance import add_broadcast, add_outdated, maintenance
 from broker.cli.ctl_place import place, where
 from broker.cli.ctl_session import attachment, session
+from broker.cli.ctl_settings import policy, settings, template
+from broker.cli.ctl_token import add_whoami, token
 from broker.cli.ctl_user import user
 from broker.cli.errors import plain_errors
 
@@ -36,20 +40,27 @@ def main(context: click.Context, /, **_place: object) -> None:
 for _noun in (
     user,
     invite,
+    token,
     group,
+    policy,
     login_block,
     session,
     attachment,
     desktop,
+    template,
     image,
     lease,
-    audit,
+    settings,
     config,
     maintenance,
+    audit,
+    events,
 ):
     main.add_command(_noun)
+add_whoami(main)
 add_broadcast(main)
 add_outdated(desktop)
+main.add_command(completion)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -12,8 +13,21 @@ if TYPE_CHECKING:
 #: Between columns.
 _GAP = 1
 
-#: A word that is longer than this is broken, where its column need not be whole.
-_WORD = 16
+#: Words that are longer are broken, where their column need not be whole: at first at so many
+#: cells, and at fewer where no row of the table gets taller than this by it.
+_WORDS, _TALL = (16, 12, 8), 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A table: its titles, where they have lines of their own, and all else."""
+
+    head: list[str]
+    body: list[str]
+
+    @property
+    def text(self) -> list[str]:
+        return [*self.head, *self.body]
 
 
 def tabular(
@@ -22,29 +36,46 @@ def tabular(
     *,
     whole: frozenset[int],
     width: int | None,
-) -> list[str]:
-    """The title's lines first, no more than `width` cells each: long values are folded at their
-    spaces, those of the columns `whole` never. Where even that is too wide, every row is a block of
-    lines with a value each. Without a width every row is one line.
+) -> Lines:
+    """No more than `width` cells each: long values are folded at their spaces, those of the columns
+    `whole` never. Where even that is too wide, every row is a block of lines with a value each.
+    Without a width every row is one line.
     """
     columns = [[title, *values] for title, *values in zip(titles, *rows, strict=True)]
-    widths = [max(map(cell_len, column)) for column in columns]
-    if width is not None:
-        room = width - _GAP * (len(columns) - 1)
+    natural = [max(map(cell_len, column)) for column in columns]
+    if width is None:
+        return _table(titles, rows, natural)
+    room = width - _GAP * (len(columns) - 1)
+    for word in _WORDS:
         least = [
-            widths[at] if at in whole else min(widths[at], _least(column))
+            natural[at] if at in whole else min(natural[at], _least(column, word))
             for at, column in enumerate(columns)
         ]
         if sum(least) > room:
-            return _blocks(titles, rows, width)
-        widths = _fitted(columns, widths, least, room)
-    return [line for row in (titles, *rows) for line in _row(row, widths)]
+            continue
+        widths = _fitted(columns, natural, least, room)
+        if word == _WORDS[0] or _tallest(columns, widths) <= _TALL:
+            return _table(titles, rows, widths)
+    return _blocks(titles, rows, width)
 
 
-def _least(column: Sequence[str]) -> int:
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Lines:
+    body = [line for row in rows for line in _row(row, widths)]
+    return Lines(list(_row(titles, widths)), body)
+
+
+def _tallest(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> int:
+    return max(
+        len(folded(value, width))
+        for column, width in zip(columns, widths, strict=True)
+        for value in column
+    )
+
+
+def _least(column: Sequence[str], word: int) -> int:
     """The narrowest that still reads well: words as they are, the title's all of them."""
     title, *values = column
-    words = [min(_WORD, cell_len(word)) for value in values for word in value.split(" ")]
+    words = [min(word, cell_len(part)) for value in values for part in value.split(" ")]
     return max([*words, *map(cell_len, title.split(" "))])
 
 
@@ -80,17 +111,17 @@ def _row(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
         yield (" " * _GAP).join(parts).rstrip()
 
 
-def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Lines:
     margin = max(map(cell_len, titles)) + 2
     lines: list[str] = []
     for row in rows:
         if lines:
             lines.append("")
         for title, value in zip(titles, row, strict=True):
-            first, *rest = folded(value, max(_WORD, width - margin))
+            first, *rest = folded(value, max(_WORDS[-1], width - margin))
             lines.append(f"{set_cell_size(title, margin)}{first}".rstrip())
             lines += [f"{' ' * margin}{line}" for line in rest]
-    return lines or [" ".join(titles)]
+    return Lines([], lines or folded(" ".join(titles), width))
 
 
 def folded(value: str, width: int) -> list[str]:

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from broker.cli.layout import tabular
+from broker.cli.layout import Lines, tabular
 from broker.core.words import spoken
 
 if TYPE_CHECKING:
@@ -34,14 +34,16 @@ class Sheet:
     cells: Mapping[str, Cell] = field(default_factory=dict)
     """What stands in some columns, of the whole item; None is a dash."""
 
+    told: bool = False
+    """Whether each change of it is an event."""
     where_any: frozenset[str] = frozenset()
     """Columns that are left out where no item has anything in them."""
 
     def id_of(self, item: Mapping[str, Any]) -> str:
         return _cell("id", item.get(self.ident or self.columns[0]))
 
-    def lines(self, items: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
-        """The titles first, in at most `width` cells; None: each item on one line."""
+    def lines(self, items: Sequence[Mapping[str, Any]], width: int | None) -> Lines:
+        """In at most `width` cells; None: each item on one line."""
         rows = [[self._cell(column, item) for column in self.columns] for item in items]
         shown = [
             at
@@ -51,9 +53,15 @@ class Sheet:
         return tabular(
             [_title(self.columns[at]) for at in shown],
             [[row[at] for at in shown] for row in rows],
-            whole=frozenset(at for at, named in enumerate(shown) if self.columns[named] in _WHOLE),
+            whole=frozenset(
+                at for at, named in enumerate(shown) if self._whole(self.columns[named])
+            ),
             width=width,
         )
+
+    def _whole(self, column: str) -> bool:
+        """What names a thing is there to be copied, which one in two pieces cannot be."""
+        return column in _IDS or column == (self.ident or self.columns[0])
 
     def block(self, item: Mapping[str, Any]) -> list[str]:
         """A line for each column."""
@@ -92,37 +100,34 @@ class Output:
                 click.echo(safe(line))
 
     def table(self, answer: Any, sheet: Sheet) -> None:
-        """A list in its whole; the title is bold on a terminal."""
-        for at, line in enumerate(self.listed(answer["items"], sheet, screen())):
-            click.echo(click.style(line, bold=True) if self.titled and at == 0 else line)
+        """A list in its whole; the titles are bold on a terminal."""
+        lines = self.listed(answer["items"], sheet, screen())
+        for line in lines.head:
+            click.echo(click.style(line, bold=True))
+        for line in lines.body:
+            click.echo(line)
 
-    def listed(
-        self, items: Sequence[Mapping[str, Any]], sheet: Sheet, width: int | None
-    ) -> list[str]:
-        """The lines of a list, in the form that was asked for."""
+    def listed(self, items: Sequence[Mapping[str, Any]], sheet: Sheet, width: int | None) -> Lines:
+        """A list in the form that was asked for."""
         if self.as_json:
-            return [json.dumps(items)]
+            return Lines([], [json.dumps(items)])
         if self.quiet:
-            return [sheet.id_of(item) for item in items]
+            return Lines([], [sheet.id_of(item) for item in items])
         return sheet.lines(items, width)
 
-    @property
-    def titled(self) -> bool:
-        """Whether the first line of a list is its title."""
-        return not (self.as_json or self.quiet)
-
     @contextmanager
-    def working(self, sentence: str) -> Iterator[None]:
-        """While something takes its time: what, and for how long now, on a terminal alone."""
+    def working(self, sentence: str) -> Iterator[Callable[[str], None]]:
+        """While something takes its time: what, and for how long now, on a terminal alone. Gives
+        what says another sentence.
+        """
         if not sys.stderr.isatty():
-            yield
+            yield lambda _: None
             return
         look = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
-        with Progress(
-            *look, TimeElapsedColumn(), console=Console(stderr=True), transient=True
-        ) as progress:
-            progress.add_task(safe(sentence), total=None)
-            yield
+        console = Console(stderr=True)
+        with Progress(*look, TimeElapsedColumn(), console=console, transient=True) as progress:
+            task = progress.add_task(safe(sentence), total=None)
+            yield lambda sentence: progress.update(task, description=safe(sentence))
 
 
 def screen() -> int | None:
@@ -142,8 +147,8 @@ def moment(at: str) -> str:
     return f"{at[:19].replace('T', ' ')}Z"
 
 
-#: An id is there to be copied, which one in two pieces cannot be.
-_WHOLE = frozenset({"id", "session", "session_id", "desktop_id"})
+#: Columns of ids, of whatever they are.
+_IDS = frozenset({"id", "session", "session_id", "desktop_id"})
 
 
 #: How columns end that hold a time.

@@ -22,8 +22,9 @@ class Served:
 
     def __init__(self, directory, path) -> None:
         self.directory, self.path = directory, path
+        self.asked: list[tuple[str, str]] = []
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.do(self._open())
 
@@ -40,9 +41,17 @@ class Served:
             ssh_port=2222,
             reload=self.broker.reload,
         )
-        self.runner = web.AppRunner(api.application(), access_log=None)
+        app = api.application()
+        app.on_response_prepare.append(self._note)
+        self.runner = web.AppRunner(app, access_log=None)
         await self.runner.setup()
         await web.SockSite(self.runner, bind_unix(self.path, mode=0o600, gid=None)).start()
+
+    async def _note(self, request, _response) -> None:
+        """What was asked: method and route."""
+        resource = request.match_info.route.resource
+        if resource is not None:
+            self.asked.append((request.method, resource.canonical))
 
     async def _close(self) -> None:
         await self.runner.cleanup()

@@ -337,7 +337,7 @@ def test_a_home_is_kept_at_any_other_answer(served, run, answers, code, said):
 def test_an_unknown_desktop_is_not_asked_about(served, refused):
     """There is nothing to delete."""
     assert refused("desktop", "rm", "nope", "--with-home") == (
-        "There is no desktop nope. (not_found)"
+        "There is no desktop 'nope'. (not_found)"
     )
 
 

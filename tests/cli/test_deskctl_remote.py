@@ -25,7 +25,7 @@ class Elsewhere:
         self.asked: list[tuple[str, str]] = []
         self.port = free_port()
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.do(self._open(tls))
 
