@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Sequence
 
     from broker.config import Config
+    from broker.core.findings import Finding
     from broker.core.gateway import WordReply
     from broker.core.interfaces import Clock, Engine, Store
     from broker.core.model import InstanceId, SessionId
@@ -198,6 +199,19 @@ class Broker:
         engine = DockerEngine(instance, base_url=config.engine.socket, told=metrics.engine_called)
         stack.push_async_callback(engine.close)
         return cls(config, store, engine, clock, instance, sources=sources, metrics=metrics)
+
+    async def examine(self, *, fix: bool) -> tuple[list[Finding], list[Finding]]:
+        """What the doctor finds while nothing runs, and what is left of it. It ends what is begun
+        for it; the next broker goes on with that.
+        """
+        doctor = self._services.doctor
+        try:
+            found = await doctor.examine()
+            return found, await doctor.mend(found) if fix else found
+        finally:
+            await self._services.close()
+            await self._work.cancel()
+            await self._inside.close()
 
     async def run(
         self,

@@ -11,7 +11,7 @@ import click
 
 from broker import __version__, telemetry
 from broker.cli.deskd_unit import unit
-from broker.cli.errors import CONFIG, plain_errors
+from broker.cli.errors import CONFIG, FAILED, plain_errors
 from broker.cli.output import Output
 from broker.config import load, parse, read
 from broker.core.errors import ConfigError, StateUnusable
@@ -195,6 +195,24 @@ def copy_database(
 
     answer, told = copy(load(path), source, target, password=password)
     Output(as_json).text(answer, told)
+
+
+@main.command()
+@click.option("--fix", is_flag=True, help="Mend what can be mended without losing anything.")
+@_CONFIG
+@_JSON
+@plain_errors
+def doctor(path: Path, *, fix: bool, as_json: bool) -> None:
+    """Look for what is not as it should be, one line each with what mends it; ends with 1 when
+    something is left. For root and the state's owner; the broker may run or not.
+    """
+    from broker.cli.doctor import examine
+
+    config = load(path)
+    telemetry.configure(config.log, "warning")
+    answer, told, well = examine(config, fix=fix)
+    Output(as_json).text(answer, told)
+    sys.exit(0 if well else FAILED)
 
 
 @main.command("recover-access")

@@ -236,6 +236,11 @@ class Store(Identities, Protocol):
     # -- leases, audit
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]: ...
 
+    async def release_leases(self, session_id: SessionId, *, actor: Actor | str) -> None:
+        """Give free what a session holds that has ended, which by itself holds nothing. Idempotent.
+        Raises `Conflict` when it is live.
+        """
+
     async def count_leases(self, host: str, pools: Pools) -> Mapping[LeaseKind, int]:
         """How many numbers of each of the host's pools are leased."""
 

@@ -134,8 +134,10 @@ async def put_aside(
     )
 
 
-async def release_session(tx: Transaction, session_id: SessionId) -> None:
-    await tx.connection.execute(delete(lease).where(lease.c.session_id == session_id))
+async def release_session(tx: Transaction, session_id: SessionId) -> int:
+    """Returns how many leases it held."""
+    gone = await tx.connection.execute(delete(lease).where(lease.c.session_id == session_id))
+    return gone.rowcount
 
 
 async def release_desktop(tx: Transaction, desktop_id: DesktopId) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 
-from broker.core.errors import NotFound, StaleState
+from broker.core.errors import Conflict, NotFound, StaleState
 from broker.core.model import (
     DesktopId,
     LeaseKind,
@@ -182,6 +182,13 @@ async def keep_session(
         },
     )
     return replace(before, kept_until=until)
+
+
+async def refuse_live(tx: Transaction, session_id: SessionId) -> None:
+    """Raises `Conflict` unless it has ended, which no session comes back from."""
+    query = select(session.c.state).where(session.c.id == session_id, is_live)
+    if await tx.connection.scalar(query) is not None:
+        raise Conflict(f"session {session_id} is live")
 
 
 async def session_by_id(connection: AsyncConnection, session_id: SessionId) -> Session | None:

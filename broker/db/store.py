@@ -272,6 +272,14 @@ class SqlStore(SqlIdentities, Store):
         await self._do.write(drain.end, actor=actor)
 
     # -- leases, audit
+    async def release_leases(self, session_id: SessionId, *, actor: Actor | str) -> None:
+        async def release(tx: Transaction) -> None:
+            await sessions.refuse_live(tx, session_id)
+            if count := await leases.release_session(tx, session_id):
+                tx.record("lease.release", session_id, {"leases": count})
+
+        await self._do.write(release, actor=actor)
+
     async def leases(self, kind: LeaseKind | None = None) -> Sequence[Lease]:
         return await self._do.read(lambda db: leases.leases(db, kind))
 

@@ -11,6 +11,7 @@ from broker.http.audit import AuditRoutes
 from broker.http.callers import callers
 from broker.http.configuration import ConfigurationRoutes
 from broker.http.desktops import DesktopRoutes
+from broker.http.doctor import DoctorRoutes
 from broker.http.events import EventRoutes
 from broker.http.groups import GroupRoutes
 from broker.http.guard import guarded
@@ -64,6 +65,7 @@ class AdminApi:
             "events": self._events,
             "config": ConfigurationRoutes(reload=reload),
             "maintenance": MaintenanceRoutes(store=store, services=services),
+            "doctor": DoctorRoutes(doctor=services.doctor),
         }
 
     def application(self, trust: Trust = "kernel") -> web.Application:

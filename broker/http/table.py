@@ -6,6 +6,7 @@ from broker.http.attachments import ATTACHMENTS
 from broker.http.audit import AUDIT
 from broker.http.configuration import CONFIGURATION
 from broker.http.desktops import DESKTOPS
+from broker.http.doctor import DOCTOR
 from broker.http.events import EVENTS
 from broker.http.groups import GROUPS
 from broker.http.invites import INVITES
@@ -36,4 +37,5 @@ TABLE = (
     EVENTS,
     CONFIGURATION,
     MAINTENANCE,
+    DOCTOR,
 )

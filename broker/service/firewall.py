@@ -105,6 +105,14 @@ class Firewall:
                 " Mend that, or set network.required to false to run without them."
             )
 
+    async def missing(self) -> str | None:
+        """What of the rules is not in place just now; None: all are. Raises `FirewallFailed`."""
+        async with self._lock:
+            standing = await self._packets.standing(self._host.instance)
+            if self._in_place is not None:
+                return difference(standing, self._mark, self._grants())
+            return "the table is not there" if standing is None else None
+
     # ------------------------------------------------------------------------------ what is done
 
     async def keep(self) -> None:

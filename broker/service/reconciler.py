@@ -76,14 +76,30 @@ class Reconciler:
                 self._unseen = self._unseen or "the container engine"
                 raise
 
+    async def differences(self) -> Sequence[Action]:
+        """What a pass would do now; nothing is done. Raises `EngineUnavailable`."""
+        async with self._passing:
+            return self._plan(*await self._look())
+
     async def _pass(self) -> None:
         self._host.forget()
         await self._host.pools()
         await self._firewall.keep()
         directories = self._keys.existing()
         listed_at, containers, sessions = await self._look()
+        actions = self._plan(listed_at, containers, sessions)
+        await self._carry_out_all(actions)
+        await self._sweep_files(directories, {session.id for session in sessions})
+        if not self._sessions.reconciled:
+            log.info("records and containers agree", containers=len(containers))
+        self._sessions.reconciled = True
+        self._unseen = None
+
+    def _plan(
+        self, listed_at: datetime, containers: Sequence[Container], sessions: Sequence[Session]
+    ) -> Sequence[Action]:
         flying = {session.id for session in sessions if self._sessions.flies(session.desktop_id)}
-        actions = plan(
+        return plan(
             sessions,
             containers,
             busy=self._sessions.busy | flying,
@@ -91,12 +107,6 @@ class Reconciler:
             read_at=self._clock.now(),
             unseen=self._unseen,
         )
-        await self._carry_out_all(actions)
-        await self._sweep_files(directories, {session.id for session in sessions})
-        if not self._sessions.reconciled:
-            log.info("records and containers agree", containers=len(containers))
-        self._sessions.reconciled = True
-        self._unseen = None
 
     async def _look(self) -> tuple[datetime, Sequence[Container], Sequence[Session]]:
         """Containers first, records second. A listing that an engine gives just after it started

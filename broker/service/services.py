@@ -13,6 +13,7 @@ from broker.service.blocks import LoginBlocks
 from broker.service.certificates import Certificates
 from broker.service.codes import OneTimeCodes
 from broker.service.credentials import Credentials
+from broker.service.doctor import Doctor
 from broker.service.ending import Ending
 from broker.service.firewall import Firewall
 from broker.service.flights import Flights
@@ -241,6 +242,16 @@ class Services:
             firewall=self.firewall,
             clock=clock,
         )
+        self.doctor = Doctor(
+            store=store,
+            engine=engine,
+            keys=keys,
+            host=host,
+            firewall=self.firewall,
+            reconciler=self.reconciler,
+            archives=self.archives,
+            image=template.image,
+        )
         self.reaper = Reaper(
             store=store,
             engine=engine,
@@ -282,9 +293,14 @@ class Services:
             every: float,
             wake: asyncio.Event | None = None,
         ) -> Loop:
-            overdue = max(3 * every, OVERDUE)
             return Loop(
-                name, step, every=every, overdue=overdue, clock=clock, metrics=metrics, wake=wake
+                name,
+                step,
+                every=every,
+                overdue=max(3 * every, OVERDUE),
+                clock=clock,
+                metrics=metrics,
+                wake=wake,
             )
 
         self.reconciling = loop("reconcile", self.reconciler.pass_once, RECONCILE_EVERY)

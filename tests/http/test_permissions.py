@@ -54,6 +54,7 @@ BODIES = {
     "Kill": lambda _: {},
     "NewDesktop": lambda cast: {"name": cast.fresh(), "user": cast.about},
     "Message": lambda _: {"text": "hello"},
+    "Examination": lambda _: {},
     "Extend": lambda _: {"time": "1h"},
     "NewDrain": lambda _: {},
     "NewBroadcast": lambda _: {"text": "hello"},
