@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from broker.config import Config
     from broker.core.findings import Finding
     from broker.core.gateway import WordReply
-    from broker.core.interfaces import Clock, Engine, Store
+    from broker.core.interfaces import Clock, Engine, GuardedPackets, Store
     from broker.core.model import InstanceId, SessionId
     from broker.core.outside import PasswordSource
     from broker.kept import Origin
@@ -86,11 +86,17 @@ class Doorway:
 
 
 async def serve(
-    config: Config, doorway: Doorway, supervisor: Supervisor, *, origin: Origin
+    config: Config,
+    doorway: Doorway,
+    supervisor: Supervisor,
+    *,
+    origin: Origin,
+    packets: GuardedPackets | None = None,
 ) -> None:
     """Run the broker until SIGTERM; its caller holds the state's lock. The supervisor hears that it
     is ready once it hears front doors; a second signal leaves at once. SIGHUP has it take over what
-    it can of another configuration.
+    it can of another configuration. `packets` judges what desktops send; none given: this process
+    sees to that itself.
 
     Desktops outlive it. Raises `DeskError` when it cannot start.
     """
@@ -105,7 +111,7 @@ async def serve(
         for sock in (doorway.sock, doorway.api):
             stack.enter_context(sock)
             sock.setblocking(False)
-        broker = await Broker.build(config, SystemClock(), stack)
+        broker = await Broker.build(config, SystemClock(), stack, packets)
         await broker.run(stop, doorway, supervisor, origin=origin, again=again)
 
 
@@ -154,6 +160,7 @@ class Broker:
         *,
         sources: Sequence[PasswordSource],
         metrics: Metrics,
+        packets: GuardedPackets | None = None,
     ) -> None:
         self._config, self._store, self._metrics = config, store, metrics
         self._work = Work()
@@ -176,7 +183,7 @@ class Broker:
             keys=keys,
             probe=SshProbe(clock),
             inside=self._inside,
-            packets=Guard(Nftables(), netlink.Changes, clock),
+            packets=packets or Guard(Nftables(), netlink.Changes, clock),
             resolvers=config.network.resolvers or net.resolvers(),
             neighbours=net.neighbours,
             connections=self._doors,
@@ -187,7 +194,13 @@ class Broker:
         )
 
     @classmethod
-    async def build(cls, config: Config, clock: Clock, stack: AsyncExitStack) -> Broker:
+    async def build(
+        cls,
+        config: Config,
+        clock: Clock,
+        stack: AsyncExitStack,
+        packets: GuardedPackets | None = None,
+    ) -> Broker:
         """Open the state and the engine; `stack` closes them. Raises `StateUnusable`, and
         `ConfigError` when a source of passwords cannot be made.
         """
@@ -198,7 +211,16 @@ class Broker:
         metrics = Metrics()
         engine = DockerEngine(instance, base_url=config.engine.socket, told=metrics.engine_called)
         stack.push_async_callback(engine.close)
-        return cls(config, store, engine, clock, instance, sources=sources, metrics=metrics)
+        return cls(
+            config,
+            store,
+            engine,
+            clock,
+            instance,
+            sources=sources,
+            metrics=metrics,
+            packets=packets,
+        )
 
     async def examine(self, *, fix: bool) -> tuple[list[Finding], list[Finding]]:
         """What the doctor finds while nothing runs, and what is left of it. It ends what is begun

@@ -60,4 +60,12 @@ install -D -m 644 systemd/desk.sysusers "$DEST/usr/lib/sysusers.d/desk.conf"
 install -D -m 644 systemd/desk.tmpfiles "$DEST/usr/lib/tmpfiles.d/desk.conf"
 install -D -m 644 -t "$DEST/usr/share/doc/desk" README.md CHANGELOG.md docs/*.md
 install -D -m 644 LICENSE "$DEST/usr/share/doc/desk/copyright"
-if [ ! -e "$DEST/etc/desk/desk.yaml" ]; then install -D -m 644 config/desk.yaml "$DEST/etc/desk/desk.yaml"; fi
+if [ ! -e "$DEST/etc/desk/desk.yaml" ]; then
+  install -D -m 644 config/desk.yaml "$DEST/etc/desk/desk.yaml"
+  cat >>"$DEST/etc/desk/desk.yaml" <<'YAML'
+
+# desk-firewall.service keeps the rules of the desktops' network; without them nothing starts.
+network:
+  required: true
+YAML
+fi

@@ -24,7 +24,7 @@ UNITS = sorted(
 SCRIPTS = sorted(path for path in (SYSTEMD / "debian").iterdir() if path.suffix != ".in")
 
 #: What a unit may be worth without a system to look at; in a booted one both are lower.
-EXPOSED = {"desk-broker.service": 1.6, "desk-door@.service": 1.2}
+EXPOSED = {"desk-broker.service": 1.6, "desk-door@.service": 1.2, "desk-firewall.service": 1.4}
 
 
 def settings_of(name):
@@ -56,7 +56,7 @@ def test_systemd_understands_every_line(tmp_path):
         shutil.copy(path, folder)
     for name in ("sysinit", "basic", "multi-user", "shutdown", "network", "time-sync", "sockets"):
         (folder / f"{name}.target").write_text("[Unit]\nDescription=A stand-in\n")
-    for program in ("usr/bin/deskd", "bin/true"):
+    for program in ("usr/bin/deskd", "bin/true", "bin/kill"):
         file = tmp_path / program
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("#!/bin/sh\n")
@@ -86,12 +86,13 @@ def test_a_unit_is_closed_to_what_it_does_not_need(name, most):
 def test_sockets_have_the_names_by_which_they_are_taken():
     named = {
         name: value_of(f"desk-{name}.socket", "FileDescriptorName")
-        for name in ("broker", "api", "admin", "door", "web")
+        for name in ("broker", "api", "admin", "firewall", "door", "web")
     }
     assert named == {
         "broker": activated.GATEWAY,
         "api": activated.API,
         "admin": activated.ADMIN,
+        "firewall": activated.FIREWALL,
         "door": unit.SSH,
         "web": unit.HTTP,
     }
@@ -140,6 +141,23 @@ def test_doors_are_known_by_the_user_and_the_unit_that_they_have():
     assert (SYSTEMD / f"{activated.DOOR_UNIT}@.service").exists()
     assert "PrivateUsers" not in settings_of("desk-broker.service")
     assert "ProtectProc" not in settings_of("desk-broker.service")
+
+
+def test_the_packet_filter_is_told_by_the_broker_alone():
+    where = value_of("desk-firewall.socket", "ListenStream")
+    assert value_of("desk-broker.service", "ExecStart").endswith(f" --firewall {where}")
+    (user,) = settings_of("desk-broker.service")["User"]
+    assert value_of("desk-firewall.socket", "SocketUser") == user
+    assert value_of("desk-firewall.service", "ExecStart").endswith(f" --user {user}")
+    assert value_of("desk-firewall.service", "CapabilityBoundingSet") == "CAP_NET_ADMIN"
+
+
+def test_every_user_of_a_unit_is_made():
+    made = re.findall(r"(?m)^[ug] (\S+)", (SYSTEMD / "desk.sysusers").read_text())
+    for path in UNITS:
+        settings = settings_of(path.name)
+        for key in ("User", "Group", "SocketUser", "SocketGroup"):
+            assert set(settings.get(key, [])) <= set(made)
 
 
 def test_a_roll_finds_how_many_doors_are_wanted():

@@ -33,8 +33,13 @@ def unit() -> None:
 
 @unit.command(hidden=True)
 @_CONFIG
+@click.option(
+    "--firewall",
+    type=click.Path(path_type=Path, readable=False),
+    help="The socket of desk-firewall.service.",
+)
 @plain_errors
-def broker(path: Path) -> None:
+def broker(path: Path, firewall: Path | None) -> None:
     """The broker, for desk-broker.service."""
     from broker.activated import serve
 
@@ -42,7 +47,19 @@ def broker(path: Path) -> None:
     origin = Origin(path, read(path), None)
     config = parse(origin.text, str(path))
     telemetry.configure(config.log, config.log_level)
-    asyncio.run(serve(config, sockets, notifier, origin=origin))
+    asyncio.run(serve(config, sockets, notifier, origin=origin, firewall=firewall))
+
+
+@unit.command(hidden=True)
+@click.option("--user", required=True, help="Whose processes are heard.")
+@plain_errors
+def firewall(user: str) -> None:
+    """The rules of the desktops' network, for desk-firewall.service."""
+    from broker.activated import keep_rules
+
+    sockets, notifier = handed_on(os.environ), Notifier.of(os.environ)
+    telemetry.configure()
+    asyncio.run(keep_rules(sockets, notifier, user=user))
 
 
 @unit.command(hidden=True)
