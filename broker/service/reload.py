@@ -149,7 +149,7 @@ class Reload:
         told: dict[str, list[str]] = {}
         for change in found:
             told.setdefault(self._effect(change).name.lower(), []).append(change.key)
-        log.info("configuration taken over", **told)
+        log.info("configuration applied", **told)
         if all_needs(found) & Needs.BROKER:
             self._keeper.restart()
         else:

@@ -202,31 +202,58 @@ def test_doors_are_replaced_under_a_loop_of_connects(desk, ada):
 
 
 def test_doors_stay_when_nothing_of_theirs_has_changed(desk, ada):
-    """They remember whom to turn away; the broker is started again all the same."""
+    """They remember whom to turn away; nor is the broker started again that can take it over."""
     reload(desk)
     until(lambda: len(desk.children(DOOR)) == 2, what="the end of those of before")
     doors, (broker,) = desk.children(DOOR), desk.children(BROKER)
     reload(desk, idle={"freeze_after": "2h"})
     assert desk.children(DOOR) == doors
-    assert desk.children(BROKER) != [broker]
+    assert desk.children(BROKER) == [broker]
+    assert desk.events("configuration applied")[-1]["applied"] == ["idle.freeze_after"]
     assert desk.ok(ada, "echo here") == "here\n"
+
+
+def test_deskctl_has_another_configuration_taken_over(desk, ada):
+    """And prints what comes of each key; a mistake is told with its place, and changes nothing."""
+    doors, broker = desk.children(DOOR), desk.children(BROKER)
+    desk.write_config(idle={"freeze_after": "90m"}, ssh={"patience": "27s", "doors": 3})
+    done = desk.deskctl("config", "reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert told["idle.freeze_after"] == "applied"
+    assert told["ssh.patience"] == "doors are replaced"
+    assert told["ssh.doors"] == "restart needed"
+    until(lambda: len(set(desk.children(DOOR)) - set(doors)) == 2, what="the next doors")
+    assert desk.children(BROKER) == broker
+    desk.write_config(idle={"freeze_after": "soon"})
+    done = desk.deskctl("config", "reload")
+    assert done.returncode != 0
+    assert "idle.freeze_after: found 'soon'" in done.stderr
+    desk.write_config(template={"memory": "3g"})
+    assert "broker restarts" in desk.deskctl("config", "reload").stdout
+    until(lambda: desk.children(BROKER) not in ([], broker), what="the next broker")
+    assert desk.ok(ada, "echo here") == "here\n"
+    reload(desk)
+    until(lambda: len(desk.children(DOOR)) == 2, what="the end of those of before")
 
 
 def test_what_cannot_be_taken_over_changes_nothing(desk, ada):
     """A mistake, or a key that wants a stop, is told in the log, and everybody stays."""
     doors, broker = desk.children(DOOR), desk.children(BROKER)
-    for spoilt in ({"ssh": {"nonsense": 1}}, {"ssh": {"doors": 3}}):
-        told = len(desk.events("configuration not taken over"))
+    for spoilt, word in (
+        ({"ssh": {"nonsense": 1}}, "configuration not taken over"),
+        ({"ssh": {"doors": 3}}, "a part of the configuration waits"),
+    ):
+        told = len(desk.events(word))
         desk.write_config(**spoilt)
         desk.process.send_signal(signal.SIGHUP)
-        until(lambda n=told: len(desk.events("configuration not taken over")) > n, what="its word")
+        until(lambda n=told, w=word: len(desk.events(w)) > n, what="its word")
     # Nor does a broker read it that is started afresh.
     os.kill(broker[0], signal.SIGKILL)
     assert desk.ok(ada, "echo here") == "here\n"
     desk.write_config()
-    first, second = desk.events("configuration not taken over")[-2:]
-    assert "ssh.nonsense" in first["problem"]
-    assert "ssh.doors" in second["problem"]
+    assert "ssh.nonsense" in desk.events("configuration not taken over")[-1]["problem"]
+    assert "ssh.doors" in desk.events("a part of the configuration waits")[-1]["problem"]
     assert desk.children(DOOR) == doors
     assert len(desk.children(BROKER)) == 1
 

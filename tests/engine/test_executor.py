@@ -125,3 +125,27 @@ def test_a_deadline_belongs_to_its_thread():
     deadline.at = 0.0
     assert deadline.passed
     assert deadline.remaining() == 0.01
+
+
+async def test_each_call_is_told_with_its_time_and_whether_the_engine_failed():
+    """A refusal of ours is no failure of the engine's."""
+    told = []
+    calls = Calls(threads=1, waiting=0, told=lambda *call: told.append(call))
+
+    def refuse() -> None:
+        raise Conflict("taken")
+
+    def fail() -> None:
+        raise OSError("no route")
+
+    await calls.run("right", 5, nothing)
+    for error, what, work in ((Conflict, "refuse", refuse), (EngineUnavailable, "fail", fail)):
+        with pytest.raises(error):
+            await calls.run(what, 5, work)
+    await calls.close(grace=5, abort=nothing)
+    assert [(what, failed) for what, _, failed in told] == [
+        ("right", False),
+        ("refuse", False),
+        ("fail", True),
+    ]
+    assert all(0 <= seconds < 5 for _, seconds, _ in told)

@@ -109,6 +109,16 @@ async def test_another_revocation_list_counts_at_once_if_it_can_be_used(broker, 
     assert broker.certificates.revocations._path == good
 
 
+async def test_a_list_that_cannot_be_used_is_told_before_a_parent_is_asked(broker, tmp_path):
+    """It would replace doors by a file that nobody takes over."""
+    asked = []
+    broker.keeper.reload = lambda: asked.append(1) or True
+    broker.config_file.change(login__revoked=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="none"):
+        await broker.reload.ask(ADMIN)
+    assert asked == []
+
+
 async def test_who_waits_for_a_place_gets_one_that_is_new(world):
     """More starts at once begin at once."""
     broker = await world.broker(at_once=1)
