@@ -124,6 +124,7 @@ AUDIT = Noun(
             whose=None,
             query=(_AFTER,),
             answers={200: people.VerificationOut},
+            refuses=(NotFound,),
         ),
     ),
 )

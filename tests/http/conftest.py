@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from broker.http.admin import AdminApi
 from broker.system.sockets import bind_unix
+from tests.http.beside import make_api
 from tests.service.conftest import broker, directory, world  # noqa: F401 - fixtures
 
 
@@ -48,15 +48,7 @@ class Api:
 
 
 @pytest.fixture
-def make_api():
-    """Makes the API of a broker."""
-    return lambda broker: AdminApi(  # noqa: F811 - fixtures
-        store=broker.store, services=broker.services, ssh_port=2222, reload=broker.reload
-    )
-
-
-@pytest.fixture
-async def serve(tmp_path, make_api):
+async def serve(tmp_path):
     """Serves the API of a broker over a real socket; gives its client."""
     async with AsyncExitStack() as stack:
 

@@ -12,6 +12,7 @@ from broker.http.openapi import document
 from broker.http.reference import _PAGE, reference
 from broker.http.routes import PREFIX, Route
 from broker.http.table import TABLE
+from tests.http.beside import make_api
 
 ROUTES = [route for noun in TABLE for route in noun.routes]
 
@@ -30,7 +31,7 @@ async def test_the_document_is_served_and_valid(api):
     assert len({route.name for route in ROUTES}) == len(ROUTES)
 
 
-async def test_all_that_is_served_is_in_the_table(broker, make_api):
+async def test_all_that_is_served_is_in_the_table(broker):
     """Nothing is reached past the rules."""
     router = make_api(broker).application().router
     served = {
