@@ -180,3 +180,4 @@ async def apply(config: Config, services: Services) -> None:
     services.archivist.rebound(config.idle.archive_after)
     every = archive_every(config.idle.archive_after)
     services.archiving.retime(every=every, overdue=max(3 * every, OVERDUE))
+    services.config = config

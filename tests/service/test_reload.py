@@ -96,6 +96,13 @@ async def test_what_needs_nothing_holds_at_once(broker, key):
     assert broker.keeper.restarts == 0
 
 
+async def test_whoever_asks_what_holds_is_told_of_it(broker):
+    """The API shows settings from there."""
+    broker.config_file.change(limits__running=9)
+    await broker.reload.ask(ADMIN)
+    assert broker.config.limits.running == 9
+
+
 async def test_another_revocation_list_counts_at_once_if_it_can_be_used(broker, tmp_path):
     """One that cannot keeps the one that holds, and everything else of the file out."""
     good, bad = tmp_path / "good", tmp_path / "bad"
