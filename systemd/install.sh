@@ -23,7 +23,9 @@ lay_libraries() {
   for version; do
     say "libraries for Python $version ..."
     rm -rf "$LIB/py$version"
-    env -u VIRTUAL_ENV .venv/bin/uv pip install -q --no-config --target "$LIB/py$version" \
+    # Copies: as links, which uv makes where it can, what is stripped below would be its cache's files,
+    # and those of every environment made from it.
+    env -u VIRTUAL_ENV .venv/bin/uv pip install -q --no-config --link-mode copy --target "$LIB/py$version" \
       --python-version "$version" --python-platform "$machine-manylinux_2_28" \
       --only-binary :all: --no-deps --require-hashes --no-compile-bytecode -r "$requirements"
     # Programs, headers and leftovers that nothing here starts or reads.

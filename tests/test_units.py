@@ -143,6 +143,16 @@ def test_doors_are_known_by_the_user_and_the_unit_that_they_have():
     assert "ProtectProc" not in settings_of("desk-broker.service")
 
 
+@pytest.mark.parametrize("name", EXPOSED)
+def test_no_service_may_become_more_than_it_is(name):
+    rights = ["CAP_NET_ADMIN"] if name == "desk-firewall.service" else [""]
+    settings = settings_of(name)
+    for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
+        assert settings[key] == rights
+    for key in ("NoNewPrivileges", "MemoryDenyWriteExecute", "RestrictSUIDSGID", "LockPersonality"):
+        assert settings[key] == ["yes"]
+
+
 def test_the_packet_filter_is_told_by_the_broker_alone():
     where = value_of("desk-firewall.socket", "ListenStream")
     assert value_of("desk-broker.service", "ExecStart").endswith(f" --firewall {where}")

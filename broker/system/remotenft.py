@@ -137,7 +137,7 @@ class FilterService:
         self._uids = frozenset(uids)
         self._clock = clock
         self._watching: set[asyncio.Queue[bytes]] = set()
-        self._here: set[asyncio.StreamWriter] = set()
+        self._here = 0
         self._tasks = Tasks()
 
     async def run(self, sock: socket.socket, supervisor: Supervisor) -> NoReturn:
@@ -155,8 +155,6 @@ class FilterService:
                 await self._clock.sleep(_AGAIN)
         finally:
             server.close()
-            for writer in self._here:
-                writer.transport.abort()
             await self._tasks.close()
 
     async def _tell(self, restored: Restored | None) -> None:
@@ -172,11 +170,11 @@ class FilterService:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peer_of(writer.get_extra_info("socket"))
-        if peer.uid not in self._uids or len(self._here) >= _AT_ONCE:
+        if peer.uid not in self._uids or self._here >= _AT_ONCE:
             log.warning("connection refused", uid=peer.uid, pid=peer.pid)
             writer.transport.abort()
             return
-        self._here.add(writer)
+        self._here += 1
         try:
             async with asyncio.timeout(_QUESTION):
                 line = await reader.readline()
@@ -189,7 +187,7 @@ class FilterService:
         except (TimeoutError, ConnectionError, ValueError) as error:
             log.warning("a call was not understood", problem=type(error).__name__)
         finally:
-            self._here.discard(writer)
+            self._here -= 1
             writer.close()
 
     async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

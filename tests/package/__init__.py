@@ -1,0 +1,1 @@
+"""The package in Debians that boot in containers, with systemd as their first program."""
