@@ -108,6 +108,17 @@ class Cast:
         self.things[person] |= {"invites": invite.id, "tokens": token.id}
         return self.things[person]
 
+    async def whole(self):
+        """Whether all runs as it did; without desktops, a call has changed something."""
+        for things in self.things.values():
+            session = await self.broker.store.session(SessionId(things.get("sessions", "")))
+            if session is None or session.state is not SessionState.READY:
+                return False
+            desktop = await self.broker.store.desktop(session.desktop_id)
+            if desktop is None or desktop.removed_at is not None:
+                return False
+        return True
+
     async def headers(self, role):
         if role.who is None:
             return {"Desk-Client": CLIENT}
@@ -190,7 +201,7 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
         fits = found == wanted if wanted else found not in taken and found < 500
         if not fits:
             wrong.append((route.name, role.name, target, found, wanted))
-        if wanted is None and route.method != "GET":
+        if wanted is None and route.method != "GET" and not await cast.whole():
             cast = None
     assert wrong == []
 
