@@ -32,6 +32,7 @@ from broker.service.reload import Reload
 from broker.service.services import Services
 from broker.sources.registry import build
 from broker.system import lag, net, netlink, sockets, syslog
+from broker.system.bait import bait
 from broker.system.clock import SystemClock
 from broker.system.guard import Guard
 from broker.system.nft import Nftables
@@ -184,6 +185,7 @@ class Broker:
             probe=SshProbe(clock),
             inside=self._inside,
             packets=packets or Guard(Nftables(), netlink.Changes, clock),
+            bait=bait,
             resolvers=config.network.resolvers or net.resolvers(),
             neighbours=net.neighbours,
             connections=self._doors,
@@ -258,7 +260,10 @@ class Broker:
         )
         await self._services.certificates.check()
         await self._services.reconciling.once()
-        self._services.firewall.demand()
+        if self._config.network.required:
+            await self._services.firewall.probe()
+            self._services.firewall.demand()
+        self._services.probing.beat()  # it takes seconds, for which nobody is to wait else
         server = GatewayServer(
             self._services.gateway, self._doors, uids=doorway.uids, door_of=doorway.door_of
         )

@@ -362,6 +362,14 @@ class Engine(Protocol):
     async def remove_network(self, name: str) -> None:
         """Gone already is success. Raises `Conflict` while a container is in it."""
 
+    async def attempt(
+        self, targets: Sequence[tuple[str, int]], *, network: str, image: str
+    ) -> Sequence[tuple[str, int]]:
+        """Try to connect to each address and port from inside the network, as somebody there to
+        whom nothing was granted, and return those that took it. One call at a time; it takes some
+        seconds, and leaves nothing. Raises `ImageMissing`.
+        """
+
     async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         """Make the volume, filled from the image's home and owned by the uid, or find it. A found
         one that is owned already is left as it is. Raises `ImageMissing`, `Conflict` for a

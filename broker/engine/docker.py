@@ -13,6 +13,7 @@ from docker.errors import APIError
 from broker.core.errors import EngineUnavailable, ImageMissing, NotFound
 from broker.core.interfaces import EngineInfo
 from broker.core.spec import LABEL_INSTANCE
+from broker.engine.canary import Canaries
 from broker.engine.containers import Containers
 from broker.engine.events import Subscription
 from broker.engine.executor import Calls, Deadline, status
@@ -88,6 +89,7 @@ class DockerEngine:
         self._networks = Networks(instance, self._link)
         self._homes = Homes(instance, self._link)
         self._transfers = Transfers(self._homes, self._link, deadline)
+        self._canaries = Canaries(instance, self._link)
         self._containers = Containers(instance, self._link, self._deeds)
         self._subscriptions: set[Subscription] = set()
 
@@ -108,6 +110,12 @@ class DockerEngine:
     async def remove_network(self, name: str) -> None:
         remove = partial(self._networks.remove, name)
         await self._deeds.run("network removal", _DEED, remove)
+
+    async def attempt(
+        self, targets: Sequence[tuple[str, int]], *, network: str, image: str
+    ) -> Sequence[tuple[str, int]]:
+        attempt = partial(self._canaries.attempt, targets, network=network, image=image)
+        return await self._deeds.run("canary", _DEED, attempt)
 
     async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         ensure = partial(self._homes.ensure, volume, desktop_id=desktop_id, image=image, uid=uid)

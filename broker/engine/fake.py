@@ -71,6 +71,8 @@ class FakeEngine:
         """Names of containers, volumes and networks of somebody else."""
         self.held_subnets: set[str] = set()
         """Subnets of networks of somebody else."""
+        self.reachable: set[tuple[str, int]] = set()
+        """Addresses and ports that take connections from inside the network."""
         self.networks: dict[str, str] = {}
         """Name to subnet."""
         self.volumes: dict[str, Home] = {}
@@ -177,6 +179,15 @@ class FakeEngine:
             if any(made.spec.network == name for made in self._alive()):
                 raise Conflict(f"network {name!r} is in use")
             self.networks.pop(name, None)
+
+    async def attempt(
+        self, targets: Sequence[tuple[str, int]], *, network: str, image: str
+    ) -> Sequence[tuple[str, int]]:
+        async with self._call("attempt"):
+            self._image(image)
+            if network not in self.networks:
+                raise EngineUnavailable(f"attempt: network {network} not found")
+            return [target for target in targets if target in self.reachable]
 
     async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         async with self._call("ensure_home"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock, GuardedPackets, Store
     from broker.core.model import Session, SessionId
     from broker.core.netpolicy import NetworkPolicy
+    from broker.service.canary import Canary
     from broker.service.host import Host
     from broker.telemetry import Metrics
 
@@ -47,6 +48,7 @@ class Firewall:
         store: Store,
         host: Host,
         packets: GuardedPackets,
+        canary: Canary,
         policy: NetworkPolicy,
         pool: str,
         required: bool,
@@ -59,6 +61,9 @@ class Firewall:
         self._store = store
         self._host = host
         self._packets = packets
+        self._canary = canary
+        self._open: str | None = None
+        """What was found open though the rules are in place."""
         self._policy = policy
         self._pool = IPv4Network(pool)
         self._resolvers = tuple(map(IPv4Address, resolvers))
@@ -82,6 +87,8 @@ class Firewall:
 
     def check(self) -> str:
         """`ok`, or one sentence."""
+        if self._open is not None and self._told == self._gap:
+            return self._open
         now = self._clock.monotonic()
         if self._told == "ok" and self._disturbances.fight(now):
             times = self._disturbances.lately(now)
@@ -95,13 +102,16 @@ class Firewall:
     @property
     def serving(self) -> bool:
         """Whether desktops start all the same; what `check` tells is a warning then."""
+        if self._open is not None and self._told == self._gap:
+            return False
         return self._warning or self._told == "ok"
 
     def demand(self) -> None:
         """Raises `FirewallFailed` where the rules are required and not in place as a whole."""
-        if self._required and self._told != "ok":
+        found = self.check()
+        if self._required and found != "ok":
             raise FirewallFailed(
-                public=f"network.required is true, and the rules are not in place. {self._told}"
+                public=f"network.required is true, and the rules are not in place. {found}"
                 " Mend that, or set network.required to false to run without them."
             )
 
@@ -139,6 +149,8 @@ class Firewall:
                 if self._required:
                     raise FirewallFailed(self._told)
                 return
+            if self._open is not None:
+                raise FirewallFailed(self._open)
             rules = await self._rules()
             try:
                 await self._admit(rules, self._grant(IPv4Address(session.address)))
@@ -161,6 +173,20 @@ class Firewall:
                 await self._packets.revoke(self._host.instance, grant)
             except FirewallFailed as error:
                 log.warning("address not withdrawn yet", session=session_id, reason=str(error))
+
+    async def probe(self) -> None:
+        """Try from inside whether what the rules close is closed; as long as it is not, no desktop
+        starts. Where they are not in place there is nothing to try. Raises `EngineUnavailable`.
+        """
+        if self._in_place is None:
+            return
+        found = await self._canary.look()
+        if found is not None:  # somebody may have taken them away just then
+            await self.keep()
+            found = await self._canary.look()
+        if found is not None and self._open is None:
+            log.error("the network's rules do not hold", reason=found)
+        self._open = found
 
     async def guard(self, beat: Callable[[], None]) -> None:
         """Have the rules put back within two seconds, whoever takes them away, with a `beat` now

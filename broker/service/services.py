@@ -10,6 +10,7 @@ from broker.service.archivist import Archivist
 from broker.service.authentication import Authentication
 from broker.service.beginning import Begin
 from broker.service.blocks import LoginBlocks
+from broker.service.canary import Canary
 from broker.service.certificates import Certificates
 from broker.service.codes import OneTimeCodes
 from broker.service.credentials import Credentials
@@ -51,6 +52,7 @@ from broker.service.words import Words
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from ipaddress import IPv4Network
 
     from broker.config import Config
@@ -67,6 +69,9 @@ if TYPE_CHECKING:
 #: Seconds between two comparisons of records and containers, and between two tries to listen to an
 #: engine that went away, and to guard rules that nobody could guard.
 RECONCILE_EVERY, LISTEN_EVERY, GUARD_EVERY = 60.0, 30.0, 2.0
+
+#: Seconds between two tries from inside whether the network's rules hold.
+PROBE_EVERY = 60.0
 
 #: Seconds without a success after which a loop is in trouble, or three of its periods where that is
 #: more: a pass over a thousand desktops that do not answer takes a minute and a half.
@@ -96,6 +101,7 @@ class Services:
         probe: Probe,
         inside: Inside,
         packets: GuardedPackets,
+        bait: Callable[[str], AbstractAsyncContextManager[int]],
         resolvers: tuple[str, ...],
         neighbours: Callable[[str], Iterable[IPv4Network]],
         connections: Connections,
@@ -135,6 +141,7 @@ class Services:
             store=store,
             host=host,
             packets=packets,
+            canary=Canary(store=store, engine=engine, host=host, image=template.image, bait=bait),
             policy=template.network,
             pool=config.network.pool,
             required=config.network.required,
@@ -306,6 +313,7 @@ class Services:
         self.reconciling = loop("reconcile", self.reconciler.pass_once, RECONCILE_EVERY)
         self.reaping = loop("reap", self.reaper.pass_once, LOOK_EVERY, self.sessions.woke)
         self.listening = loop("events", self._listen, LISTEN_EVERY)
+        self.probing = loop("canary", self.firewall.probe, PROBE_EVERY)
         self.guarding = loop("firewall", self._guard, GUARD_EVERY)
         self.archiving = loop("archive", self._archive, archive_every(config.idle.archive_after))
         self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
@@ -314,11 +322,15 @@ class Services:
             self.reaping,
             self.listening,
             self.guarding,
+            self.probing,
             self.archiving,
             self.revoking,
+            *(
+                [loop("audit", Witness(store, witness).look, TELL_EVERY)]
+                if config.audit.syslog
+                else []
+            ),
         )
-        if config.audit.syslog:
-            self.loops += (loop("audit", Witness(store, witness).look, TELL_EVERY),)
         self.health = Health(
             store=store,
             engine=engine,

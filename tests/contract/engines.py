@@ -77,6 +77,9 @@ class World(Protocol):
 
     def hold_port(self, port: int) -> contextlib.AbstractContextManager[None]: ...
 
+    def listening(self, address: str) -> contextlib.AbstractContextManager[int]:
+        """Somebody takes connections at an address of the host's; yields the port."""
+
     async def foreign_network(self, name: str, subnet: str) -> None: ...
 
     async def foreign_volume(self, name: str) -> None: ...
@@ -204,6 +207,12 @@ class FakeWorld:
         self.engine.held_ports.add(port)
         yield
         self.engine.held_ports.discard(port)
+
+    @contextlib.contextmanager
+    def listening(self, address: str) -> Iterator[int]:
+        self.engine.reachable.add((address, 4711))
+        yield 4711
+        self.engine.reachable.discard((address, 4711))
 
     async def foreign_network(self, name: str, subnet: str) -> None:
         self.engine.held_names.add(name)
@@ -334,6 +343,11 @@ class RealWorld:
             sock.bind(("127.0.0.1", port))
             sock.listen()
             yield
+
+    @contextlib.contextmanager
+    def listening(self, address: str) -> Iterator[int]:
+        with socket.create_server((address, 0)) as listener:
+            yield listener.getsockname()[1]
 
     async def foreign_network(self, name: str, subnet: str) -> None:
         pools = [docker.types.IPAMPool(subnet=subnet)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import ipaddress
 import tarfile
 import threading
 from dataclasses import replace
@@ -1162,3 +1163,24 @@ async def test_the_engine_counts_as_the_kernel_does(real: RealWorld, monkeypatch
     monkeypatch.setattr("broker.engine.containers.cpu_seconds", lambda *_: None)
     assert own >= before > 0
     assert await real.engine.cpu_seconds(spec.name) == pytest.approx(own, abs=1e-5)
+
+
+# ---------------------------------------------------------------------------------------- canary
+
+
+async def test_an_attempt_tells_what_takes_connections_from_inside_the_network(world):
+    """And nothing of what does not; whatever an earlier one left is no matter."""
+    spec = await world.ready()
+    gateway = str(next(ipaddress.IPv4Network(world.subnet).hosts()))
+    with world.listening(gateway) as port:
+        targets = [(gateway, 9), (gateway, port), ("192.0.2.254", 4712)]
+        for _ in range(2):
+            reached = await world.engine.attempt(targets, network=spec.network, image=spec.image)
+            assert list(reached) == [(gateway, port)]
+    assert list(await world.engine.containers()) == []
+
+
+async def test_an_attempt_without_its_image_says_so(world):
+    spec = await world.ready()
+    with pytest.raises(ImageMissing):
+        await world.engine.attempt([("192.0.2.1", 9)], network=spec.network, image="desk:nowhere")

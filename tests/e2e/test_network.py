@@ -240,7 +240,8 @@ def test_desktops_do_not_reach_each_other_and_the_host_reaches_both(rights, new_
 
 
 def test_an_address_is_granted_for_as_long_as_its_desktop_lives(rights, new_desk):
-    desk = new_desk()
+    """Where the rules are required, too."""
+    desk = new_desk(network={"required": True})
     desk.start()
     ada = desk.person("ada")
     granted = lambda: nft("list", "set", "inet", desk.rules, "net_internet").stdout  # noqa: E731
@@ -283,3 +284,14 @@ def test_without_the_rights_the_log_and_readyz_say_so_and_desktops_run(new_desk)
     assert told["checks"]["network"].startswith("Desktops can reach this host")
     desk.ok(desk.person("ada"), "true")
     assert len(desk.events("the desktops' network is not as it should be")) == 1
+
+
+def test_where_the_rules_are_required_desk_does_not_start_without_the_rights(new_desk):
+    """And says why, and what to do."""
+    if shutil.which("setpriv", path=PATH) is None:
+        pytest.skip("setpriv is not installed")
+    desk = new_desk(network={"required": True})
+    desk.before = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    desk.start(ready=False)
+    assert desk.process.wait(60) != 0
+    assert "network.required is true, and the rules are not in place" in desk.log.read_text()

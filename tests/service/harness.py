@@ -7,7 +7,7 @@ import atexit
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -54,6 +54,9 @@ WRITES = frozenset(
         "import_home",
     }
 )
+
+#: The port at which the canary is let in, if anywhere.
+BAIT = 4711
 
 #: Methods of the store that change nothing.
 STORE_READS = frozenset(
@@ -326,6 +329,8 @@ class World:
         self.clock = ManualClock()
         self.engine = FakeEngine(instance, images=(IMAGE, "desk:next"))
         self.packets = FakeFilter()
+        self.baits: list[str] = []
+        """Addresses at which a port is open for the canary."""
         self.brokers: list[Broker] = []
 
     @classmethod
@@ -335,6 +340,12 @@ class World:
         instance = await store.instance()
         await store.close()
         return cls(directory, instance)
+
+    @asynccontextmanager
+    async def bait(self, address: str):
+        self.baits.append(address)
+        yield BAIT
+        self.baits.remove(address)
 
     async def broker(self, *, fate: Fate | None = None, reconciled: bool = True, **options):
         """A fresh broker over this world; `reconciled` says that it has looked around already."""
@@ -453,6 +464,7 @@ class Broker:
                 world.packets.changes,
                 world.clock,
             ),
+            bait=world.bait,
             resolvers=("9.9.9.9",),
             neighbours=neighbours,
             connections=self.connections,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 
@@ -13,7 +14,7 @@ from broker.core.errors import AddressTaken, EngineUnavailable, FirewallFailed, 
 from broker.core.firewall import Grant
 from broker.core.model import SessionState
 from broker.core.spec import bridge_name
-from tests.service.harness import PATIENCE, Gate, outage
+from tests.service.harness import BAIT, IMAGE, PATIENCE, Gate, outage
 
 NO_RIGHTS = "that takes root or CAP_NET_ADMIN"
 
@@ -423,6 +424,97 @@ async def test_without_rights_there_is_nothing_to_guard_and_no_trouble(world):
 async def test_a_guard_that_cannot_watch_any_more_is_told_and_tried_again(world, broker):
     world.packets.broken = "nft did not end within 10 s"
     await broker.refused(FirewallFailed, broker.firewall.guard(lambda: None))
+
+
+# ------------------------------------------------------------------------------------- the canary
+
+
+async def test_the_canary_tries_the_host_and_desktops_that_run(world, broker):
+    """And leaves no port open."""
+    session = await broker.ensure(await broker.desktop())
+    asked = []
+
+    async def attempt(targets, **_):
+        asked.extend(targets)
+        assert world.baits == ["10.213.0.1"]
+        return []
+
+    world.engine.attempt = attempt
+    await broker.firewall.probe()
+    assert asked == [("10.213.0.1", BAIT), (session.address, 2222)]
+    assert world.baits == []
+    assert broker.firewall.check() == "ok"
+
+
+async def test_what_the_canary_reaches_is_trouble_and_no_desktop_starts_until_it_is_closed(
+    world, broker
+):
+    session = await broker.ensure(await broker.desktop())
+    world.engine.reachable = {("10.213.0.1", BAIT), (session.address, 2222)}
+    with capture_logs() as logs:
+        await broker.firewall.probe()
+        await broker.firewall.probe()
+    assert told(logs) == ["the network's rules do not hold"]
+    status, said = await readiness(broker)
+    assert (status, said["warnings"]) == (503, [])
+    assert said["checks"]["network"].startswith("Desktops reach this host and each other, though")
+    await broker.refused(FirewallFailed, broker.ensure(await broker.desktop("ben")))
+    world.engine.reachable = {(session.address, 2222)}
+    await broker.firewall.probe()
+    assert broker.firewall.check().startswith("Desktops reach each other, though")
+    world.engine.reachable = set()
+    await broker.firewall.probe()
+    assert (await readiness(broker))[0] == 200
+    await broker.ensure(await broker.desktop("ben"))
+
+
+async def test_what_is_open_while_the_rules_are_away_is_not_held_against_them(world, broker):
+    world.packets.flush()
+    attempt, tried = world.engine.attempt, []
+
+    async def first_only(targets, **place):
+        tried.append(targets)
+        world.engine.reachable = {("10.213.0.1", BAIT)} if len(tried) == 1 else set()
+        return await attempt(targets, **place)
+
+    world.engine.attempt = first_only
+    await broker.firewall.probe()
+    assert len(tried) == 2
+    assert granted(world) == set()  # the table is there again
+    assert broker.firewall.check() == "ok"
+
+
+async def test_without_rules_or_an_image_there_is_nothing_to_try(world):
+    world.packets.broken = NO_RIGHTS
+    broker = await world.broker()
+    world.engine.reachable = {("10.213.0.1", BAIT)}
+    await broker.firewall.probe()
+    assert "attempt" not in world.engine.calls
+    world.packets.broken = None
+    await broker.reconcile()
+    del world.engine.images[IMAGE]
+    await broker.firewall.probe()
+    assert broker.firewall.check() == "ok"
+
+
+async def test_where_the_host_lacks_the_bridges_address_nothing_is_tried(world, broker):
+    @contextlib.asynccontextmanager
+    async def nowhere(_address):
+        raise OSError(99, "Cannot assign requested address")
+        yield
+
+    world.engine.reachable = {("10.213.0.1", BAIT)}
+    broker.firewall._canary._bait = nowhere
+    await broker.firewall.probe()
+    assert broker.firewall.check() == "ok"
+
+
+async def test_where_rules_are_required_what_the_canary_reaches_keeps_desk_from_starting(world):
+    broker = await world.broker(network_required=True)
+    world.engine.reachable = {("10.213.0.1", BAIT)}
+    await broker.firewall.probe()
+    with pytest.raises(FirewallFailed, match="in place"):
+        broker.firewall.demand()
 
 
 # -------------------------------------------------------------------------- where they are required

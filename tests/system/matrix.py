@@ -23,6 +23,7 @@ from broker.core.netpolicy import parse
 from broker.core.spec import bridge_name, network_name
 from broker.engine.docker import DockerEngine
 from broker.system import net, netlink
+from broker.system.bait import bait
 from broker.system.clock import SystemClock
 from broker.system.guard import Guard
 from broker.system.nft import Nftables
@@ -169,6 +170,15 @@ class Tenants:
         told = self._raw.exec_start(made["Id"]).decode().split()
         return sorted(name.replace("_", " ") for name in told)
 
+    async def canary(self) -> bool:
+        """Whether the broker's own way of trying finds the host open."""
+        async with bait("10.213.0.1") as port:
+            targets = [("10.213.0.1", port), (self.ben.address, PORT)]
+            found = await self._engines[ME].attempt(
+                targets, network=network_name(ME), image=self._image
+            )
+            return list(found) == targets[:1]
+
     async def close(self) -> None:
         for engine in self._engines.values():
             await engine.close()
@@ -195,6 +205,7 @@ def address(tenants: Tenants) -> IPv4Address:
 
 async def measure(tenants: Tenants, host: Host) -> dict[str, object]:
     found: dict[str, object] = {"no rules": await tenants.reached(5.0)}
+    found["canary without rules"] = await tenants.canary()
     guard = Guard(Nftables(path=PATH), netlink.Changes, SystemClock())
     told: list[str] = []
 
@@ -206,6 +217,7 @@ async def measure(tenants: Tenants, host: Host) -> dict[str, object]:
         for name, words in POLICIES.items():
             assert await guard.put(rules(tenants, parse(words))) is None
             found[name] = await tenants.reached()
+        found["canary"] = await tenants.canary()
         watching = group.create_task(guard.guard(hear))
         await guard.put(rules(tenants, parse("internet")))
         await asyncio.sleep(0.7)
@@ -213,8 +225,9 @@ async def measure(tenants: Tenants, host: Host) -> dict[str, object]:
             told.clear()
             host.run(*flush)
             begun = time.monotonic()
-            while await guard.standing(ME) is None:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(10):
+                while await guard.standing(ME) is None:
+                    await asyncio.sleep(0.01)
             found[f"back after {name}"] = time.monotonic() - begun
             found[f"after {name}"] = await tenants.reached()
             found[f"told after {name}"] = list(told)

@@ -70,3 +70,8 @@ def test_after_a_flush_the_same_is_closed_within_two_seconds(found, tool):
 def test_a_flush_of_nftables_is_noticed_and_one_of_iptables_concerns_nobody(found):
     assert found["told after nft"] == ["the table was gone"]
     assert found["told after iptables"] == []
+
+
+def test_the_canary_finds_the_host_open_where_it_is(found):
+    assert found["canary without rules"]
+    assert not found["canary"]
