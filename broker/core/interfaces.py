@@ -480,7 +480,7 @@ class PacketFilter(Protocol):
 
 
 class GuardedPackets(PacketFilter, Protocol):
-    """One that keeps what it was given. `standing` of what it was not given is None."""
+    """One that keeps what it was given."""
 
     async def guard(self, told: Told) -> None:
         """Put back, within two seconds, whatever others do to the rules that were put last; however

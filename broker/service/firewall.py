@@ -21,7 +21,7 @@ from broker.core.model import SessionState
 from broker.core.spec import bridge_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from broker.core.firewall import Restored
     from broker.core.interfaces import Clock, GuardedPackets, Store
@@ -129,11 +129,14 @@ class Firewall:
         """Put the rules in place, or back. A failure is logged and told by `check`. Raises
         `EngineUnavailable`, as `Host` does.
         """
+        await self._keep(self._look)
+
+    async def _keep(self, step: Callable[[Rules], Awaitable[None]]) -> None:
         async with self._lock:
             rules = await self._rules()
             self._addresses = dict(await self._store.addresses(self._host.name, _GRANTED_IN))
             try:
-                await self._look(rules)
+                await step(rules)
             except FirewallFailed as error:
                 self._failed(error)
 
@@ -203,7 +206,8 @@ class Firewall:
                     await self.keep()
 
         if self._in_place is not None:
-            await self.keep()  # whoever guards may have begun anew, and hold nothing
+            # Whoever guards may have begun anew: what stands is not what it was given.
+            await self._keep(self._put)
         await self._packets.guard(told)
 
     # -------------------------------------------------------------------------------------- rest

@@ -69,8 +69,6 @@ class Guard:
             return gap
 
     async def standing(self, instance: str) -> Standing | None:
-        if self._held is None or self._held.instance != instance:
-            return None
         return await self._packets.standing(instance)
 
     async def grant(self, instance: str, grant: Grant) -> None:

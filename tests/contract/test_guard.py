@@ -73,16 +73,6 @@ async def at_work(guard):
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_was_not_given_to_it_does_not_stand(host, guard):
-    """Whatever is in place: nobody would put it back."""
-    await host.filter.put(RULES)
-    assert await guard.standing(ME) is None
-    await guard.put(RULES)
-    assert await guard.standing(ME) == await host.filter.standing(ME)
-    await guard.remove(ME)
-    assert await guard.standing(ME) is None
-
-
 async def test_rules_that_are_flushed_are_back_within_two_seconds(host, guard):
     """With what was granted since they were put, and without what was taken away; each time."""
     await guard.put(replace(RULES, grants=frozenset({BEN})))

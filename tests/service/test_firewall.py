@@ -421,6 +421,18 @@ async def test_without_rights_there_is_nothing_to_guard_and_no_trouble(world):
     await asyncio.gather(guard, return_exceptions=True)
 
 
+async def test_whoever_guards_is_given_the_rules_anew_though_they_stand(world, broker):
+    """It can be another process than the one that had them."""
+    session = await broker.ensure(await broker.desktop())
+    before = world.packets.calls.count("put")
+    guard = asyncio.get_running_loop().create_task(broker.firewall.guard(lambda: None))
+    await happens(lambda: world.packets.watches)
+    assert world.packets.calls.count("put") == before + 1
+    assert granted(world) == {session.address}
+    guard.cancel()
+    await asyncio.gather(guard, return_exceptions=True)
+
+
 async def test_a_guard_that_cannot_watch_any_more_is_told_and_tried_again(world, broker):
     world.packets.broken = "nft did not end within 10 s"
     await broker.refused(FirewallFailed, broker.firewall.guard(lambda: None))
