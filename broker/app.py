@@ -229,6 +229,7 @@ class Broker:
         for it; the next broker goes on with that.
         """
         doctor = self._services.doctor
+        doctor.kernel = Nftables()
         try:
             found = await doctor.examine()
             return found, await doctor.mend(found) if fix else found

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.client import Client
-from broker.cli.owner import Owner, owner_of
+from broker.cli.owner import Owner, as_caller, owner_of
 from broker.core.errors import DeskError, StateUnusable
 from broker.core.findings import Finding
 from broker.db import migrate
@@ -109,8 +109,12 @@ def _broker(config: Config, owner: Owner, holder: int | None, fix: bool) -> Pair
         told = Client(config.admin_socket).call("POST", "/doctor", body={"fix": fix})
         found, left = ([Finding(**one) for one in told[name]] for name in ("found", "left"))
         return found, left
-    with owner.acting(), StateLock(config.state / "lock", patience=SUCCESSION):
-        return asyncio.run(_alone(config, fix=fix))
+    with owner.acting(), StateLock(config.state / "lock", patience=SUCCESSION), as_caller():
+        try:
+            return asyncio.run(_alone(config, fix=fix))
+        finally:
+            # The engine and the rules are root's to ask, and what root made here is the owner's.
+            premises.give_back(config.state, owner.uid)
 
 
 async def _alone(config: Config, *, fix: bool) -> Pair:

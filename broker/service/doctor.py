@@ -17,7 +17,7 @@ from broker.core.spec import home_volume, network_name
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from broker.core.interfaces import Engine, Store
+    from broker.core.interfaces import Engine, PacketFilter, Store
     from broker.core.model import Desktop, Session, SessionId
     from broker.core.reconcile import Action
     from broker.service.archives import Archives
@@ -47,6 +47,7 @@ class Doctor:
         firewall: Firewall,
         reconciler: Reconciler,
         archives: Archives,
+        kernel: PacketFilter,
         image: str,
     ) -> None:
         self._store = store
@@ -56,6 +57,8 @@ class Doctor:
         self._firewall = firewall
         self._reconciler = reconciler
         self._archives = archives
+        self.kernel = kernel
+        """Who tells which rules there are while this process has put none."""
         self._image = image
         self._working = asyncio.Lock()
 
@@ -188,7 +191,7 @@ class Doctor:
 
     async def _rules(self) -> Finding | None:
         try:
-            wrong = await self._firewall.missing()
+            wrong = await self._firewall.missing(self.kernel)
         except FirewallFailed as error:
             return _by_hand("firewall", str(error), "see docs/network.md")
         if wrong is None:

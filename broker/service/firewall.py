@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from broker.core.firewall import Restored
-    from broker.core.interfaces import Clock, GuardedPackets, Store
+    from broker.core.interfaces import Clock, GuardedPackets, PacketFilter, Store
     from broker.core.model import Session, SessionId
     from broker.core.netpolicy import NetworkPolicy
     from broker.service.canary import Canary
@@ -115,13 +115,16 @@ class Firewall:
                 " Mend that, or set network.required to false to run without them."
             )
 
-    async def missing(self) -> str | None:
-        """What of the rules is not in place just now; None: all are. Raises `FirewallFailed`."""
+    async def missing(self, kernel: PacketFilter) -> str | None:
+        """What of the rules is not in place just now; None: all are. The `kernel` is asked where
+        nothing was put yet, and tells no more than whether there are any. Raises `FirewallFailed`.
+        """
         async with self._lock:
+            if self._in_place is None:
+                there = await kernel.standing(self._host.instance)
+                return "the table is not there" if there is None else None
             standing = await self._packets.standing(self._host.instance)
-            if self._in_place is not None:
-                return difference(standing, self._mark, self._grants())
-            return "the table is not there" if standing is None else None
+            return difference(standing, self._mark, self._grants())
 
     # ------------------------------------------------------------------------------ what is done
 

@@ -257,6 +257,7 @@ class Services:
             firewall=self.firewall,
             reconciler=self.reconciler,
             archives=self.archives,
+            kernel=packets,
             image=template.image,
         )
         self.reaper = Reaper(

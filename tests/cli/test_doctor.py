@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -109,15 +110,18 @@ def test_files_that_others_may_use(config, state, name):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a file away")
 def test_files_of_somebody_else(config, state):
-    """Given to whose the state is; what a link leads to is nobody's business here."""
+    """Given to whose the state is; what a link leads to is not, nor is a door's socket."""
     outside = state.parent / "outside"
     outside.write_text("")
     os.chown(outside, 4321, -1)
     (state / "link").symlink_to(outside)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(state / "gateway.sock"))
+    os.chown(state / "gateway.sock", 4321, -1)
     os.chown(state / "desk.db", 4321, -1)
     mends(config, "files", "belongs to uid 4321, and the state to 0")
     assert (state / "desk.db").stat().st_uid == 0
-    assert outside.stat().st_uid == 4321
+    assert outside.stat().st_uid == (state / "gateway.sock").stat().st_uid == 4321
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("ssh-rsa x")])

@@ -1048,3 +1048,23 @@ async def test_leases_are_counted_by_kind_within_their_pools(store, ada, main):
     narrow = replace(POOLS, ports=Pool(30000, 30001))
     assert (await store.count_leases(HOST, narrow))[LeaseKind.PORT] == 0
     assert set((await store.count_leases("elsewhere", POOLS)).values()) == {0}
+
+
+async def test_what_a_live_session_holds_is_not_given_free(store, ada, nothing_written):
+    """An ended one holds nothing, and says so without a word in the audit."""
+    desktop = await ensure(store, ada, "main")
+    session = await begin(store, desktop)
+    async with nothing_written(Conflict):
+        await store.release_leases(session.id, actor="doctor")
+    for state in (SessionState.STOPPING, SessionState.ENDED):
+        await store.advance(
+            session.id,
+            expected=(await store.session(session.id)).state,
+            to=state,
+            deadline=None,
+            reason="over",
+            actor="x",
+        )
+    before = await store.audit_head()
+    await store.release_leases(session.id, actor="doctor")
+    assert await store.audit_head() == before

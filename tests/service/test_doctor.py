@@ -197,6 +197,20 @@ async def test_a_home_that_is_lost_and_a_volume_of_nobody(world, broker, session
     assert set(world.engine.volumes) == {"desk-home-0000000000000000"}
 
 
+async def test_a_packed_home_without_its_file(world, broker, session):
+    """Its record says where it should be."""
+    await broker.sessions.end(session, reason="over")
+    id_ = session.desktop_id
+    await broker.store.note_archived(id_, size=1, unpacked=1, sha256="0" * 64, actor="x")
+    del world.engine.volumes[home_volume(id_)]
+    ((area, found, _),) = await unmended(broker)
+    where = f"archive/{id_}.tar.gz of the state"
+    assert (area, found) == ("homes", f"the home of desktop {id_} is missing ({where})")
+    (world.directory / "archive").mkdir(exist_ok=True)
+    (world.directory / "archive" / f"{id_}.tar.gz").write_bytes(b"x")
+    assert await broker.doctor.examine() == []
+
+
 async def test_keys_that_are_gone(world, broker, session):
     """The session is not stopped for it: somebody may be in it."""
     (world.directory / "sessions" / session.id / "client_key").unlink()
