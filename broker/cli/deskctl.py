@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -34,6 +35,10 @@ from broker.cli.errors import plain_errors
 @plain_errors
 def main(context: click.Context, /, **_place: object) -> None:
     """Manage users, desktops and sessions of a running broker."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal's alphabet lacks is written out.
+            stream.reconfigure(errors="backslashreplace")
     context.obj = Desk(Client(place(context)), form(context))
 
 

@@ -120,7 +120,10 @@ VERBS = [
 ENDLESS = {"events follow": "follow_events"}
 
 #: Routes that no verb calls, and why.
-FOR_PROGRAMS = {"get_openapi": "the API's own description"}
+FOR_PROGRAMS = {
+    "get_openapi": "the API's own description",
+    "examine": "a part of what deskd doctor does, who looks at the host as well",
+}
 
 ROUTES = {
     (route.method, f"{PREFIX}{route.plain_path}"): route.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -103,6 +104,31 @@ def test_a_broker_that_comes_back_goes_on_being_watched(served, run, while_it_pr
         return await ask(self, *args, **kwargs)
 
     monkeypatch.setattr(Client, "ask", trouble)
+    run("user", "ls", "--watch", "-q")
+    assert printed == ["ada", "ada\nbob"]
+
+
+def test_a_broker_that_is_away_is_asked_again_though_no_event_comes(
+    served, run, while_it_prints, monkeypatch
+):
+    """The line that tells of them can hang longer than the broker is away."""
+    served.do(served.broker.user("ada"))
+    printed = while_it_prints(ctl_watch, lambda: None)
+    looks, ask = [], Client.ask
+
+    async def silent(self, **kwargs):
+        yield None
+        await asyncio.Event().wait()
+
+    async def once_away(self, *args, **kwargs):
+        looks.append(args)
+        if len(looks) == 2:
+            served.do(served.broker.user("bob"))
+            raise BrokerUnavailable
+        return await ask(self, *args, **kwargs)
+
+    monkeypatch.setattr(Client, "events", silent)
+    monkeypatch.setattr(Client, "ask", once_away)
     run("user", "ls", "--watch", "-q")
     assert printed == ["ada", "ada\nbob"]
 
