@@ -222,7 +222,8 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
     assert {top, deep} == {
         (
             "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, database,"
-            " database_password, engine, idle, limits, log, login, network, pools, ssh, starts, state, template, web."
+            " database_password, engine, idle, limits, log, log_level, login, network,"
+            " pools, ssh, starts, state, template, web."
         ),
         (
             "desk.yaml:3: web.port: this key is unknown; allowed are limits, listen, monitors,"
@@ -369,6 +370,7 @@ MISTAKES = {
     "idle: {busy_cpu: 0}": "idle.busy_cpu: found '0'; input should be greater than",
     "idle: {busy_cpu: .nan}": "idle.busy_cpu: found '.nan'; input should be",
     "log: loud": "log: found 'loud'; allowed is what matches ^(auto|json|console)$.",
+    "log_level: all": "log_level: found 'all'; allowed is what matches ^(debug|info|warning|error)$.",
     "log: on": "log: found 'on'; allowed is text, in quotes where YAML means something else",
     'log: "a\\x1b[2J"': "log: found 'a\\x1b[2J'; allowed is what matches",
 }

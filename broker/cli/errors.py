@@ -33,7 +33,9 @@ def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except DeskError as error:
-            click.echo(safe(f"{error} ({error.code})"), err=True)
+            # Of a configuration, each mistake is a line of its own.
+            for line in f"{error} ({error.code})".split("\n"):
+                click.echo(safe(line), err=True)
             sys.exit(_code(error))
 
     return run
