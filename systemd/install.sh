@@ -62,6 +62,11 @@ install -D -m 644 systemd/desk.sysusers "$DEST/usr/lib/sysusers.d/desk.conf"
 install -D -m 644 systemd/desk.tmpfiles "$DEST/usr/lib/tmpfiles.d/desk.conf"
 install -D -m 644 -t "$DEST/usr/share/doc/desk" README.md CHANGELOG.md docs/*.md
 install -D -m 644 LICENSE "$DEST/usr/share/doc/desk/copyright"
+completion() { install -D -m 644 <(PYTHONPATH="$LIB/app" .venv/bin/python -BP -m broker.cli.deskctl completion "$1") "$DEST/usr/share/$2"; }
+completion bash bash-completion/completions/deskctl
+completion zsh zsh/vendor-completions/_deskctl
+completion fish fish/vendor_completions.d/deskctl.fish
+
 if [ ! -e "$DEST/etc/desk/desk.yaml" ]; then
   install -D -m 644 config/desk.yaml "$DEST/etc/desk/desk.yaml"
   cat >>"$DEST/etc/desk/desk.yaml" <<'YAML'

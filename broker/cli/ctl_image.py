@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from broker.cli.ctl import verb
-from broker.config import load as load_config
 from broker.core.errors import ConfigError, EngineUnavailable, NotFound, StartFailed
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def build(desk: Desk, path: Path, flavour: str) -> None:
     """Build it from what Desk brings along, in some minutes, and give it the name that
     template.image says. What is built already is not built again.
     """
-    config = load_config(path)
+    config = _config(path)
     sources = _INSTALLED if _INSTALLED.is_dir() else _CLONED
     if shutil.which("docker") is None:
         raise EngineUnavailable(
@@ -89,7 +88,7 @@ def take(desk: Desk, path: Path, file: BinaryIO) -> None:
     """Take the image from FILE, as `docker save` writes it, compressed or not, and give it the name
     that template.image says. `-` is the standard input.
     """
-    config = load_config(path)
+    config = _config(path)
     with _engine(config) as engine:
         found = engine.images.load(file)
         if len(found) != 1:
@@ -98,6 +97,12 @@ def take(desk: Desk, path: Path, file: BinaryIO) -> None:
                 " 'docker save NAME'."
             )
         _name(desk, found[0], config)
+
+
+def _config(path: Path) -> Config:
+    from broker.config import load
+
+    return load(path)
 
 
 def _name(desk: Desk, made: Any, config: Config) -> None:
