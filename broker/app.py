@@ -261,6 +261,7 @@ class Broker:
         )
         await self._services.certificates.check()
         await self._services.reconciling.once()
+        await self._services.launcher.demand()
         if self._config.network.required:
             await self._services.firewall.probe()
             self._services.firewall.demand()

@@ -399,6 +399,7 @@ TEMPLATE_MISTAKES = {
     "geometry: 0x600": "template.geometry: found '0x600'; allowed is text, in quotes where YAML",
     "network: lan": "template.network: found 'lan'; allowed is none, internet, full, or a list",
     "network: [lan]": "template.network: found '['lan']'; of it, 'lan' is no IPv4 network",
+    "home: 20": "template.home: found '20'; allowed is a number and a unit: 512m",
     "geometry: big": "template.geometry: found 'big'; allowed is what matches",
 }
 

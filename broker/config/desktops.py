@@ -114,6 +114,8 @@ class TemplateConfig(Model):
     shm: Size = 256 << 20
     geometry: Annotated[str, Field(pattern=r"^[1-9]\d{2,3}x[1-9]\d{2,3}$")] = "1280x800"
     network: NetworkPolicy = Field(default="internet", validate_default=True)
+    home: Size | None = None
+    """Bytes; none given: no bound."""
 
     def template(self, name: str) -> Template:
         return Template(
@@ -125,6 +127,7 @@ class TemplateConfig(Model):
             shm=self.shm,
             geometry=self.geometry,
             network=self.network,
+            home=self.home,
         )
 
 

@@ -164,6 +164,16 @@ class FirewallFailed(DeskError):
     )
 
 
+class HomeUnbounded(DeskError):
+    """The bound of a home that the template asks for cannot be set; the detail says why."""
+
+    code = "home_unbounded"
+    default = (
+        "Your home cannot be bounded here as it is meant to be, so your desktop is not started."
+        " Tell your administrator."
+    )
+
+
 class ImageMissing(DeskError):
     """The template's image is not on the engine's host."""
 

@@ -376,6 +376,15 @@ class Engine(Protocol):
         foreign volume of that name.
         """
 
+    async def bound_home(self, volume: str, *, image: str, uid: int, size: int) -> None:
+        """Let the uid keep at most so many bytes on the filesystem that the volume is on: its home,
+        since no other desktop has the uid. Raises `HomeUnbounded` with the reason where that cannot
+        be, and `ImageMissing`.
+        """
+
+    async def check_bounds(self, *, image: str) -> None:
+        """Raises what `bound_home` would raise, and changes nothing."""
+
     async def remove_home(self, volume: str) -> None:
         """Raises `Conflict` while a container uses it."""
 

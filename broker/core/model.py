@@ -408,3 +408,5 @@ class Template:
     geometry: str
     """`WIDTHxHEIGHT` of a new desktop, in pixels."""
     network: NetworkPolicy = INTERNET
+    home: int | None = None
+    """Bytes that a home may hold; None: as many as there is room for."""

@@ -21,6 +21,7 @@ from broker.engine.facts import shortcomings
 from broker.engine.homes import Homes
 from broker.engine.hostconfig import container_config
 from broker.engine.network import Networks
+from broker.engine.quotas import Quotas
 from broker.engine.transfers import Gate, Transfers
 from broker.engine.transport import Link
 
@@ -88,6 +89,7 @@ class DockerEngine:
         self._close_grace = close_grace
         self._networks = Networks(instance, self._link)
         self._homes = Homes(instance, self._link)
+        self._quotas = Quotas(self._homes, self._link)
         self._transfers = Transfers(self._homes, self._link, deadline)
         self._canaries = Canaries(instance, self._link)
         self._containers = Containers(instance, self._link, self._deeds)
@@ -120,6 +122,14 @@ class DockerEngine:
     async def ensure_home(self, volume: str, *, desktop_id: str, image: str, uid: int) -> None:
         ensure = partial(self._homes.ensure, volume, desktop_id=desktop_id, image=image, uid=uid)
         await self._deeds.run("home", _DEED, ensure)
+
+    async def bound_home(self, volume: str, *, image: str, uid: int, size: int) -> None:
+        bound = partial(self._quotas.bound, volume, image=image, uid=uid, size=size)
+        await self._deeds.run("home bound", _DEED, bound)
+
+    async def check_bounds(self, *, image: str) -> None:
+        check = partial(self._quotas.check, image, name=f"desk-quota-{self._instance}")
+        await self._deeds.run("home bound", _DEED, check)
 
     async def remove_home(self, volume: str) -> None:
         await self._deeds.run("home removal", _DEED, partial(self._homes.remove, volume))

@@ -13,6 +13,7 @@ from broker.core.errors import (
     AddressTaken,
     Conflict,
     EngineUnavailable,
+    HomeUnbounded,
     ImageMissing,
     NotFound,
     PortTaken,
@@ -73,6 +74,10 @@ class FakeEngine:
         """Subnets of networks of somebody else."""
         self.reachable: set[tuple[str, int]] = set()
         """Addresses and ports that take connections from inside the network."""
+        self.unbounded: str | None = None
+        """Why no home can be bounded here."""
+        self.bounds: dict[str, tuple[int, int]] = {}
+        """Uid and bytes of each home that is bounded."""
         self.networks: dict[str, str] = {}
         """Name to subnet."""
         self.volumes: dict[str, Home] = {}
@@ -200,6 +205,15 @@ class FakeEngine:
                 self.volumes[volume] = Home(desktop_id, uid)
             else:
                 found.uid = uid
+
+    async def bound_home(self, volume: str, *, image: str, uid: int, size: int) -> None:
+        async with self._call("bound_home"):
+            self._refuse_unbounded(image)
+            self.bounds[volume] = uid, size
+
+    async def check_bounds(self, *, image: str) -> None:
+        async with self._call("check_bounds"):
+            self._refuse_unbounded(image)
 
     async def remove_home(self, volume: str) -> None:
         async with self._call("remove_home"):
@@ -339,6 +353,11 @@ class FakeEngine:
             return self.images[reference]
         except KeyError:
             raise ImageMissing(f"image {reference!r} is not on the engine's host") from None
+
+    def _refuse_unbounded(self, image: str) -> None:
+        self._image(image)
+        if self.unbounded is not None:
+            raise HomeUnbounded(self.unbounded)
 
     def _refuse_stranger(self, name: str) -> None:
         if name in self.held_names:

@@ -34,6 +34,7 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.HeldBack: 429,
     errors.EngineUnavailable: 503,
     errors.FirewallFailed: 503,
+    errors.HomeUnbounded: 503,
     errors.ImageMissing: 503,
     errors.InMaintenance: 503,
     errors.ShuttingDown: 503,

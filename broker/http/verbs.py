@@ -44,6 +44,7 @@ _START = (
     errors.SessionEnded,
     errors.StartFailed,
     errors.HomeMissing,
+    errors.HomeUnbounded,
 )
 
 

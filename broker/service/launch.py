@@ -11,8 +11,11 @@ import structlog
 from broker.core.errors import (
     AddressTaken,
     CapacityExhausted,
+    ConfigError,
     EngineUnavailable,
     HomeMissing,
+    HomeUnbounded,
+    ImageMissing,
     NotFound,
     PortTaken,
     StartFailed,
@@ -126,8 +129,28 @@ class Launcher:
         await self._engine.ensure_home(
             volume, desktop_id=desktop.id, image=session.image, uid=desktop.uid
         )
+        if self._template.home is not None:
+            await self._engine.bound_home(
+                volume, image=session.image, uid=desktop.uid, size=self._template.home
+            )
         if not made:
             await self._store.note_home(desktop.id, actor="broker")
+
+    async def demand(self) -> None:
+        """Raises `ConfigError` where the template asks for what cannot be here. Where that cannot
+        be told yet, each start will.
+        """
+        if self._template.home is None:
+            return
+        try:
+            await self._engine.check_bounds(image=self._template.image)
+        except (ImageMissing, EngineUnavailable):
+            return
+        except HomeUnbounded as error:
+            raise ConfigError(
+                public=f"template.home: homes cannot be bounded here: {error}. Take the key away, or"
+                " see 'How much a home holds' in docs/config.md."
+            ) from error
 
     def _spec(self, desktop: Desktop, session: Session, owner: str) -> ContainerSpec:
         return container_spec(

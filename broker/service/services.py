@@ -150,7 +150,7 @@ class Services:
             clock=clock,
             metrics=metrics,
         )
-        launcher = Launcher(
+        self.launcher = Launcher(
             store=store,
             engine=engine,
             keys=keys,
@@ -163,12 +163,12 @@ class Services:
             archivist=self.archivist,
             metrics=metrics,
         )
-        ending = Ending(store=store, launcher=launcher, keys=keys, clock=clock)
+        ending = Ending(store=store, launcher=self.launcher, keys=keys, clock=clock)
         starting = self.starting = Starting(
             store=store,
             engine=engine,
             host=host,
-            launcher=launcher,
+            launcher=self.launcher,
             ending=ending,
             flights=self.flights,
             holdback=self.holdback,
@@ -184,7 +184,7 @@ class Services:
         )
         self.sessions = Sessions(
             store=store,
-            launcher=launcher,
+            launcher=self.launcher,
             starting=starting,
             ending=ending,
             flights=self.flights,

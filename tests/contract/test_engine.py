@@ -1184,3 +1184,16 @@ async def test_an_attempt_without_its_image_says_so(world):
     spec = await world.ready()
     with pytest.raises(ImageMissing):
         await world.engine.attempt([("192.0.2.1", 9)], network=spec.network, image="desk:nowhere")
+
+
+# ---------------------------------------------------------------------------------------- bounds
+
+
+async def test_no_home_is_bounded_without_the_image_that_does_it(world):
+    spec = await made_home(world)
+    with pytest.raises(ImageMissing):
+        await world.engine.bound_home(
+            spec.home_volume, image="desk:nowhere", uid=spec.uid, size=1 << 30
+        )
+    with pytest.raises(ImageMissing):
+        await world.engine.check_bounds(image="desk:nowhere")

@@ -168,3 +168,17 @@ def test_a_removed_key_ends_what_it_opened(new_desk):
     assert shell.returncode == 255
     assert b"key was taken away" in told
     assert b"Permission denied" in desk.ssh(ada, "true").stderr
+
+
+def test_a_bound_for_homes_that_the_filesystem_cannot_hold(new_desk, docker):
+    """Told at the start, with the reason; and nothing is left of the try."""
+    desk = new_desk(template={"home": "2g"})
+    desk.start(ready=False)
+    until(lambda: desk.process.poll() is not None or desk.ready(), within=90)
+    if desk.process.poll() is None:
+        desk.ok(desk.person("ada"), "true")
+        pytest.skip("this file system has quotas of users, switched on")
+    said = desk.log.read_text()
+    assert "template.home: homes cannot be bounded here: " in said
+    assert re.search(r"has no quotas|have no quotas|usrquota", said)
+    assert "desk-quota-" not in docker("ps", "-a", "--format", "{{.Names}}")

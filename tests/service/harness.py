@@ -406,6 +406,7 @@ class Broker:
         routed=lambda _own: [],
         neighbours=lambda _own: [],
         network: str = "internet",
+        home: str | None = None,
         network_required: bool = False,
         pool: str = "10.213.0.0/16",
         image: str = IMAGE,
@@ -431,7 +432,7 @@ class Broker:
         self.inside = inside or FakeInside()
         told = {
             "state": str(world.directory),
-            "template": {"image": image, "network": network},
+            "template": {"image": image, "network": network, "home": home},
             "starts": {
                 "at_once": at_once,
                 "per_user": min(at_once, 2),
