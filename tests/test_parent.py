@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from broker.inherited import Inherited
 from broker.parent import BROKER, Parent
 from broker.system.notify import Notifier
 from broker.system.tls import Deposit
+from tests.door.certificates import certificate
 
 #: Says what stands in a file that it speaks; the broker takes a moment to leave.
 CHILD = """
@@ -215,6 +217,45 @@ async def test_a_file_with_a_mistake_changes_nothing(house):
     assert [line["event"] for line in logs] == ["configuration not taken over"]
     assert not (house.folder / "reloads").exists()
     assert house.broker is broker
+
+
+async def test_a_certificate_that_cannot_be_used_changes_nothing(house):
+    """It is told in one sentence; a pair is deposited where doors find it, and they are told so."""
+    doors = house.doors
+    pair = certificate(house.folder)
+    section = f"web: {{tls: {{certificate: {pair[0]}, key: {house.folder}/none.key}}}}\n"
+    house.path.write_text(house.write() + section)
+    with capture_logs() as logs:
+        house.parent._ask_to_reload()
+        await rest()
+    (told,) = (line for line in logs if line["event"] == "configuration not taken over")
+    assert told["problem"] == f"web.tls: {house.folder}/none.key: No such file or directory."
+    assert house.doors == doors
+    pair[1].rename(house.folder / "none.key")
+    house.parent._ask_to_reload()
+    await house.until(lambda: not set(house.doors) & set(doors))
+    path = f"/proc/self/fd/{house._null}/tls.pem"
+    assert all(json.loads(door.told)["tls"] == [path, path] for door in house.doors)
+    assert pair[0].read_bytes() in (house.folder / "tls.pem").read_bytes()
+
+
+async def test_a_certificate_that_is_renewed_needs_no_word(house, monkeypatch):
+    """Of one that is no pair the log tells once."""
+    monkeypatch.setattr(parent, "_CERTIFICATE_EVERY", 0.01)
+    pair = certificate(house.folder)
+    text = f"web: {{tls: {{certificate: {pair[0]}, key: {pair[1]}}}}}\n"
+    house.parent._config = parse(house.write() + text, "x")
+    deposit = house.folder / "tls.pem"
+    with capture_logs() as logs:
+        house.parent._tasks.start(house.parent._watch_certificate(), name="certificate")
+        await house.until(deposit.exists)
+        fresh = certificate(house.folder, "fresh")
+        os.replace(fresh[0], pair[0])
+        await house.until(lambda: logs)
+        await asyncio.sleep(0.1)
+        os.replace(fresh[1], pair[1])
+        await house.until(lambda: pair[0].read_bytes() in deposit.read_bytes())
+    assert [line["event"] for line in logs] == ["certificate not taken over"]
 
 
 async def test_a_door_that_missed_a_configuration_gets_it_later(house):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -251,12 +253,20 @@ class Api:
             async for piece in reply.content.iter_any():
                 await answer.write(piece)
         except (aiohttp.ClientError, OSError) as error:
-            # Cut, so that nobody takes what came for all of it.
-            if request.transport is not None:
-                request.transport.abort()
+            _cut(request.transport)
             raise ConnectionResetError(f"cut short: {type(error).__name__}") from None
         await answer.write_eof()
         return answer
+
+
+def _cut(client: asyncio.Transport | None) -> None:
+    """So that nobody takes what came for all of it: to HTTP/1.0, which some proxies speak, an orderly
+    end is the answer's own.
+    """
+    if client is not None:
+        sock = client.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.abort()
 
 
 def _asked(request: web.Request) -> dict[str, str]:

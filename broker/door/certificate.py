@@ -30,7 +30,7 @@ class Certificate:
     def context(self) -> ssl.SSLContext:
         """For whoever comes now: of the files as they are, or as they last were a pair."""
         stamp = self._stamp()
-        if stamp not in {None, self._seen}:  # gone is on its way to another
+        if stamp != self._seen:
             self._seen = stamp
             try:
                 self._context = server_context(*self._files)

@@ -1063,7 +1063,7 @@ async def test_a_door_knows_whether_the_broker_is_there(pair):
     await asyncio.sleep(2 * SHORT)
     assert not hasty.done()
     await pair.shut()
-    await answer(hasty)
+    await until(hasty.done)
     await pair.open()
     await answer(remote.there(10))
     await asyncio.sleep(2 * SHORT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 
 import aiohttp
@@ -466,6 +467,36 @@ async def test_every_answer_says_what_it_may_be_used_for(port, lines):
     _, headers, _ = await port.say(*lines)
     assert SECURITY.items() <= headers.items()
     assert "desk-client" not in headers
+
+
+async def test_what_the_broker_compressed_stays_so(client, port):
+    """The door takes nothing apart."""
+    body = gzip.compress(b"x" * 1000)
+
+    async def small(request):
+        return aioweb.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    port.broker.reply = small
+    reply = await client.get("/api/v1/audit")
+    assert (reply.headers["Content-Encoding"], await reply.read()) == ("gzip", body)
+
+
+async def test_an_answer_whose_end_is_the_connection_s_breaks_off_with_an_error(port):
+    """To a client of HTTP/1.0, which has no chunks."""
+
+    async def breaks(request):
+        answer = aioweb.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"some")
+        request.transport.abort()
+        return answer
+
+    port.broker.reply = breaks
+    line = await port.line()
+    line.send(b"GET /api/v1/audit HTTP/1.0\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        async with asyncio.timeout(PATIENCE):
+            await line.reader.read()
 
 
 async def test_what_the_broker_lets_be_kept_may_be_kept(client, port):

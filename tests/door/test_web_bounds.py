@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -48,7 +49,7 @@ async def test_headers_that_do_not_end_are_not_waited_for(tmp_path, begun):
         assert heard.count(b"200 OK") == (1 if begun.startswith(GET) else 0)
         dripping.cancel()
         line.close()
-        assert port.visitors._crowd._count == 0
+        await port.empty()
 
 
 async def test_an_idle_connection_ends(tmp_path):
@@ -95,13 +96,30 @@ async def test_an_answer_that_nobody_takes_is_given_up(tmp_path, pipelined):
         request = GET if pipelined > 1 else b"GET /api/v1/audit HTTP/1.1\r\nHost: desk\r\n\r\n"
         for _ in range(25 if pipelined > 1 else 1):
             line.send(request * pipelined)
-        async with asyncio.timeout(PATIENCE):
-            while port.visitors._crowd._count:
-                await asyncio.sleep(0.01)
+        await port.empty()
         if pipelined == 1:
             await port.broker.left.wait()
         assert sent < 32 << 20
         line.close()
+
+
+async def test_the_end_of_an_answer_that_nobody_takes_is_given_up_too(tmp_path):
+    """Though the door itself has nothing more to do with it."""
+    async with Port(tmp_path, stall_timeout=0.3, header_timeout=0.2) as port:
+
+        async def some(request):
+            return aioweb.Response(body=b"x" * 60_000)
+
+        port.broker.reply = some
+        port.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(port.address)
+            client.send(b"GET /api/v1/audit HTTP/1.1\r\nHost: desk\r\n\r\n")
+            async with asyncio.timeout(PATIENCE):
+                while not port.broker.asked:
+                    await asyncio.sleep(0.01)
+            await port.empty()
 
 
 # ----------------------------------------------------------------------------------------- size
@@ -144,6 +162,15 @@ async def test_a_body_without_an_end_is_cut(port, chunked):
 async def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(port):
     answer = await port.say(POST, HOST, "Content-Length: 999999999")
     assert (answer[0], code_of(answer)) == (413, "bad_request")
+
+
+async def test_a_header_is_as_long_as_the_configuration_says(tmp_path):
+    async with Port(tmp_path, header=4 << 10) as port:
+        for length, status in ((4000, 200), (5000, 400)):
+            answer = await port.say("GET /healthz HTTP/1.1", HOST, f"X: {'x' * length}")
+            assert answer[0] == status
+            answer = await port.say(f"GET /healthz?{'x' * length} HTTP/1.1", HOST)
+            assert answer[0] == status
 
 
 @pytest.mark.parametrize(
@@ -195,6 +222,23 @@ async def test_one_address_has_so_many_connections(tmp_path):
         assert (await port.say("GET /healthz HTTP/1.1", HOST))[0] == 200
         for line in lines:
             line.close()
+
+
+async def test_who_may_not_come_is_closed_at_once(tmp_path):
+    """Without TLS, whoever is neither this host nor a proxy of it."""
+    async with Port(tmp_path) as port:
+        port.clients.may_come = {"127.0.0.1": False}.__getitem__
+        line = await port.line()
+        assert await line.rest() == b""
+        assert port.visitors._crowd._count == 0
+
+
+async def test_whoever_comes_from_where_they_go_to_is_this_host(tmp_path):
+    async with Port(tmp_path, host="127.0.0.7") as port:
+        for local, known in (("127.0.0.7", "127.0.0.1"), ("127.0.0.8", "127.0.0.8")):
+            answer = await port.say("GET /api/v1/x HTTP/1.1", HOST, local_addr=(local, 0))
+            assert answer[0] == 200
+            assert port.broker.asked[-1].headers["Desk-Client"] == known
 
 
 async def test_a_proxy_has_as_many_connections_as_there_are(tmp_path):
@@ -298,6 +342,10 @@ async def test_a_slow_body_takes_no_place_of_the_broker_s(tmp_path):
 # -------------------------------------------------------------------------------------- smuggling
 
 
+CHUNKED = b"5\r\nhello\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", CHUNKED, b"0\r\n\r\n"])
 @pytest.mark.parametrize(
     "lines",
     [
@@ -321,20 +369,42 @@ async def test_a_slow_body_takes_no_place_of_the_broker_s(tmp_path):
         ("X: a\nContent-Length: 5",),
         ("X: a\rContent-Length: 5",),
         ("X: \x00",),
+    ],
+)
+async def test_a_request_that_two_could_read_differently_reaches_nobody(port, lines, body):
+    """With what one of the two would take for its body, and nothing behind that could be an error
+    of its own; the connection is over.
+    """
+    line = await port.line()
+    line.send("\r\n".join((POST, HOST, *lines)).encode("latin-1") + b"\r\n\r\n" + body)
+    assert (await line.answer())[0] == 400
+    assert await line.rest() == b""
+    assert port.broker.asked == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
         ("Host: elsewhere",),
         ("Authorization: a", "Authorization: b"),
         ("Idempotency-Key: a", "Idempotency-Key: b"),
         ("Authorization: Bearer \xff",),
-        ("Content-Encoding: gzip",),
+        ("Authorization: Bearer \xc3\xa9",),
+        ("Content-Encoding: gzip", "Content-Length: 0"),
     ],
 )
-async def test_a_request_that_two_could_read_differently_reaches_nobody(port, lines):
-    """And what stands behind it neither: the connection is over, or it was its body."""
-    behind = b"5\r\nhello\r\n0\r\n\r\nGET /api/v1/behind HTTP/1.1\r\nHost: desk\r\n\r\n"
+async def test_headers_that_two_could_read_differently_reach_nobody(port, lines):
+    status, _, _ = await port.say("GET /api/v1/x HTTP/1.1", HOST, *lines)
+    assert status in {400, 415}
+    assert port.broker.asked == []
+
+
+async def test_what_comes_behind_a_refused_request_is_not_looked_at(port):
+    """It can be the body of that one."""
     line = await port.line()
-    line.send("\r\n".join((POST, HOST, *lines)).encode("latin-1") + b"\r\n\r\n" + behind)
-    status, _, _ = await line.answer()
-    assert status in {400, 413, 415}
+    behind = b"GET /api/v1/behind HTTP/1.1\r\nHost: desk\r\n\r\n"
+    line.send(b"GET /api/v1//x HTTP/1.1\r\nHost: desk\r\n\r\n" + behind)
+    assert (await line.answer())[0] == 404
     assert await line.rest() == b""
     assert port.broker.asked == []
 

@@ -55,9 +55,7 @@ async def test_http_without_tls_is_not_answered(tmp_path, pair):
         line = await port.line()
         line.send(GET)
         assert b"HTTP" not in await line.rest()
-        async with asyncio.timeout(PATIENCE):
-            while port.visitors._crowd._count:
-                await asyncio.sleep(0.01)
+        await port.empty()
 
 
 async def test_a_handshake_that_does_not_end_is_not_waited_for(tmp_path, pair):
@@ -67,9 +65,7 @@ async def test_a_handshake_that_does_not_end_is_not_waited_for(tmp_path, pair):
         since = time.monotonic()
         await line.rest()
         assert 0.2 < time.monotonic() - since < 3
-        async with asyncio.timeout(PATIENCE):
-            while port.visitors._crowd._count:
-                await asyncio.sleep(0.01)
+        await port.empty()
 
 
 async def test_an_answer_that_nobody_takes_by_tls_is_given_up(tmp_path, pair, monkeypatch):
@@ -92,8 +88,7 @@ async def test_an_answer_that_nobody_takes_by_tls_is_given_up(tmp_path, pair, mo
         lines[0].send(b"GET /api/v1/audit HTTP/1.1\r\nHost: desk\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             await port.broker.left.wait()
-            while port.visitors._crowd._count:
-                await asyncio.sleep(0.01)
+        await port.empty()
 
 
 async def test_a_renegotiation_is_not_made(pair):
@@ -196,6 +191,8 @@ def test_what_is_no_pair_is_told_in_one_sentence(tmp_path, pair, spoil, said):
         deposit.take(tuple(map(str, spoil(tmp_path, pair))))
     assert caught.value.public.startswith("web.tls: ")
     assert said in caught.value.public
+    assert str(deposit.path) not in caught.value.public
+    assert ".new" not in caught.value.public
     assert "\n" not in caught.value.public
     assert deposit.path.read_bytes() == before
     assert [path.name for path in tmp_path.glob("*.new")] == []

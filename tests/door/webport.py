@@ -95,7 +95,8 @@ class Broker:
 class Port:
     """The port itself, and what stands behind it."""
 
-    def __init__(self, folder, *, tls=None, **settings):
+    def __init__(self, folder, *, tls=None, host="127.0.0.1", **settings):
+        self._host = host
         self.settings = replace(PLAIN, tls=tls is not None, **settings)
         self.gateway = Gateway()
         self.broker = Broker(folder / "api.sock")
@@ -106,16 +107,16 @@ class Port:
         self.visitors = Visitors(
             pages.application(), self.clients, self.settings, tls=tls or (lambda: None)
         )
-        self.address = None
+        self.listener = self.address = None
         self._lines = []
 
     async def __aenter__(self):
         await self.broker.open()
         await self.visitors.prepare()
-        sock = socket.socket()
-        sock.bind(("127.0.0.1", 0))
-        self.address = sock.getsockname()
-        self.visitors.open(sock)
+        self.listener = socket.socket()
+        self.listener.bind((self._host, 0))
+        self.address = self.listener.getsockname()
+        self.visitors.open(self.listener)
         return self
 
     async def __aexit__(self, *_):
@@ -132,6 +133,12 @@ class Port:
     async def line(self, **options):
         self._lines.append(Line(*await asyncio.open_connection(*self.address, **options)))
         return self._lines[-1]
+
+    async def empty(self):
+        """Wait until nobody is there."""
+        async with asyncio.timeout(PATIENCE):
+            while self.visitors._crowd._count:
+                await asyncio.sleep(0.01)
 
     async def say(self, *lines, body=b"", **options):
         """Send one request as it stands, and return the answer: status, headers, body."""

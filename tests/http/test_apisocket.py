@@ -140,6 +140,16 @@ async def test_a_door_begins_so_many_in_a_second(api, monkeypatch):
     assert heard == 40
 
 
+async def test_a_request_may_take_its_time(api, monkeypatch):
+    """Other than at the gateway, a connection has not to say which door it is."""
+    monkeypatch.setattr(doorstep, "PATIENCE", 0.05)
+    await api.start()
+    asking = asyncio.get_running_loop().create_task(api.get("/api/v1/wait"))
+    await asyncio.sleep(0.2)
+    api.open_again.set()
+    assert await asking == (200, "done")
+
+
 async def test_who_does_not_say_what_they_want_is_cut_off(api, monkeypatch):
     monkeypatch.setattr("broker.http.apisocket._PATIENCE", 0.1)
     await api.start()
