@@ -24,10 +24,11 @@ def _value(item: Mapping[str, Any]) -> str:
 _SETTINGS = Sheet(("key", "value"), cells={"value": _value})
 _VALUES = Sheet(("key", "value", "from"))
 _TEMPLATES = Sheet(
-    ("name", "image", "memory", "cpus", "pids", "shm", "geometry", "network"),
+    ("name", "image", "memory", "cpus", "pids", "shm", "home", "geometry", "network"),
     cells={
         "memory": lambda item: spoken_size(item["memory"]),
         "shm": lambda item: spoken_size(item["shm"]),
+        "home": lambda item: None if item["home"] is None else spoken_size(item["home"]),
     },
 )
 

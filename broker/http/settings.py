@@ -44,6 +44,8 @@ class TemplateOut(TypedDict):
     pids: int
     shm: int
     """Bytes of /dev/shm."""
+    home: int | None
+    """Bytes that a home may hold; null: as many as there is room for."""
     geometry: str
     """Of a new desktop: `WIDTHxHEIGHT`."""
     network: str
@@ -102,6 +104,7 @@ async def _out(template: Template) -> TemplateOut:
         "cpus": template.cpus,
         "pids": template.pids,
         "shm": template.shm,
+        "home": template.home,
         "geometry": template.geometry,
         "network": str(template.network),
     }

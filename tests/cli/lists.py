@@ -280,6 +280,7 @@ LISTS = {
                 "cpus": 2.0,
                 "pids": 1024,
                 "shm": 512 << 20,
+                "home": 20 << 30,
                 "geometry": "1920x1080",
                 "network": "internet",
             }
