@@ -133,6 +133,7 @@ def test_the_networks_rules_stand_and_come_back(system):
     look = (
         "from urllib.request import urlopen as o; print(o('http://127.0.0.1:8080/readyz').read())"
     )
+    assert "canary has nothing to try" not in system.run("journalctl -u desk-broker --no-pager")
     assert '"network": "ok"' in system.run(f'python3 -c "{look}"').replace("\\", "")
 
 
