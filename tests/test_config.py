@@ -87,7 +87,7 @@ def test_every_key_can_be_set():
           {listen: "[::1]:8081", tls: {certificate: /etc/tls/c.pem, key: /etc/tls/k.pem},
            proxies: [192.0.2.1], monitors: [192.0.2.9], patience: 5s,
            limits: {connections: 300, connections_per_address: 20, arrivals: 50,
-             arrivals_per_address: 10, requests: 40, requests_per_address: 4,
+             arrivals_per_address: 10, rate: 90, rate_per_address: 9, requests: 40, requests_per_address: 4,
              requests_per_connection: 10, header: 4k, headers: 8k, body: 64k,
              handshake_timeout: 5s, header_timeout: 6s, body_timeout: 7s, answer_timeout: 60s,
              stall_timeout: 9s}}
@@ -332,6 +332,7 @@ MISTAKES = {
     "web: {limits: {header_timeout: never}}": "web.limits.header_timeout: found 'never'; allowed is a number",
     "web: {limits: {header: 9k, headers: 8k}}": "web.limits.headers: found '8k'; allowed is at least header (9k).",
     "web: {limits: {header: 32k}}": "web.limits.header: found '32k'; allowed is at most headers (16k).",
+    "web: {limits: {rate: 50}}": "web.limits.rate: found '50'; allowed is at least rate_per_address (100).",
     "web: {limits: {requests_per_address: 200}}": "web.limits.requests_per_address: found '200'; allowed is at most requests (128).",
     "engine: {socket: tcp://h:1}": "engine.socket: found 'tcp://h:1'; allowed is the engine's Unix",
     "network: {pool: here}": "network.pool: found 'here'; allowed is an IPv4 network",

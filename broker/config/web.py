@@ -70,6 +70,8 @@ class WebLimits(Model):
     connections_per_address: _Connections = 64
     arrivals: Annotated[int, Field(ge=1, le=10_000)] = 64
     arrivals_per_address: Annotated[int, Field(ge=1, le=10_000)] = 32
+    rate: Annotated[int, Field(ge=1, le=100_000)] = 200
+    rate_per_address: Annotated[int, Field(ge=1, le=100_000)] = 100
     requests: Annotated[int, Field(ge=1, le=4096)] = 128
     requests_per_address: Annotated[int, Field(ge=1, le=4096)] = 32
     requests_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
@@ -102,6 +104,7 @@ class WebLimits(Model):
 _ORDER = (
     ("connections_per_address", "connections"),
     ("arrivals_per_address", "arrivals"),
+    ("rate_per_address", "rate"),
     ("requests_per_address", "requests"),
     ("header", "headers"),
 )

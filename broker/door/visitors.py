@@ -34,8 +34,8 @@ _BACKLOG = 256
 #: Header fields of a request.
 _FIELDS = 64
 
-#: Seconds for what a refused request still sends, and for TLS to say goodbye.
-_LINGER, _GOODBYE = 1.0, 2.0
+#: Seconds for TLS to say goodbye.
+_GOODBYE = 2.0
 
 #: Whoever connects from an address of this host's to the same one.
 _HERE = "127.0.0.1"
@@ -222,7 +222,7 @@ class Visitors:
                 max_line_size=settings.header,
                 max_field_size=settings.header,
                 max_headers=_FIELDS,
-                lingering_time=_LINGER,
+                lingering_time=0,
                 auto_decompress=False,
             )
 

@@ -6,6 +6,7 @@ What it passes on must not keep anybody from logging in, nor wait: whoever asks 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +21,8 @@ from broker.core.errors import (
 )
 from broker.door.answers import problem, secure
 from broker.door.api import Refused
+from broker.door.clients import source_of
+from broker.door.crowd import Pace
 from broker.door.visitors import Visitor
 
 if TYPE_CHECKING:
@@ -35,6 +38,12 @@ AT_ONCE = 32
 
 #: Seconds for its answer.
 ANSWER = 10.0
+
+#: Seconds between two lines of the log on refusals of one kind.
+_QUIET = 60.0
+
+#: Seconds for whoever still sends what was refused to see so.
+_LINGER = 1.0
 
 #: What the broker answers to whoever may watch.
 _WATCHED = {"/readyz", "/metrics"}
@@ -52,7 +61,12 @@ class Pages:
         self._api = api
         self._clients = clients
         self._headers = settings.headers
+        self._pace = Pace(settings.rate, settings.rate_per_address, 0.0)
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._unsaid: Counter[str] = Counter()
+        """Refusals that no line of the log tells of, by their code,"""
+        self._said: dict[str, float] = {}
+        """and when one last did."""
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -65,10 +79,19 @@ class Pages:
         try:
             return await self._page(request)
         except Refused as refused:
-            return refused.answer
+            return await _refuse(request, refused.answer)
         except DeskError as error:
-            log.info("request not passed on", code=error.code, problem=str(error))
+            self._note(error)
             return _problem(error)
+
+    def _note(self, error: DeskError) -> None:
+        """Not each: strangers bring these about, as often as they like."""
+        self._unsaid[error.code] += 1
+        now = _now()
+        if now - self._said.get(error.code, float("-inf")) >= _QUIET:
+            self._said[error.code] = now
+            count = self._unsaid.pop(error.code)
+            log.info("not passed on", code=error.code, problem=str(error), requests=count)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if request.version not in {HttpVersion10, HttpVersion11}:
@@ -76,6 +99,7 @@ class Pages:
         if sum(len(name) + len(value) for name, value in request.raw_headers) > self._headers:
             raise Refused(431, f"Headers may have {self._headers} bytes at most.")
         client = self._client(request)
+        await asyncio.sleep(self._pace.pause(source_of(client), _now()))
         path = request.raw_path.partition("?")[0]
         if path == _API or path.startswith(f"{_API}/"):
             return await self._api.pass_on(request, client)
@@ -117,6 +141,21 @@ class Pages:
         if request.protocol.is_last() or hdrs.UPGRADE in request.headers:
             answer.force_close()
             answer.headers[hdrs.CONNECTION] = "close"
+
+
+async def _refuse(request: web.Request, answer: web.Response) -> web.Response:
+    """What is still on its way is not read, or it could come without end: but for a while it may
+    stand there, for what is closed in the middle of it takes the answer along.
+    """
+    if request.can_read_body:
+        await answer.prepare(request)
+        await answer.write_eof()
+        await asyncio.sleep(_LINGER)
+    return answer
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _problem(error: DeskError) -> web.Response:

@@ -32,6 +32,10 @@ class WebSettings:
     """New connections in a second: each can cost a TLS handshake, for which SSH waits."""
     arrivals_per_address: int
     """The same of an address that is no proxy's."""
+    rate: int
+    """Requests in a second: SSH waits a moment for each."""
+    rate_per_address: int
+    """The same of a client."""
     requests: int
     """That the broker works at, in all."""
     requests_per_address: int

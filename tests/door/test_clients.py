@@ -124,4 +124,4 @@ def test_who_came_is_not_remembered_for_ever(monkeypatch):
         source = source_of(f"192.0.2.{host}")
         some.enter(source, 0.0, is_proxy=False)
         some.leave(source)
-    assert (len(some._by_source), len(some._open), some._count) == (8, 0, 0)
+    assert (len(some._arrivals._by_source), some.size, len(some._open)) == (8, 0, 0)

@@ -137,7 +137,7 @@ class Port:
     async def empty(self):
         """Wait until nobody is there."""
         async with asyncio.timeout(PATIENCE):
-            while self.visitors._crowd._count:
+            while self.visitors._crowd.size:
                 await asyncio.sleep(0.01)
 
     async def say(self, *lines, body=b"", **options):
