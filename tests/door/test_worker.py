@@ -56,6 +56,7 @@ def settings(tmp_path):
             patience=5.0,
             drain=60.0,
             log="json",
+            log_level="info",
             limits=Limits(),
             web=WebSettings.of(WebConfig()),
             tls=None,
