@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from broker.cli.output import safe
 from broker.core.errors import AccessDenied, BrokerUnavailable, DeskError
 
 if TYPE_CHECKING:
@@ -192,4 +193,5 @@ def _refused(problem: dict[str, Any], reason: str) -> DeskError:
     code, detail = str(problem.get("code", "internal")), str(problem.get("detail", reason))
     if code == BrokerUnavailable.code:  # the door's word for it
         return BrokerUnavailable(public=detail)
-    return Refused(code, detail)
+    # One sentence, whatever it is: lines of its own would look like ours.
+    return Refused(safe(code), safe(detail))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SERVICE_REQUEST = 5
 _USERAUTH_REQUEST = 50
 _USERAUTH = b"ssh-userauth"
-_TOO_MANY_ATTEMPTS = 14
+_NO_METHOD_LEFT = 14
 
 #: What ends a connection whose peer broke the protocol, or one of the door's bounds.
 _VIOLATIONS = (ProtocolError, MACError, ValueError)
@@ -192,10 +192,10 @@ class OuterWire(Upgrading, SSHServerConnection):
         return not self._sign_on.half(self._username)
 
     def password_auth_supported(self) -> bool:
-        return self._sign_on.takes_password(self._username)
+        return not self._sign_on.half(self._username)
 
     def kbdint_auth_supported(self) -> bool:
-        return self._sign_on.asks(self._username)
+        return True
 
     async def validate_public_key(
         self, username: str, key_data: bytes, msg: bytes, signature: bytes
@@ -241,6 +241,8 @@ class OuterWire(Upgrading, SSHServerConnection):
         found = await self._sign_on.answers(username, responses)
         if isinstance(found, Question):
             return _challenge(found)
+        if self._sign_on.hopeless:
+            self._refuse("an invite binds a key, and none was offered that can be bound")
         return self._conclude(attempt, username, found)
 
     def _begin(self) -> Auth | None:
@@ -290,16 +292,20 @@ class OuterWire(Upgrading, SSHServerConnection):
         self._failures += 1
         if self._failures < self.common.limits.attempts:
             return False
-        self._offence = Offence.AUTHFAIL
-        self.fail("Too many authentication failures", _TOO_MANY_ATTEMPTS)
+        self._refuse("Too many authentication failures")
         return True
+
+    def _refuse(self, text: str) -> None:
+        """Nothing that the client still could try would do."""
+        self._offence = Offence.AUTHFAIL
+        self.fail(text, _NO_METHOD_LEFT)
 
     async def send_userauth_success(self) -> None:
         """Only for the very attempt that carried the proof."""
         proof, self._proof = self._proof, None
         self._sign_on.forget()
         if proof is None or proof[0] is not self._auth:
-            self.fail("authentication failed", _TOO_MANY_ATTEMPTS)
+            self.fail("authentication failed", _NO_METHOD_LEFT)
             return
         self._proven = True
         self._place.leave()

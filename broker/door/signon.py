@@ -90,8 +90,8 @@ class SignOn:
         self._asked: _Asked | None = None
         self._ticket = ""
         """The ticket that belongs to the question about a code."""
-        self._instructed = False
-        """Whether the client was told how to make a key."""
+        self.hopeless = False
+        """Whether the client came by an invite and without a key, and knows by now how to make one."""
         self.waiting = 0
         """Questions to the broker that it has yet to answer."""
 
@@ -104,14 +104,6 @@ class SignOn:
     def half(self, username: str) -> bool:
         """Whether a first proof under that login name was right, and a code is wanted."""
         return self._half is not None and self._half[0] == username
-
-    def takes_password(self, username: str) -> bool:
-        """Whether the method of that name can let anybody in now."""
-        return not self.half(username) and not _invited(username)
-
-    def asks(self, username: str) -> bool:
-        """Whether keyboard-interactive has anything to ask, or to say that was not said."""
-        return not (self._instructed and _invited(username))
 
     # ---------------------------------------------------------------------------------- keys
 
@@ -157,7 +149,6 @@ class SignOn:
         if self._half is not None and self._half[0] == username:
             return self._put(_Asked.CODE, ticket=self._half[1])
         if login is not None and login.invite is not None:
-            self._instructed = True
             return self._put(_Asked.NOTHING)
         if login is not None and login.user is None:
             return self._put(_Asked.NAME_AND_PASSWORD)
@@ -176,6 +167,7 @@ class SignOn:
             case _Asked.CODE, [code] if len(code) <= _CODE:
                 return await self._ask(self._gateway.check_code(ticket, code, self.address))
             case _:
+                self.hopeless = asked is _Asked.NOTHING
                 return None
         if isinstance(found, CodeWanted):
             return self._put(_Asked.CODE, ticket=found.ticket)
@@ -209,11 +201,6 @@ class SignOn:
         if sentence not in self._told:
             self._told.add(sentence)
             self._tell(sentence)
-
-
-def _invited(username: str) -> bool:
-    login = parse_login(username)
-    return login is not None and login.invite is not None
 
 
 def _nobody(username: str) -> Login:

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
-from tests.e2e.desk import Instance
+from tests.e2e.desk import Instance, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -67,6 +68,14 @@ def firewalled():
     return bool(listed) and listed.returncode == 0
 
 
+def paused(container):
+    """The engine gives up on one whose programs are busy just then."""
+    with suppress(APIError):
+        container.pause()
+    container.reload()
+    return container.status == "paused"
+
+
 def test_what_was_done_to_containers_is_mended(desk, engine):
     """One paused, one removed, one that is of nobody: the third is of another instance, and stays.
     Rules that somebody took away as well.
@@ -78,7 +87,7 @@ def test_what_was_done_to_containers_is_mended(desk, engine):
         engine.containers.create(desk.image, name=f"{name}-{os.getpid()}", labels=labels)
     running = desk.containers()
     ada, bob = (desk.sessions[name] for name in ("ada", "bob"))
-    running[ada].pause()
+    until(lambda: paused(running[ada]), what="the pause")
     running[bob].remove(force=True)
     rules = [("firewall", "put them back")] if firewalled() else []
     if rules:

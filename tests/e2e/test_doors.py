@@ -233,7 +233,9 @@ def test_deskctl_has_another_configuration_taken_over(desk, ada):
     assert "broker restarts" in desk.deskctl("config", "reload").stdout
     until(lambda: desk.children(BROKER) not in ([], broker), what="the next broker")
     assert desk.ok(ada, "echo here") == "here\n"
+    broker = desk.children(BROKER)
     reload(desk)
+    until(lambda: desk.children(BROKER) not in ([], broker), what="the broker after it")
     until(lambda: len(desk.children(DOOR)) == 2, what="the end of those of before")
 
 

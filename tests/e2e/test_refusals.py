@@ -123,7 +123,7 @@ def test_a_second_broker_on_the_same_state(new_desk):
     desk.start()
     first = desk.process.pid
     desk.write_config(
-        ssh={"listen": f"{HOST}:{free_port()}"}, http={"listen": f"{HOST}:{free_port()}"}
+        ssh={"listen": f"{HOST}:{free_port()}"}, web={"listen": f"{HOST}:{free_port()}"}
     )
     done = desk.deskd("serve")
     assert done.returncode == 1

@@ -62,6 +62,10 @@ async def test_a_start_that_is_ready_is_201(api, broker, desktop):
 async def test_a_start_that_takes_longer_is_202(api, broker, desktop):
     """It says where to look, and goes on."""
     broker.probe.hold()
+    status, _ = await api("POST", f"/desktops/{desktop}/start?wait=1")
+    assert status == 202
+    while (await api("GET", f"/desktops/{desktop}"))[1]["session"] is None:
+        await asyncio.sleep(0.05)
     status, made = await api("POST", f"/desktops/{desktop}/start?wait=1")
     assert (status, made["state"]) == (202, "starting")
     assert api.headers["Location"] == f"/api/v1/sessions/{made['session']}"

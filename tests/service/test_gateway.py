@@ -260,7 +260,8 @@ async def test_readyz_is_well_when_everything_is(broker):
 async def beating(broker):
     """Each loop went through once."""
     for loop in broker.services.loops:
-        if loop is broker.listening:  # its pass is as long as its life
+        # The pass of these is as long as their life.
+        if loop in {broker.listening, broker.services.guarding}:
             loop.beat()
         else:
             await loop.once()
@@ -308,10 +309,13 @@ async def test_readyz_tells_of_a_loop_that_has_not_succeeded_in_time(broker):
     assert await readiness(broker) == {
         "reap": "the loop 'reap' last succeeded 121 s ago",
         "events": "the loop 'events' last succeeded 121 s ago",
+        "firewall": "the loop 'firewall' last succeeded 121 s ago",
         "revoke": "the loop 'revoke' last succeeded 121 s ago",
     }
     broker.clock.advance(60)
-    assert set(await readiness(broker)) == {"reconcile", "reap", "events", "revoke"}
+    assert set(await readiness(broker)) == {
+        *("reconcile", "reap", "events", "canary", "firewall", "revoke")
+    }
     broker.clock.advance(30 * 86400)
     assert set(await readiness(broker)) == {loop.name for loop in broker.services.loops}
 
