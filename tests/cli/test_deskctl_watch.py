@@ -233,7 +233,7 @@ class Terminal:
 
     def until(self, text) -> None:
         """Read on until it stands there."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + 3 * PATIENCE
         while text not in self.seen:
             assert select.select([self.ours], [], [], max(0, end - time.monotonic()))[0], self.seen
             self.seen += os.read(self.ours, 65536).decode()

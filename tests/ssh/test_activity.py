@@ -112,8 +112,9 @@ def test_a_copy_between_two_reports_is_not_lost(
 
 
 def test_sftp_is_files(often: Person) -> None:
-    """A listing is enough."""
-    done = run(["sftp", "-F", str(often.config), "-b", "-", "desk"], b"ls\n")
+    """A listing is enough; of a folder of its own, for what a long one carries is a transfer too."""
+    words = f"mkdir {often.name}\nls {often.name}\nrmdir {often.name}\n"
+    done = run(["sftp", "-F", str(often.config), "-b", "-", "desk"], words.encode())
     assert done.status == 0, done.err
     _gone(often)
     assert _signals(often) == {"files"}
