@@ -225,7 +225,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "TERM": "xterm", **env},
+            env={**os.environ, "TERM": "xterm", **env, "COLUMNS": "", "LINES": ""},
             start_new_session=True,
         )
         os.close(theirs)
@@ -241,9 +241,12 @@ class Terminal:
     def close(self) -> int:
         """Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(PATIENCE)
-        os.close(self.ours)
-        return code
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self.ours)
 
 
 def test_a_terminal_is_drawn_upon_in_place(served):
