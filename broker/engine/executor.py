@@ -88,9 +88,11 @@ class Calls:
         future = self._pool.submit(self._call, what, time.monotonic() + limit, work)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
+        outcome = asyncio.wrap_future(future)
+        outcome.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.shield(asyncio.wrap_future(future))
+                return await asyncio.shield(outcome)
         except TimeoutError as error:
             raise EngineUnavailable(f"{what}: no answer within {limit:g} s") from error
 
@@ -115,6 +117,12 @@ class Calls:
                 return work()
         finally:
             self.deadline.at = None
+
+
+def _retrieve(outcome: asyncio.Future[Any]) -> None:
+    """A call that nobody waits for any more may fail: asyncio would log that with a traceback."""
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 @contextmanager

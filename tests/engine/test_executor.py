@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -41,6 +42,29 @@ async def test_foreign_errors_become_one_with_its_cause(calls, error):
     with pytest.raises(EngineUnavailable, match="look: ") as caught:
         await calls.run("look", 5, fail)
     assert caught.value.__cause__ is error
+
+
+async def test_a_call_that_fails_when_nobody_waits_says_nothing(calls):
+    """What is cut off at the end of the broker is no defect."""
+    said = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))
+    begun, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go.wait(5)
+        raise OSError("cut off")
+
+    async with asyncio.TaskGroup() as group:
+        caller = group.create_task(calls.run("work", 5, work))
+        await asyncio.to_thread(begun.wait, 5)
+        caller.cancel()
+    del caller
+    go.set()
+    await calls.close(grace=5, abort=nothing)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert said == []
 
 
 async def test_a_cancelled_caller_does_not_stop_its_call(calls):
