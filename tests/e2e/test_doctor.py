@@ -83,16 +83,16 @@ def test_what_was_done_to_containers_is_mended(desk, engine):
     label = dict([desk.label().split("=")])
     ours = {**label, "desk.session": "0" * 16, "desk.desktop": "0" * 16}
     theirs = {**ours, "desk.instance": "f" * 16}
-    for name, labels in (("desk-stray", ours), ("desk-theirs", theirs)):
-        engine.containers.create(desk.image, name=f"{name}-{os.getpid()}", labels=labels)
-    running = desk.containers()
     ada, bob = (desk.sessions[name] for name in ("ada", "bob"))
-    until(lambda: paused(running[ada]), what="the pause")
-    running[bob].remove(force=True)
     rules = [("firewall", "put them back")] if firewalled() else []
-    if rules:
-        desk.remove_rules()
     try:
+        for name, labels in (("desk-stray", ours), ("desk-theirs", theirs)):
+            engine.containers.create(desk.image, name=f"{name}-{os.getpid()}", labels=labels)
+        running = desk.containers()
+        until(lambda: paused(running[ada]), what="the pause")
+        running[bob].remove(force=True)
+        if rules:
+            desk.remove_rules()
         wanted = [
             ("containers", "let it go on"),
             ("containers", "remove it"),
