@@ -220,8 +220,11 @@ class Terminal:
     def __init__(self, *words, columns=80, lines=24, env) -> None:
         ours, theirs = pty.openpty()
         ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        # Who began in the background of a shell without a terminal is deaf to Ctrl-C, and so are all
+        # that it starts.
+        hearing = ["env", "--default-signal=INT"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "broker.cli.deskctl", *words],
+            [*hearing, sys.executable, "-m", "broker.cli.deskctl", *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
