@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
+import hmac
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
@@ -30,6 +31,9 @@ PAGING = (
     Query(name="limit", summary="Items of the answer at most.", low=1, high=MOST),
     Query(name="cursor", summary="`next` of the page before."),
 )
+
+#: Of this process: a cursor of before its start may miss or repeat something.
+_VEIL = secrets.token_bytes(32)
 
 _ODD = "cursor: allowed is what 'next' of the page before says."
 
@@ -99,9 +103,9 @@ def answer_page(found: Sequence[Any], last: Key | None) -> web.Response:
     return web.json_response({"items": found, "next": cursor})
 
 
-def hashed(text: str) -> str:
-    """For a cursor, of what it must not tell."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def veiled(text: str) -> str:
+    """For a cursor, of what it must not tell: without the key nobody can try what it stands for."""
+    return hmac.digest(_VEIL, text.encode(errors="replace"), "sha256").hex()
 
 
 def flag(name: str, summary: str) -> Query:

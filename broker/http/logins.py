@@ -9,7 +9,7 @@ from aiohttp import web
 from broker.core import errors
 from broker.core.tokens import Scope
 from broker.http import people
-from broker.http.calls import PAGING, hashed, page, read
+from broker.http.calls import PAGING, page, read, veiled
 from broker.http.routes import Noun, Page, Route, caller_of
 from broker.http.whose import USER, USER_OF_ALL
 
@@ -91,7 +91,7 @@ class LoginRoutes:
             request,
             self._blocks.standing(),
             # Of names that can be anything nothing is told, by a cursor neither.
-            key=lambda block: (-round(block.left + now), hashed(str(block.circle))),
+            key=lambda block: (-round(block.left + now), veiled(str(block.circle))),
             out=out,
         )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from broker.core.blocks import Circle
 from broker.core.model import Actor
 from broker.core.policy import KEYS
 from tests.http.test_admin import ACTOR
@@ -309,6 +311,20 @@ async def test_blocks_are_listed_and_lifted(api, broker, ada):
     assert outcome(await ada.type()) == "in"
     await api.problem(404, "not_found", "DELETE", "/login-blocks/ada")
     assert await actions(broker) == ["login.unblock"]
+
+
+async def test_a_cursor_does_not_tell_what_was_typed_as_a_name(api, broker):
+    """Not by a hash that anybody can try words against either: it can be somebody's password."""
+    for name in ("hunter2", "hunter3"):
+        for _ in range(5):
+            broker.services.blocks.failed(Circle(name, None), exists=False)
+    _, listed = await api("GET", "/login-blocks?limit=1")
+    told = base64.urlsafe_b64decode(listed["next"]).decode()
+    for name in ("hunter2", "hunter3"):
+        assert name not in told
+        assert hashlib.sha256(str(Circle(name, None)).encode()).hexdigest() not in told
+    _, rest = await api("GET", f"/login-blocks?cursor={listed['next']}")
+    assert len(rest["items"]) == 1
 
 
 # ---------------------------------------------------------------------------------------- audit
