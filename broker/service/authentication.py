@@ -8,6 +8,7 @@ import base64
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from broker.core.digest import hashed
 from broker.core.errors import (
     AccessDenied,
     BadRequest,
@@ -22,7 +23,6 @@ from broker.core.publickeys import read_key
 from broker.service.blocks import network_of
 from broker.service.credentials import Proof, suits
 from broker.service.identities import CODE, PASSWORD, outside, proof
-from broker.service.invites import hashed
 from broker.service.tickets import Shown
 
 if TYPE_CHECKING:

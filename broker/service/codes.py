@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import io
 import re
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyotp
 import segno
 
+from broker.core.digest import hashed
 from broker.core.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class OneTimeCodes:
             )
         recovery = [_recovery_code() for _ in range(RECOVERY)]
         await self._store.confirm_codes(
-            user.id, step, [_hashed(_plain(code)) for code in recovery], actor=actor
+            user.id, step, [hashed(_plain(code)) for code in recovery], actor=actor
         )
         return recovery
 
@@ -94,7 +94,7 @@ class OneTimeCodes:
         """Whether it is one of the user's codes, and was not used before; it is used up then."""
         plain = _plain(code)
         if _RECOVERY_CODE.fullmatch(plain):
-            return await self._store.take_recovery(user_id, _hashed(plain), actor=actor)
+            return await self._store.take_recovery(user_id, hashed(plain), actor=actor)
         codes = await self._store.codes(user_id)
         if codes is None:
             return False
@@ -125,10 +125,6 @@ def _recovery_code() -> str:
 
 def _grouped(text: str, between: str) -> str:
     return between.join(text[i : i + 4] for i in range(0, len(text), 4))
-
-
-def _hashed(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()
 
 
 def _picture(uri: str) -> str:

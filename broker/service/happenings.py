@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import CapacityExhausted
 from broker.core.model import DesktopId, SessionId
+from broker.system.tasks import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -86,14 +87,7 @@ class Happenings:
                 await self._wait(more)
 
     async def _wait(self, more: asyncio.Event) -> None:
-        waits = (more.wait(), self._over.wait(), self._clock.sleep(LOOK))
-        tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_of(more.wait(), self._over.wait(), self._clock.sleep(LOOK))
 
     async def _sees(self, caller: Caller, entry: AuditEntry) -> bool:
         only = caller.only

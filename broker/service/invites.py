@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from broker.core import words
+from broker.core.digest import hashed
 from broker.core.errors import BadRequest
 from broker.core.model import shown
 
@@ -80,8 +80,3 @@ def period(text: str | None) -> float | None:
         return words.seconds(text)
     except ValueError as error:
         raise BadRequest(public=f"valid: found {shown(text)}; {error}.") from None
-
-
-def hashed(token: str) -> str:
-    """What the state knows a token by."""
-    return hashlib.sha256(token.encode()).hexdigest()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import DeskError
+from broker.system.tasks import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -93,13 +94,7 @@ class Loop:
         waits = [stop.wait(), self._clock.sleep(self._failing or self._every)]
         if not self._failing:
             waits.append(self._wake.wait())
-        tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_of(*waits)
 
     def check(self) -> str:
         """`ok`, or one sentence when it has not succeeded in time."""

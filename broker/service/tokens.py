@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import structlog
 
 from broker.core import words
 from broker.core.blocks import Blocks, Circle, Rule
+from broker.core.digest import hashed
 from broker.core.errors import AccessDenied, BadRequest, Blocked, Conflict, Unauthenticated
 from broker.core.model import Actor, shown
 from broker.core.tokens import Caller, Reach, Scope, is_secret, new_secret
@@ -201,8 +201,3 @@ def _seconds(valid: str | None) -> float | None:
         return words.period(valid)
     except ValueError as error:
         raise BadRequest(public=f"valid: found {shown(valid)}; {error}.") from None
-
-
-def hashed(secret: str) -> str:
-    """What the state knows it by."""
-    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from broker.cli import deskd
 from broker.cli import recover as recovering
+from broker.core.digest import hashed
 from broker.db.opening import open_store
-from broker.service.invites import hashed
 from broker.system.clock import SystemClock
 from broker.system.lock import StateLock
 from tests.service.people import Person

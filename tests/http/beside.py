@@ -8,9 +8,9 @@ import threading
 
 from aiohttp import web
 
+from broker.core.digest import hashed
 from broker.core.tokens import Reach, Scope
 from broker.http.admin import AdminApi
-from broker.service.tokens import hashed
 from tests.service.harness import PATIENCE, World, memory_directory
 
 #: What a door would say: there is none here.

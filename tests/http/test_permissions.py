@@ -135,7 +135,7 @@ class Cast:
 
 
 def hashed(secret):
-    from broker.service.tokens import hashed
+    from broker.core.digest import hashed
 
     return hashed(secret)
 
