@@ -35,13 +35,16 @@ class Scripted:
         self.path = f"/tmp/desk-scripted-{secrets.token_hex(6)}.sock"
         self.url = f"unix://{self.path}"
         self.requests: list[str] = []
-        self._hanging_up = False
+        self._hanging_up: str | None = None
         self._last: asyncio.StreamWriter | None = None
         self._answers: dict[str, list[bytes | None]] = {}
         self.on("GET /version", reply(200, VERSION))
 
     def on(self, pattern: str, *answers: bytes | None, hang_up: bool = False) -> None:
-        self._hanging_up = hang_up
+        """`hang_up` says that the connection ends behind such an answer, and behind no other: who asks
+        for something on a connection that ends just then gets no answer at all.
+        """
+        self._hanging_up = pattern if hang_up else None
         self._answers.pop(pattern, None)
         self._answers = {pattern: list(answers), **self._answers}
 
@@ -69,7 +72,7 @@ class Scripted:
                     return
                 writer.write(answer)
                 self._last = writer
-                if self._hanging_up and "/version" not in line.split("v1.")[0]:
+                if self._hanging_up is not None and re.search(self._hanging_up, line):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             return
