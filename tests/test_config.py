@@ -82,7 +82,7 @@ def test_every_key_can_be_set():
            blocks: {after: 3, first: 1m, longest: 2m, exempt: [192.0.2.0/24]}}
         allow:
           {forward_local: false, forward_remote: false, agent: false, x11: false, sftp: false,
-           pty: false}
+           pty: false, browser: false, clipboard_in: false, clipboard_out: false, share: false}
         web:
           {listen: "[::1]:8081", tls: {certificate: /etc/tls/c.pem, key: /etc/tls/k.pem},
            proxies: [192.0.2.1], monitors: [192.0.2.9], patience: 5s,
@@ -316,7 +316,7 @@ MISTAKES = {
     "login: {invites: {valid: 30s}}": "login.invites.valid: found '30s'; allowed is 1m to 365d.",
     "login: {face: true}": "login.face: this key is unknown; allowed are authorities, blocks, codes,",
     "audit: {syslog: sometimes}": "audit.syslog: found 'sometimes'; input should be a valid boolean",
-    "allow: {clipboard: true}": "allow.clipboard: this key is unknown; allowed are agent, forward_local,",
+    "allow: {clipboard: true}": "allow.clipboard: this key is unknown; allowed are agent, browser,",
     "ssh: {penalties: {exempt: [7]}}": "ssh.penalties.exempt.0: found '7'; allowed are addresses and",
     "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",
     "web: {listen: 0.0.0.0:80}": "web.listen: found '0.0.0.0:80'; allowed is a loopback address, 127.0.0.1 or ::1, unless web.tls names a certificate or web.proxies the proxy in front that has one.",

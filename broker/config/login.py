@@ -87,6 +87,10 @@ class AllowConfig(Model):
     x11: bool = True
     sftp: bool = True
     pty: bool = True
+    browser: bool = True
+    clipboard_in: bool = True
+    clipboard_out: bool = True
+    share: bool = True
 
     @property
     def allowances(self) -> frozenset[Allowance]:

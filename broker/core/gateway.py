@@ -36,6 +36,13 @@ class Allowance(StrEnum):
     SFTP = "sftp"
     PTY = "pty"
     """A terminal."""
+    BROWSER = "browser"
+    """Their desktops in a browser, and the pages around them."""
+    CLIPBOARD_IN = "clipboard_in"
+    CLIPBOARD_OUT = "clipboard_out"
+    """What is copied goes into the desktop from a browser, and out to one."""
+    SHARE = "share"
+    """Showing a desktop to guests."""
 
 
 class Offence(StrEnum):
@@ -128,6 +135,34 @@ class Route:
     """The session's private key in OpenSSH's format. Never logged, never leaves the door."""
 
 
+class Right(StrEnum):
+    """What a browser may do in a desktop beyond seeing it."""
+
+    CONTROL = "control"
+    """Keyboard and mouse."""
+    RESIZE = "resize"
+    """Another size of the desktop."""
+    CLIPBOARD_IN = "clipboard_in"
+    CLIPBOARD_OUT = "clipboard_out"
+    FILES = "files"
+    """Upload to its home, and download from it."""
+    SOUND = "sound"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A browser's place in a desktop."""
+
+    identity: Identity
+    """Whom to count there. Of a guest: the desktop's owner as `user_id`, so that what ends the
+    owner ends them, and the name that the guest gave as `user`."""
+    desktop: str
+    """The desktop's name."""
+    route: Route | None
+    """None where nothing was to be started and the desktop does not run."""
+    rights: tuple[Right, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordReply:
     """What one of the broker's words answers."""
@@ -187,8 +222,12 @@ class Load:
     """How connections ended that had proven nobody."""
 
 
-#: The header by which a door tells the broker's API who its client is, as an address.
+#: Headers between a door and the broker's API, which no client can send and none gets. By the first
+#: a door tells who its client is, as an address; by the others it passes on the secrets that the
+#: client's cookies hold, and is told to set those cookies, or to take them back where one is empty.
 CLIENT = "Desk-Client"
+SIGN_IN, GUEST, STATE = "Desk-Sign-In", "Desk-Guest", "Desk-State"
+COOKIES = (SIGN_IN, GUEST, STATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +314,23 @@ class Gateway(Protocol):
         """Find or start the desktop. `display` picks the one that holds it when it is the user's
         own; else the one that the login named, else the default. `progress` gets a sentence when
         the desktop is not ready yet, and another whenever that changes. Raises `DeskError`.
+        """
+
+    async def seat(
+        self,
+        secret: str,
+        address: str,
+        *,
+        desktop_id: str | None,
+        look: bool,
+        wake: bool,
+        progress: Callable[[str], None],
+    ) -> Seat:
+        """The place of a browser at that address whose cookie holds `secret`: of somebody who
+        signed in at their own desktop, or with `look` of an admin at anybody's; without a
+        `desktop_id` of a guest at the one that is shown to them. With `wake` the desktop is started
+        or thawed, and `progress` is as in `route`. Raises `Unauthenticated` for a secret that does
+        not count, `NotFound` for a desktop that is not theirs, `AccessDenied` where they may not.
         """
 
     async def lost(self, session_id: str) -> None:

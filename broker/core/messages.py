@@ -18,12 +18,13 @@ from broker.core.gateway import (
     OfferedKey,
     Penalty,
     Route,
+    Seat,
     WordReply,
 )
 
 #: The name of these messages, one and the same on both sides of a connection. Whoever changes
 #: anything of them counts on: an older door must not take a newer broker's words for its own.
-PROTOCOL = "desk-gateway-4"
+PROTOCOL = "desk-gateway-5"
 
 #: Characters of one message: 4096 clients, each with the longest name that it can have, are told
 #: of in less.
@@ -87,6 +88,15 @@ class FindRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class FindSeat:
+    secret: str = field(repr=False)
+    address: str
+    desktop_id: str | None
+    look: bool
+    wake: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     session_id: str
 
@@ -133,7 +143,9 @@ class GetHttp:
 Noted = Proven | Attached | Detached | Report | Carries | Penalise
 """What a door says of others; no broker that is away is waited for to say it."""
 
-Asked = Identify | Redeem | CheckPassword | CheckCode | FindRoute | Lost | SayWord | GetHttp | Noted
+Sought = FindRoute | FindSeat
+
+Asked = Identify | Redeem | CheckPassword | CheckCode | Sought | Lost | SayWord | GetHttp | Noted
 """The calls of the gateway. Which door calls is what it said in its `Hello`."""
 
 
@@ -183,7 +195,7 @@ class Welcome:
     """The answer to `Hello`: calls may come."""
 
 
-Value = Identity | CodeWanted | Invited | Route | WordReply | HttpReply | None
+Value = Identity | CodeWanted | Invited | Route | Seat | WordReply | HttpReply | None
 """What a call gives."""
 
 

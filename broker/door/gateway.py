@@ -27,6 +27,7 @@ from broker.core.gateway import (
     Identity,
     Invited,
     Route,
+    Seat,
     WordReply,
 )
 from broker.core.messages import (
@@ -232,6 +233,21 @@ class RemoteGateway:
     ) -> Route:
         found = await self._ask(messages.FindRoute(identity, display), progress=progress)
         assert isinstance(found, Route)
+        return found
+
+    async def seat(
+        self,
+        secret: str,
+        address: str,
+        *,
+        desktop_id: str | None,
+        look: bool,
+        wake: bool,
+        progress: Callable[[str], None],
+    ) -> Seat:
+        what = messages.FindSeat(secret, address, desktop_id, look, wake)
+        found = await self._ask(what, progress=progress)
+        assert isinstance(found, Seat)
         return found
 
     async def lost(self, session_id: str) -> None:

@@ -29,8 +29,17 @@ from broker.system.tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.gateway import Activity, Attachment, GatewayService, Holdings, Load, Penalty
-    from broker.core.messages import Asked, Noted, ToBroker, ToDoor
+    from broker.core.gateway import (
+        Activity,
+        Attachment,
+        GatewayService,
+        Holdings,
+        Load,
+        Penalty,
+        Route,
+        Seat,
+    )
+    from broker.core.messages import Asked, Noted, Sought, ToBroker, ToDoor
     from broker.http.doorstep import Process
     from broker.system.line import Line
 
@@ -269,12 +278,8 @@ class Caller:
                 return await gateway.check_password(login, password, address)
             case messages.CheckCode(ticket, code, address):
                 return await gateway.check_code(ticket, code, address)
-            case messages.FindRoute(identity, display):
-
-                def progress(sentence: str) -> None:
-                    self._put(Progress(ask.number, sentence))
-
-                return await gateway.route(identity, display=display, progress=progress)
+            case messages.FindRoute() | messages.FindSeat() as sought:
+                return await self._seek(sought, ask.number)
             case messages.Lost(session_id):
                 await gateway.lost(session_id)
             case messages.SayWord(identity, argv):
@@ -285,6 +290,21 @@ class Caller:
                 assert self.door is not None
                 await self._note(self.door, told)
         return None
+
+    async def _seek(self, what: Sought, number: int) -> Route | Seat:
+        def progress(sentence: str) -> None:
+            self._put(Progress(number, sentence))
+
+        if isinstance(what, messages.FindRoute):
+            return await self._gateway.route(what.identity, display=what.display, progress=progress)
+        return await self._gateway.seat(
+            what.secret,
+            what.address,
+            desktop_id=what.desktop_id,
+            look=what.look,
+            wake=what.wake,
+            progress=progress,
+        )
 
     async def _note(self, door: str, told: Noted) -> None:
         match told:
@@ -309,6 +329,8 @@ def _check(what: Asked) -> None:
     match what:
         case messages.Identify() | messages.Redeem() | messages.CheckPassword():
             _check_texts(what.address)
+        case messages.FindSeat():
+            _check_texts(what.address, what.secret, what.desktop_id or "")
         case messages.CheckCode():
             _check_texts(what.address)
             if len(what.code) > TEXT:

@@ -14,6 +14,7 @@ from broker.core.errors import (
     CapacityExhausted,
     NotFound,
     SourceUnavailable,
+    Unauthenticated,
 )
 from broker.core.gateway import Route
 from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Login,
         OfferedKey,
         Penalty,
+        Seat,
         WordReply,
     )
     from broker.core.interfaces import Store
@@ -162,6 +164,19 @@ class LocalGateway:
             host_key=access.host_key,
             client_key=access.client_key,
         )
+
+    async def seat(
+        self,
+        secret: str,
+        address: str,
+        *,
+        desktop_id: str | None,
+        look: bool,
+        wake: bool,
+        progress: Callable[[str], None],
+    ) -> Seat:
+        del secret, desktop_id, look, wake, progress
+        raise Unauthenticated(f"nobody has signed in at {address}")
 
     async def _pick(self, user: User, identity: Identity, display: int | None) -> Desktop:
         if display is not None:

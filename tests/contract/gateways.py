@@ -20,7 +20,9 @@ from broker.core.gateway import (
     Login,
     OfferedKey,
     Penalty,
+    Right,
     Route,
+    Seat,
     WordReply,
 )
 from broker.core.idle import Signal
@@ -57,6 +59,7 @@ ROUTE = Route(
     host_key="ssh-ed25519 AAAA",
     client_key="-----BEGIN OPENSSH PRIVATE KEY-----",
 )
+SEAT = Seat(identity=ANN, desktop="main", route=ROUTE, rights=(Right.CONTROL, Right.RESIZE))
 PENALTY = Penalty(source="192.0.2.7", offence="authfail", seconds=60.0)
 
 
@@ -163,6 +166,12 @@ class ScriptedGateway:
         await self._do("route", identity, display)
         asyncio.get_running_loop().call_soon(self.route_answered)
         return ROUTE
+
+    async def seat(self, secret, address, *, desktop_id, look, wake, progress):
+        await self._do("seat", secret, address, desktop_id, look, wake)
+        for sentence in self.sentences:
+            progress(sentence)
+        return SEAT
 
     async def lost(self, session_id) -> None:
         await self._do("lost", session_id)

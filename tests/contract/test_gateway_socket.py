@@ -60,6 +60,7 @@ from tests.contract.gateways import (
     LOGIN,
     PENALTY,
     ROUTE,
+    SEAT,
     FakeDoor,
     Pair,
     ScriptedGateway,
@@ -97,6 +98,9 @@ def calls_of(remote, said):
         "check_code": lambda: remote.check_code("t1", "123456", ADDRESS),
         "redeem": lambda: remote.redeem(LOGIN, KEY, ADDRESS),
         "route": lambda: remote.route(ANN, display=None, progress=said.append),
+        "seat": lambda: remote.seat(
+            "secret", ADDRESS, desktop_id="d1", look=False, wake=True, progress=said.append
+        ),
         "lost": lambda: remote.lost("s1"),
         "http": lambda: remote.http("GET", "/readyz"),
         "word": lambda: remote.word(ANN, ["stop"]),
@@ -109,6 +113,7 @@ ANSWERS = {
     "check_code": ANN,
     "redeem": ANN,
     "route": ROUTE,
+    "seat": SEAT,
     "lost": None,
     "http": HttpReply(status=200, content_type="text/plain", body=bytes(range(256))),
     "word": WordReply(stdout="done\n", stderr="", status=0),
