@@ -12,7 +12,8 @@ cd "$(dirname "$0")/.."
 
 UV='uv>=0.9,<1'
 CLIENTS='nftables iproute2 openssh-client openssh-server openssh-sftp-server rsync git sshfs sshpass curl openssl mosh xvfb xauth
-  x11-utils x11-apps xpra python3-gi-cairo python3-paramiko dropbear-bin putty-tools imagemagick busybox-static shellcheck procps'
+  x11-utils x11-apps xpra python3-gi-cairo python3-paramiko dropbear-bin putty-tools imagemagick busybox-static shellcheck procps
+  chromium firefox-esr fonts-noto-cjk websockify'
 # A directory, and what the library that asks it is built with.
 LDAP='slapd libldap-dev libsasl2-dev gcc libc6-dev python3-dev'
 
@@ -98,11 +99,11 @@ make_venv() {
   "$python" -m venv .venv
 }
 
-# pip and uv follow the certificates that the environment names, where a proxy stands before the registry.
+# pip, uv and npm follow the certificates that the environment names, where a proxy stands before the registry.
 follow_certificates() {
   if [ -n "${SSL_CERT_FILE:-}" ]; then
-    : "${PIP_CERT:=$SSL_CERT_FILE}"
-    export PIP_CERT
+    : "${PIP_CERT:=$SSL_CERT_FILE}" "${NODE_EXTRA_CA_CERTS:=$SSL_CERT_FILE}"
+    export PIP_CERT NODE_EXTRA_CA_CERTS
   fi
   export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_PYTHON_DOWNLOADS=never
   unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
@@ -186,6 +187,25 @@ test_clients() {
   install_missing 'the test suite' $CLIENTS $LDAP postgresql
 }
 
+# A node of another origin is left alone: Debian's npm would take its place, or refuse to lie beside it.
+node_and_npm() {
+  if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then return; fi
+  if command -v apt-get >/dev/null 2>&1; then install_missing "$1" nodejs npm; fi
+}
+
+# The accessibility checker that is loaded into pages under test.
+page_checker() (
+  cd tests/browser
+  if cmp -s package-lock.json node_modules/.desk-lock; then return; fi
+  if ! command -v npm >/dev/null 2>&1; then
+    say 'there is no npm here: the accessibility of pages is not checked.'
+    return
+  fi
+  follow_certificates
+  npm ci --ignore-scripts --silent || die 'the checker of pages could not be installed; the words of npm stand above.'
+  cp package-lock.json node_modules/.desk-lock
+)
+
 # The library for directories is built here, which another system may not be ready for.
 test_venv() {
   if installed libldap-dev; then sync_venv test; else sync_venv dev; fi
@@ -194,6 +214,6 @@ test_venv() {
 case "${1:-}" in
   run) make_venv; sync_venv run; ssh_client; packet_filter ;;
   dev) make_venv; sync_venv dev ;;
-  test) make_venv; test_clients; test_venv ;;
+  test) make_venv; test_clients; test_venv; node_and_npm 'testing pages'; page_checker ;;
   *) usage ;;
 esac
