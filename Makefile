@@ -11,7 +11,7 @@ export STATE SSH_PORT HTTP_PORT YES VERSION DIST
 
 # A recipe installs into one environment and drives one engine: never two at once.
 .NOTPARALLEL:
-.PHONY: help up down purge deb install test test-quick test-package test-engine chaos soak fuzz bench xpra-clients check format clean
+.PHONY: help up down purge web deb install test test-quick test-package test-engine chaos soak fuzz bench xpra-clients check format clean
 
 help: ## this page
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ down: ## stop the broker; desktops run on
 purge: ## remove what this instance made, homes as well (asks; YES=1 answers)
 	@docker/bootstrap.sh run
 	@$(PY) -m broker.cli.up purge
+
+web: ## build the pages for browsers anew where their sources changed (`make up` does too)
+	@broker/web/build.sh
 
 test: ## every test, on a real engine and image
 	@.ci/test quick engine
@@ -87,5 +90,6 @@ test-package: ## boot Debian 12 and 13, install the package there, upgrade it un
 	@.ci/test package
 
 clean: ## remove what the tools left in this tree; never a state
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist \
+	  broker/web/node_modules broker/web/dist broker/web/.built broker/web/.lock tests/browser/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

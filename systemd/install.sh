@@ -54,6 +54,15 @@ lay_libraries "$requirements" "$@"
 
 rm -rf "$LIB/app" "$SHARE"
 copy broker "$LIB/app/broker"
+# Of the pages what browsers get, and not what it is made from.
+rm -rf "$LIB/app/broker/web"
+if broker/web/build.sh; then
+  mkdir -p "$LIB/app/broker/web" "$SHARE/docker"
+  cp -r broker/web/dist "$LIB/app/broker/web/"
+  cp -r broker/web/dist/alone "$SHARE/docker/"
+else
+  say 'Desk is laid out without pages for browsers.'
+fi
 copy migrations "$LIB/app/broker/migrations"
 copy docker "$SHARE/docker"
 install -D -m 755 -t "$DEST/usr/bin" systemd/deskd systemd/deskctl
