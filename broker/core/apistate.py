@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from broker.core.browserstate import BrowserState
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from broker.core.tokens import KeptAnswer, Reach, Scope, Token
 
 
-class ApiState(Protocol):
+class ApiState(BrowserState, Protocol):
     """As in `Identities`."""
 
     # -- tokens

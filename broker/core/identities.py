@@ -47,7 +47,9 @@ class Identities(ApiState, Protocol):
         """
 
     async def set_enabled(self, user_id: UserId, *, enabled: bool, actor: Actor | str) -> None:
-        """Whether anything proves the user. Idempotent. Raises `NotFound`."""
+        """Whether anything proves the user; their sign-ins and links end with that. Idempotent.
+        Raises `NotFound`.
+        """
 
     async def set_admin(self, user_id: UserId, *, admin: bool, actor: Actor | str) -> None:
         """Whether the user is an admin. Idempotent. Raises `NotFound`."""

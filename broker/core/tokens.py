@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.core.model import Actor, UserId
+    from broker.core.signins import SignIn
 
 
 class Scope(StrEnum):
@@ -45,6 +48,16 @@ def new_secret() -> str:
 def is_secret(text: str) -> bool:
     """Whether it can be one at all."""
     return _SECRET.fullmatch(text) is not None
+
+
+#: The header that pages of ours alone can set: a cookie goes along with what others have it ask.
+CSRF = "Desk-CSRF"
+
+
+def csrf_of(secret: str) -> str:
+    """What is shown in `CSRF` beside a cookie that holds `secret`: it tells nothing of it."""
+    digest = hashlib.sha256(f"csrf:{secret}".encode(errors="replace")).digest()
+    return base64.urlsafe_b64encode(digest).decode("ascii")[:32]
 
 
 ALL_SCOPES = frozenset(Scope)
@@ -94,6 +107,12 @@ class Caller:
     """The account that is meant by `own`; None for whom the kernel names an admin."""
     token: Token | None = None
     """What was shown."""
+    sign_in: SignIn | None = None
+    """By which a browser calls, where no token was shown."""
+    csrf: str | None = field(default=None, repr=False)
+    """What that browser's pages show in `CSRF`."""
+    enrol: bool = False
+    """Let in to set up a one-time code, and for nothing else."""
 
     @property
     def only(self) -> UserId | None:

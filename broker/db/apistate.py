@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.apistate import ApiState
 from broker.db import answers, tokens
+from broker.db.browserstate import SqlBrowserState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock
     from broker.core.model import Actor, User, UserId
     from broker.core.tokens import KeptAnswer, Reach, Scope, Token
-    from broker.db.transaction import Transactions
 
 #: What has no audit row needs nobody who asked for it.
 _NOBODY = "broker"
 
 
-class SqlApiState(ApiState):
+class SqlApiState(SqlBrowserState, ApiState):
     """The part of `SqlStore` that is about the API's callers."""
 
-    _do: Transactions
     _clock: Clock
 
     # -- tokens

@@ -186,6 +186,34 @@ token = Table(
     CheckConstraint("reach IN ('own', 'all')", name="reach"),
 )
 
+sign_in = Table(
+    "sign_in",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False, index=True),
+    # What proved its person, and stands behind it for as long as it counts.
+    Column("credential", Text, nullable=False, index=True),
+    Column("method", Text, nullable=False),
+    Column("denied", JSON, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("browser", Text, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime, nullable=False),
+)
+
+sign_in_link = Table(
+    "sign_in_link",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False, index=True),
+    Column("credential", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("denied", JSON, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
 #: What was answered to a call, for whoever asks the same again.
 answer = Table(
     "answer",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from broker.core.model import User, UserId, new_id
-from broker.db import credentials, desktops, groups, invites, keys, people, rows, tokens
+from broker.db import credentials, desktops, groups, invites, keys, people, rows, signins, tokens
 from broker.db.tables import desktop, user
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ async def remove_user(tx: Transaction, user_id: UserId) -> None:
     await credentials.forget(tx, user_id)
     await invites.forget(tx, user_id)
     await tokens.forget(tx, user_id)
+    await signins.forget(tx, user_id)
     await groups.forget(tx, user_id)
     await tx.connection.execute(
         update(user).where(user.c.id == user_id).values(removed_at=tx.now, enabled=False)
@@ -67,6 +68,8 @@ async def set_enabled(tx: Transaction, user_id: UserId, *, enabled: bool) -> Non
     if found.enabled == enabled:
         return
     await tx.connection.execute(update(user).where(user.c.id == user_id).values(enabled=enabled))
+    if not enabled:
+        await signins.forget(tx, user_id)
     action = "user.enable" if enabled else "user.disable"
     tx.record(action, user_id, {"name": found.name})
 
