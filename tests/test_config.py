@@ -85,7 +85,8 @@ def test_every_key_can_be_set():
            pty: false, browser: false, clipboard_in: false, clipboard_out: false, share: false}
         web:
           {listen: "[::1]:8081", tls: {certificate: /etc/tls/c.pem, key: /etc/tls/k.pem},
-           proxies: [192.0.2.1], monitors: [192.0.2.9], patience: 5s,
+           proxies: [192.0.2.1], monitors: [192.0.2.9], patience: 5s, url: "https://Desk.Example:443/",
+           sign_in: {idle: 1h, longest: 1d},
            limits: {connections: 300, connections_per_address: 20, arrivals: 50,
              arrivals_per_address: 10, rate: 90, rate_per_address: 9, requests: 40, requests_per_address: 4,
              requests_per_connection: 10, header: 4k, headers: 8k, body: 64k,
@@ -148,6 +149,21 @@ def test_every_key_can_be_set():
         shm=1 << 30,
         geometry="800x600",
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("https://Desk.Example:443/", "https://desk.example"),
+        ("https://desk.example:8443", "https://desk.example:8443"),
+        ("https://[2001:DB8::1]/", "https://[2001:db8::1]"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:80", "http://localhost"),
+    ],
+)
+def test_the_address_of_the_pages_is_as_browsers_write_an_origin(written, origin):
+    """They show it with each request, and it is compared."""
+    assert parse(f"{GOOD}web: {{url: '{written}'}}\n", "desk.yaml").web.url == origin
 
 
 def test_a_loaded_file_cannot_be_changed():
@@ -227,7 +243,7 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
         ),
         (
             "desk.yaml:3: web.port: this key is unknown; allowed are limits, listen, monitors,"
-            " patience, proxies, tls."
+            " patience, proxies, sign_in, tls, url."
         ),
     }
 
@@ -326,6 +342,13 @@ MISTAKES = {
     "web: {tls: {certificate: c.pem, key: /k.pem}}": "web.tls.certificate: found 'c.pem'; allowed is an absolute path",
     "web: {proxies: [0.0.0.0/0]}": "web.proxies: found '['0.0.0.0/0']'; allowed are the addresses of the proxies themselves",
     "web: {proxies: [front]}": "web.proxies.0: found 'front'; allowed are addresses and networks",
+    "web: {url: http://desk.example}": "web.url: found 'http://desk.example'; allowed is https://HOST[:PORT], as browsers reach it, with nothing behind that; http:// for a loopback host alone.",
+    "web: {url: https://desk.example/desk}": "web.url: found 'https://desk.example/desk'; allowed is https://HOST[:PORT]",
+    "web: {url: https://ada@desk.example}": "web.url: found 'https://ada@desk.example'; allowed is https://HOST[:PORT]",
+    "web: {url: https://desk.example:port}": "web.url: found 'https://desk.example:port'; allowed is https://HOST[:PORT]",
+    "web: {url: desk.example}": "web.url: found 'desk.example'; allowed is https://HOST[:PORT]",
+    "web: {sign_in: {idle: 8d}}": "web.sign_in.idle: found '8d'; allowed is at most longest (7 d).",
+    "web: {sign_in: {idle: 1m}}": "web.sign_in.idle: found '1m'; allowed is 5m to 30d.",
     "web: {patience: 2m}": "web.patience: found '2m'; allowed is 0.1s to 1m.",
     "web: {limits: {body: 17m}}": "web.limits.body: found '17m'; allowed is 1k to 16m.",
     "web: {limits: {connections: 0}}": "web.limits.connections: found '0'; input should be greater than",

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from broker.config.kinds import Listen, Model, Network, Seconds, Size, bounded
+from broker.config.kinds import (
+    Listen,
+    Model,
+    Network,
+    Seconds,
+    Size,
+    bounded,
+    is_loopback,
+    out_of_order,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import InitErrorDetails
 
 _Connections = Annotated[int, Field(ge=1, le=65_536)]
 _Time = Annotated[Seconds, bounded(1, 600, "1s to 10m")]
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]+", re.ASCII)
 
 #: Bits of the widest network that may hold proxies: whoever is in it is believed.
 _WIDEST_PROXIES = {4: 16, 6: 48}
@@ -34,6 +47,32 @@ def _few(networks: tuple[str, ...]) -> tuple[str, ...]:
                 " a /48 of IPv6: what they say of a client's address is believed"
             )
     return networks
+
+
+#: What browsers leave out of an origin.
+_PORTS = {"https": 443, "http": 80}
+
+
+def _origin(url: str) -> str:
+    """As browsers write it: in lower case, without the port that goes without saying."""
+    rule = (
+        "allowed is https://HOST[:PORT], as browsers reach it, with nothing behind that;"
+        " http:// for a loopback host alone"
+    )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(rule) from None
+    if parts.scheme not in _PORTS or not host or not _HOST.fullmatch(host):
+        raise ValueError(rule)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(rule)
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(rule)
+    named = f"[{host}]" if ":" in host else host
+    written = "" if port in {None, _PORTS[parts.scheme]} else f":{port}"
+    return f"{parts.scheme}://{named}{written}"
 
 
 _File = Annotated[Path, AfterValidator(_absolute)]
@@ -112,14 +151,31 @@ _ORDER = (
 _SIZES = {"header", "headers"}
 
 
+class SignInConfig(Model):
+    """For how long a browser stays signed in."""
+
+    idle: Annotated[Seconds, bounded(300, 30 * 86_400, "5m to 30d")] = 12 * 3600.0
+    """Without a request of its pages, and nobody in a desktop by it."""
+    longest: Annotated[Seconds, bounded(3600, 90 * 86_400, "1h to 90d")] = 7 * 86_400.0
+
+    @model_validator(mode="after")
+    def _idle_within_longest(self) -> SignInConfig:
+        if self.idle <= self.longest:
+            return self
+        raise out_of_order(self, "idle", "longest")
+
+
 class WebConfig(Model):
     """The HTTP port."""
 
+    url: Annotated[str, AfterValidator(_origin)] | None = None
+    """Where browsers find the pages."""
     listen: Listen = Listen(host="127.0.0.1", port=8080)
     tls: TlsConfig = TlsConfig()
     proxies: Annotated[_Networks, AfterValidator(_few)] = ()
     monitors: _Networks = ()
     patience: Annotated[Seconds, bounded(0.1, 60, "0.1s to 1m")] = 2.0
+    sign_in: SignInConfig = SignInConfig()
     limits: WebLimits = WebLimits()
 
     @model_validator(mode="after")
