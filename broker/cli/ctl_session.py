@@ -9,7 +9,8 @@ import click
 from broker.cli.ctl import WATCH, Desk, filters, part, verb
 from broker.cli.ctl_names import OF_USER, SESSION, SESSIONS
 from broker.cli.output import Sheet, moment, span
-from broker.core.words import seconds, spoken
+from broker.core.errors import BadRequest
+from broker.core.words import seconds, spoken, spoken_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,11 @@ def _next(item: Mapping[str, Any]) -> str | None:
     return f"{item['next']} in {span(item['next_in'])}"
 
 
-_CELLS = {"idle": lambda item: span(item["idle"]), "next": _next}
+def _memory(item: Mapping[str, Any]) -> str | None:
+    return None if item["memory"] is None else spoken_size(item["memory"])
+
+
+_CELLS = {"idle": lambda item: span(item["idle"]), "next": _next, "memory": _memory}
 _SESSIONS = Sheet(
     ("id", "user", "desktop", "state", "display", "attached", "kinds", "idle", "next"),
     cells=_CELLS,
@@ -37,6 +42,8 @@ _SESSION = Sheet(
     (
         *_SESSIONS.columns,
         "kept_until",
+        "cpu",
+        "memory",
         "reason",
         "desktop_id",
         "address",
@@ -154,6 +161,19 @@ def session_keep(desk: Desk, session_id: str) -> None:
     until = kept["kept_until"]
     told = "is not kept: its user may not" if until is None else f"is kept until {moment(until)}"
     desk.out.done(kept, f"Session {session_id} {told}.", ident=session_id)
+
+
+@verb(session, "resize")
+@SESSION
+@click.argument("size")
+def session_resize(desk: Desk, session_id: str, size: str) -> None:
+    """Give a session's desktop another SIZE, in pixels: 1920x1080."""
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise BadRequest(public="size: allowed is WIDTHxHEIGHT, as in 1920x1080.")
+    body = {"width": int(width), "height": int(height)}
+    given = desk.client.call("PUT", f"/sessions/{part(session_id)}/size", body=body)
+    desk.out.done(given, f"The desktop of {session_id} has {size} pixels.", ident=session_id)
 
 
 @verb(session, "message")

@@ -22,6 +22,7 @@ from broker.cli.ctl_maintenance import add_broadcast, add_outdated, maintenance
 from broker.cli.ctl_place import place, where
 from broker.cli.ctl_session import attachment, session
 from broker.cli.ctl_settings import policy, settings, template
+from broker.cli.ctl_status import add_status
 from broker.cli.ctl_token import add_whoami, token
 from broker.cli.ctl_user import user
 from broker.cli.errors import plain_errors
@@ -63,6 +64,7 @@ for _noun in (
 ):
     main.add_command(_noun)
 add_whoami(main)
+add_status(main)
 add_broadcast(main)
 add_outdated(desktop)
 main.add_command(completion)

@@ -308,6 +308,16 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a container has used and holds."""
+
+    cpu: float
+    """As of `Engine.cpu_seconds`."""
+    memory: int
+    """Bytes, without what the kernel keeps of files and can let go of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     version: str
     warnings: tuple[str, ...]
@@ -438,6 +448,12 @@ class Engine(Protocol):
 
     async def cpu_seconds(self, name: str) -> float | None:
         """CPU time of all its processes on all cores since it started; None unless it runs."""
+
+    async def usage(self, names: Sequence[str]) -> Mapping[str, Usage]:
+        """What each of these containers uses, as the kernel of this host tells: cheap for all of
+        them together. Without those that do not run or are not to be seen here; one that is asked
+        for the first time can be missing when many are.
+        """
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
         """What happens to the instance's containers from the moment of entering on. The iteration

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broker.core.model import LeaseKind
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -32,3 +34,13 @@ class Pools:
     addresses: Pool
     """IPv4 addresses of the instance's bridge, as integers."""
     uids: Pool
+
+    @property
+    def sizes(self) -> dict[LeaseKind, int]:
+        """How many numbers there are of each kind."""
+        return {
+            LeaseKind.PORT: len(self.ports),
+            LeaseKind.DISPLAY: len(self.displays),
+            LeaseKind.ADDRESS: len(self.addresses),
+            LeaseKind.UID: len(self.uids),
+        }

@@ -20,6 +20,18 @@ def cpu_seconds(
         return None
 
 
+def memory_bytes(
+    container: str, pid: int, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
+) -> int | None:
+    """The memory that it holds, without the files' pages that the kernel can let go of. None as
+    above.
+    """
+    try:
+        return _held(_paths(proc, pid), container, cgroups)
+    except (OSError, LookupError, ValueError):
+        return None
+
+
 def is_frozen(
     container: str, pid: int, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
 ) -> bool | None:
@@ -74,6 +86,17 @@ def _read(paths: dict[str, str], container: str, cgroups: Path) -> float:
     group = cgroups / _of(container, paths[""])
     stat = dict(line.split() for line in (group / "cpu.stat").read_text("ascii").splitlines())
     return int(stat["usage_usec"]) / 1e6
+
+
+def _held(paths: dict[str, str], container: str, cgroups: Path) -> int:
+    if "memory" in paths:
+        group = cgroups / "memory" / _of(container, paths["memory"])
+        name, idle = "memory.usage_in_bytes", "total_inactive_file"
+    else:
+        group = cgroups / _of(container, paths[""])
+        name, idle = "memory.current", "inactive_file"
+    stat = dict(line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
+    return max(0, int((group / name).read_text("ascii")) - int(stat.get(idle, 0)))
 
 
 def _of(container: str, path: str) -> PurePosixPath:

@@ -115,13 +115,20 @@ class Containers:
         self._bring(name, "running", self._link.client.unpause)
 
     def cpu_seconds(self, name: str) -> float | None:
-        found = self._own(name)
-        if found is None or found["State"]["Status"] not in _ALIVE:
+        place = self.place(name)
+        if place is None:
             return None
         # The kernel's own figure costs a look at two files; an old engine asked for statistics
         # answers with the next of its rounds, which it makes once a second.
-        seconds = cpu_seconds(found["Id"], found["State"]["Pid"])
-        return self._counted(found["Id"]) if seconds is None else seconds
+        seconds = cpu_seconds(*place)
+        return self._counted(place[0]) if seconds is None else seconds
+
+    def place(self, name: str) -> tuple[str, int] | None:
+        """Its id at the engine and its first process; None unless it runs."""
+        found = self._own(name)
+        if found is None or found["State"]["Status"] not in _ALIVE:
+            return None
+        return found["Id"], found["State"]["Pid"]
 
     def inspect(self, name: str) -> Container | None:
         found = self._own(name)

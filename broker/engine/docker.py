@@ -24,11 +24,12 @@ from broker.engine.network import Networks
 from broker.engine.quotas import Quotas
 from broker.engine.transfers import Gate, Transfers
 from broker.engine.transport import Link
+from broker.engine.uses import Uses
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from broker.core.interfaces import Container, EngineEvent
+    from broker.core.interfaces import Container, EngineEvent, Usage
     from broker.core.spec import ContainerSpec
     from broker.engine.executor import Told
     from broker.engine.facts import Json
@@ -93,6 +94,7 @@ class DockerEngine:
         self._transfers = Transfers(self._homes, self._link, deadline)
         self._canaries = Canaries(instance, self._link)
         self._containers = Containers(instance, self._link, self._deeds)
+        self._uses = Uses(self._containers.place)
         self._subscriptions: set[Subscription] = set()
 
     async def ping(self) -> EngineInfo:
@@ -179,6 +181,9 @@ class DockerEngine:
 
     async def cpu_seconds(self, name: str) -> float | None:
         return await self._samples.run("cpu", _SAMPLE, partial(self._containers.cpu_seconds, name))
+
+    async def usage(self, names: Sequence[str]) -> Mapping[str, Usage]:
+        return await self._samples.run("usage", _SAMPLE, partial(self._uses.of, names))
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:

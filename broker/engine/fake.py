@@ -24,6 +24,7 @@ from broker.core.interfaces import (
     EngineEvent,
     EngineInfo,
     EventKind,
+    Usage,
 )
 from broker.core.spec import LABEL_DESKTOP, LABEL_INSTANCE, LABEL_SPEC
 from broker.engine.fakehomes import Home, packed, unpacked
@@ -31,12 +32,13 @@ from broker.engine.hostconfig import container_config
 from broker.engine.mailbox import Mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from broker.core.spec import ContainerSpec
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
 _KILLED = 137
+_MEMORY = 300 << 20
 _WAITING_EVENTS = 1000
 
 
@@ -294,6 +296,14 @@ class FakeEngine:
         async with self._call("cpu_seconds"):
             made = self._made.get(name)
             return made.cpu if made is not None and made.state.state in _ALIVE else None
+
+    async def usage(self, names: Sequence[str]) -> Mapping[str, Usage]:
+        async with self._call("usage"):
+            return {
+                name: Usage(cpu=made.cpu, memory=_MEMORY)
+                for name in names
+                if (made := self._made.get(name)) is not None and made.state.state in _ALIVE
+            }
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:

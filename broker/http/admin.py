@@ -25,6 +25,7 @@ from broker.http.problems import problems
 from broker.http.routes import PREFIX
 from broker.http.sessions import SessionRoutes
 from broker.http.settings import SettingRoutes
+from broker.http.status import StatusRoutes
 from broker.http.table import TABLE
 from broker.http.tokens import TokenRoutes
 from broker.http.users import UserRoutes
@@ -66,6 +67,7 @@ class AdminApi:
             "config": ConfigurationRoutes(reload=reload),
             "maintenance": MaintenanceRoutes(store=store, services=services),
             "doctor": DoctorRoutes(doctor=services.doctor),
+            "status": StatusRoutes(services=services),
         }
 
     def application(self, trust: Trust = "kernel") -> web.Application:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from typing_extensions import TypedDict
 
 from broker.core.model import DEFAULT_DESKTOP, LeaseKind, SessionState
 from broker.http.kinds import Time, time, time_or_none
+from broker.service.meter import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from broker.core.idle import Verdict
     from broker.core.model import Desktop, Lease, Session
+    from broker.service.meter import Usage
     from broker.service.presence import Present
 
 
@@ -43,6 +45,13 @@ class Message(_In):
     """Body of `POST /sessions/{id}/message`."""
 
     text: str = Field(max_length=500)
+
+
+class Size(_In):
+    """Body of `PUT /sessions/{id}/size`, in pixels."""
+
+    width: StrictInt = Field(ge=320, le=7680)
+    height: StrictInt = Field(ge=200, le=4320)
 
 
 class Extend(_In):
@@ -98,6 +107,10 @@ class SessionOut(TypedDict):
     next_in: int | None
     """Seconds until then."""
     kept_until: Time | None
+    cpu: float | None
+    """Cores that it uses, lately; null when nobody knows, as in the first look at it."""
+    memory: int | None
+    """Bytes that it holds; null when nobody knows."""
     reason: str | None
     """Why it sleeps, stops or ended."""
     created_at: Time
@@ -182,6 +195,7 @@ class Use:
     """Seconds since a person was last seen to do something; None unless it is awake."""
     verdict: Verdict | None = None
     """None unless it is ready or frozen."""
+    usage: Usage = UNKNOWN
 
     @property
     def kinds(self) -> list[str]:
@@ -230,6 +244,8 @@ def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> Ses
         "next": step.value if step else None,
         "next_in": max(0, round(use.verdict.due)) if use.verdict and step else None,
         "kept_until": time_or_none(session.kept_until),
+        "cpu": None if use.usage.cpu is None else round(use.usage.cpu, 3),
+        "memory": use.usage.memory,
         # A session that thawed keeps in its record why it froze.
         "reason": None if awake else session.reason,
         "created_at": time(session.created_at),

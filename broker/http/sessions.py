@@ -39,6 +39,7 @@ class SessionRoutes:
         self._presence = services.presence
         self._explainer = services.explainer
         self._policies = services.policies
+        self._meter = services.meter
         self._views = SessionViews(store=store, services=services)
 
     async def list(self, request: web.Request) -> web.Response:
@@ -58,10 +59,12 @@ class SessionRoutes:
             # Its record can go meanwhile.
             if (desktop := desktops.get(session.desktop_id)) is not None
         ]
+        usages = await self._meter.of([row.session for row in rows])
 
         async def out(row: _Row) -> models.SessionOut:
-            use = self._views.use(row.session, present[row.session.id], policies)
-            return models.session_out(row.session, row.desktop, row.owner, use)
+            session = row.session
+            use = self._views.use(session, present[session.id], policies, usages[session.id])
+            return models.session_out(session, row.desktop, row.owner, use)
 
         return await page(
             request,

@@ -16,6 +16,7 @@ from broker.http.maintenance import MAINTENANCE
 from broker.http.openapi import API
 from broker.http.sessions import SESSIONS
 from broker.http.settings import SETTINGS
+from broker.http.status import STATUS
 from broker.http.tokens import TOKENS
 from broker.http.users import USERS
 from broker.http.verbs import VERBS
@@ -38,4 +39,5 @@ TABLE = (
     CONFIGURATION,
     MAINTENANCE,
     DOCTOR,
+    STATUS,
 )

@@ -190,6 +190,25 @@ class VerbRoutes:
         told: models.MessageOut = {"seen": seen}
         return web.json_response(told)
 
+    # -- shown
+    async def resize(self, request: web.Request) -> web.Response:
+        """As whoever is in it may by their viewer; the desktop can say no."""
+        body = await read(request, models.Size)
+        session = await self._views.known(request)
+        if session.state is not SessionState.READY:
+            raise errors.Conflict(
+                public=f"The session is {session.state.value}: it has no size to change."
+            )
+        if not await self._inside.resize(session.id, body.width, body.height):
+            raise errors.Conflict(public="The desktop did not take that size. Try again.")
+        await self._store.note(
+            actor=caller_of(request).actor,
+            action="session.resize",
+            subject=session.id,
+            detail={"size": f"{body.width}x{body.height}"},
+        )
+        return await self._views.answer(session)
+
     # -- shared
     async def _desktop(self, request: web.Request) -> Desktop:
         desktop = await self._store.desktop(DesktopId(request.match_info["id"]))
@@ -300,6 +319,18 @@ VERBS = Noun(
             whose=SESSION,
             body=models.Message,
             answers={200: models.MessageOut},
+            refuses=(errors.Conflict,),
+        ),
+        Route(
+            method="PUT",
+            path="/sessions/{id}/size",
+            handler=VerbRoutes.resize,
+            name="resize_session",
+            summary="Give a session's desktop another size, in pixels.",
+            needs=Scope.SESSIONS,
+            whose=SESSION,
+            body=models.Size,
+            answers={200: models.SessionOut},
             refuses=(errors.Conflict,),
         ),
         Route(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from broker.core.idle import IdlePolicy
     from broker.core.interfaces import Store
     from broker.core.model import Desktop, Session
+    from broker.service.meter import Usage
     from broker.service.presence import Present
     from broker.service.services import Services
 
@@ -32,6 +33,7 @@ class SessionViews:
         self._presence = services.presence
         self._watches = services.watches
         self._policies = services.policies
+        self._meter = services.meter
 
     async def known(self, request: web.Request) -> Session:
         """That of the path. Raises `NotFound`."""
@@ -52,7 +54,8 @@ class SessionViews:
         desktop = await self.desktop(session)
         owner = await Owners(self._store).of(desktop)
         present = self._presence.of(session.id) if session.live else []
-        use = self.use(session, present, await self._policies.idle([session]))
+        usage = (await self._meter.of([session]))[session.id]
+        use = self.use(session, present, await self._policies.idle([session]), usage)
         headers = {"Location": f"{PREFIX}/sessions/{session.id}"} if status == 201 else None
         told = models.session_out(session, desktop, owner, use)
         return web.json_response(told, status=status, headers=headers)
@@ -62,14 +65,16 @@ class SessionViews:
         session: Session,
         present: Sequence[Present],
         policies: Callable[[Session], IdlePolicy],
+        usage: Usage,
     ) -> models.Use:
         """What is known of its use."""
         watch = self._watches.current(session, policies(session))
         if watch is None:
-            return models.Use(present=present)
+            return models.Use(present=present, usage=usage)
         facts = watch.facts(self._watches.clock.monotonic(), attached=bool(present))
         return models.Use(
             present=present,
             idle=alone(facts) if facts.frozen is None else None,
             verdict=judge(facts, watch.policy),
+            usage=usage,
         )

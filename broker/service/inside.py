@@ -54,6 +54,9 @@ class Inside(Protocol):
         could see it within 5 s.
         """
 
+    async def resize(self, session_id: SessionId, width: int, height: int) -> bool:
+        """Give the desktop that size, in pixels; whether it says within 8 s that it has it."""
+
     async def leave(self, session_id: SessionId) -> None:
         """End the connection at once, before a freeze or a stop. Idempotent."""
 
@@ -109,6 +112,10 @@ class SshInside:
     async def tell(self, session_id: SessionId, notice: Notice) -> bool:
         link = self._links.get(session_id)
         return await link.tell(notice) if link is not None else False
+
+    async def resize(self, session_id: SessionId, width: int, height: int) -> bool:
+        link = self._links.get(session_id)
+        return await link.resize(width, height) if link is not None else False
 
     async def leave(self, session_id: SessionId) -> None:
         link = self._links.pop(session_id, None)

@@ -30,6 +30,9 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+#: Gives the desktop a size.
+RESIZE = "/usr/local/bin/docker-desktop -s {width}x{height}"
+
 #: Shows a notice: standard input is the notice as JSON.
 NOTIFY = "/usr/local/lib/desk/notify"
 
@@ -48,14 +51,14 @@ MANNERS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 #: Seconds that a caller waits for an answer of the desktop.
-AGE_WITHIN, TELL_WITHIN = 3.0, 5.0
+AGE_WITHIN, TELL_WITHIN, RESIZE_WITHIN = 3.0, 5.0, 8.0
 
 #: Seconds after which a question without an answer costs the connection: to take a question back,
 #: SSH has no word.
 _PATIENCE = 30.0
 
-#: Notices that are under way at once.
-_MOST_NOTICES = 4
+#: Notices, and other sizes, that are under way at once.
+_MOST_NOTICES, _MOST_SIZES = 4, 2
 
 #: Channels of the desktop that are heard at once, more than are answered, so that the next ones are
 #: told why; and those that it may have open before it is cut off.
@@ -90,6 +93,7 @@ class Link:
         self._cookie: bytes | None = None
         self._probe: asyncio.Task[float | None] | None = None
         self._notices = 0
+        self._sizes = 0
         self._channels = 0
         self._task = tasks.start(self._run(), name=f"service connection {session.id}")
 
@@ -210,6 +214,22 @@ class Link:
     def _told(self, _: asyncio.Task[Any]) -> None:
         self._notices -= 1
 
+    async def resize(self, width: int, height: int) -> bool:
+        """As `Inside.resize`."""
+        if self._sizes >= _MOST_SIZES:
+            return False
+        self._sizes += 1
+        command = RESIZE.format(width=width, height=height)
+        task = self._tasks.start(
+            self._asked(lambda connection: _run(connection, command)),
+            name=f"size {self._session.id}",
+        )
+        task.add_done_callback(self._resized)
+        return bool(await _outcome(task, RESIZE_WITHIN))
+
+    def _resized(self, _: asyncio.Task[Any]) -> None:
+        self._sizes -= 1
+
     async def _asked(
         self, question: Callable[[asyncssh.SSHClientConnection], Awaitable[T]]
     ) -> T | None:
@@ -267,9 +287,17 @@ async def _authority(connection: asyncssh.SSHClientConnection) -> bytes:
 
 
 async def _notify(connection: asyncssh.SSHClientConnection, notice: Notice) -> bool:
+    return await _run(connection, NOTIFY, json.dumps(asdict(notice)).encode())
+
+
+async def _run(
+    connection: asyncssh.SSHClientConnection, command: str, said: bytes | None = None
+) -> bool:
+    """Whether it says that it was done. What it prints is the tenant's, and is not read."""
     done = await connection.run(
-        NOTIFY,
-        input=json.dumps(asdict(notice)).encode(),
+        command,
+        input=said,
+        stdin=asyncssh.DEVNULL if said is None else asyncssh.PIPE,
         stdout=asyncssh.DEVNULL,
         stderr=asyncssh.DEVNULL,
         encoding=None,

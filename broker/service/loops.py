@@ -41,19 +41,21 @@ class Loop:
         """
         self.name = name
         self._step = step
-        self._every = every
+        self.every = every
+        """Seconds."""
         self._overdue = overdue
         self._clock = clock
         self._metrics = metrics
         self._wake = wake or asyncio.Event()
-        self._succeeded_at: float | None = None
+        self.succeeded_at: float | None = None
+        """When a pass last went through, in monotonic time."""
         self._began = False
         self._failing = 0.0
         """The last pause after a failure; 0 when the last pass went through."""
 
     def retime(self, *, every: float, overdue: float) -> None:
         """Another period, from the next pass on."""
-        self._every, self._overdue = every, overdue
+        self.every, self._overdue = every, overdue
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until `stop`, which does not cut the one under way."""
@@ -82,25 +84,25 @@ class Loop:
         self._metrics.loop_seconds.labels(self.name).observe(took)
 
     def _failed(self) -> None:
-        self._failing = min(max(RETRY_AFTER, self._failing * 2), self._every)
+        self._failing = min(max(RETRY_AFTER, self._failing * 2), self.every)
         self._metrics.loop_failures.labels(self.name).inc()
 
     def beat(self) -> None:
         """It is alive and does its work."""
-        self._succeeded_at = self._clock.monotonic()
+        self.succeeded_at = self._clock.monotonic()
         self._metrics.loop_success.labels(self.name).set(self._clock.now().timestamp())
 
     async def _pause(self, stop: asyncio.Event) -> None:
-        waits = [stop.wait(), self._clock.sleep(self._failing or self._every)]
+        waits = [stop.wait(), self._clock.sleep(self._failing or self.every)]
         if not self._failing:
             waits.append(self._wake.wait())
         await first_of(*waits)
 
     def check(self) -> str:
         """`ok`, or one sentence when it has not succeeded in time."""
-        if self._succeeded_at is None:
+        if self.succeeded_at is None:
             return f"the loop '{self.name}' has not succeeded yet"
-        age = self._clock.monotonic() - self._succeeded_at
+        age = self._clock.monotonic() - self.succeeded_at
         if age > self._overdue:
             return f"the loop '{self.name}' last succeeded {age:.0f} s ago"
         return "ok"

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.core.errors import DeskError
-from broker.core.model import LeaseKind, SessionState
+from broker.core.model import SessionState
 from broker.telemetry.metrics import CHANNELS
 
 if TYPE_CHECKING:
@@ -89,13 +89,7 @@ class Measures:
 
     async def _leases(self, pools: Pools) -> None:
         held = await self._store.count_leases(self._host.name, pools)
-        sizes = {
-            LeaseKind.PORT: len(pools.ports),
-            LeaseKind.DISPLAY: len(pools.displays),
-            LeaseKind.ADDRESS: len(pools.addresses),
-            LeaseKind.UID: len(pools.uids),
-        }
-        for kind, size in sizes.items():
+        for kind, size in pools.sizes.items():
             self._metrics.leases.labels(kind.value).set(held[kind])
             self._metrics.leases_free.labels(kind.value).set(size - held[kind])
 

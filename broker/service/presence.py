@@ -41,6 +41,18 @@ class Present:
     """When its client last did something that counts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of one door."""
+
+    door: str
+    heard: float
+    """When it last said something, in monotonic time."""
+    load: Load | None
+    """As it told last."""
+    attachments: int
+
+
 @dataclass(slots=True)
 class _Door:
     heard: float
@@ -131,6 +143,13 @@ class Presence:
     def loads(self) -> list[Load]:
         """Of each door that told."""
         return [door.load for door in self._doors.values() if door.load is not None]
+
+    def told(self) -> list[Told]:
+        """Of each door that is heard, by name."""
+        return [
+            Told(name, door.heard, door.load, len(door.present))
+            for name, door in sorted(self._doors.items())
+        ]
 
     def channels(self) -> Counter[str]:
         """Attachments by what they have open; one with several counts for each."""

@@ -62,6 +62,8 @@ class Reconciler:
         self._firewall = firewall
         self._clock = clock
         self._unseen: str | None = "the broker"
+        self.hears_since: datetime | None = None
+        """Since when the engine's events are heard without a break; None while they are not."""
         self._passing = asyncio.Lock()
         self._awaited: set[str] = set()
 
@@ -223,16 +225,20 @@ class Reconciler:
         async with self._engine.events() as events:
             # What happened before this moment nobody told of.
             await self.pass_once()
-            async with asyncio.TaskGroup() as looks:
-                beating = looks.create_task(self._beat(beat))
-                try:
-                    async for event in events:
-                        if event.session_id not in self._awaited:
-                            self._awaited.add(event.session_id)
-                            looks.create_task(self._happened(event, places))
-                except EngineUnavailable as error:
-                    lost = error
-                beating.cancel()
+            self.hears_since = self._clock.now()
+            try:
+                async with asyncio.TaskGroup() as looks:
+                    beating = looks.create_task(self._beat(beat))
+                    try:
+                        async for event in events:
+                            if event.session_id not in self._awaited:
+                                self._awaited.add(event.session_id)
+                                looks.create_task(self._happened(event, places))
+                    except EngineUnavailable as error:
+                        lost = error
+                    beating.cancel()
+            finally:
+                self.hears_since = None
         if lost is not None:
             self._unseen = "the container engine"
             raise lost

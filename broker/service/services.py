@@ -29,6 +29,7 @@ from broker.service.logins import Logins
 from broker.service.loops import Loop
 from broker.service.maintenance import Maintenance
 from broker.service.measures import Measures
+from broker.service.meter import Meter
 from broker.service.passwords import Passwords
 from broker.service.policies import Policies
 from broker.service.presence import Presence
@@ -42,6 +43,7 @@ from broker.service.standing import LOOK_EVERY as LIST_EVERY
 from broker.service.standing import Standing
 from broker.service.starting import Starting
 from broker.service.starts import Starts
+from broker.service.status import StatusBoard
 from broker.service.tickets import Tickets
 from broker.service.tokens import Tokens
 from broker.service.watches import LOOK_EVERY, Watches
@@ -123,6 +125,7 @@ class Services:
         self.policies = Policies(store=store, default=config.policy)
         self.groups = Groups(store=store, policies=self.policies)
         self.watches = Watches(clock)
+        self.meter = Meter(engine=engine, watches=self.watches, clock=clock)
         self.presence = Presence(
             clock, self.watches.saw, came=metrics.attached.inc, did=metrics.door_told
         )
@@ -295,6 +298,27 @@ class Services:
             clock=clock,
         )
 
+        self._begin_loops(store=store, clock=clock, metrics=metrics, witness=witness)
+        self._begin_telling(store=store, engine=engine, host=host, clock=clock, metrics=metrics)
+        self.gateway = LocalGateway(
+            store=store,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            authentication=self.authentication,
+            reconciler=self.reconciler,
+            keys=keys,
+            presence=self.presence,
+            host=host,
+            words=self.words,
+            health=self.health,
+            connections=connections,
+            standing=self.standing,
+            metrics=metrics,
+        )
+
+    def _begin_loops(
+        self, *, store: Store, clock: Clock, metrics: Metrics, witness: Callable[[str], None]
+    ) -> None:
         def loop(
             name: str,
             step: Callable[[], Awaitable[None]],
@@ -316,7 +340,9 @@ class Services:
         self.listening = loop("events", self._listen, LISTEN_EVERY)
         self.probing = loop("canary", self.firewall.probe, PROBE_EVERY)
         self.guarding = loop("firewall", self._guard, GUARD_EVERY)
-        self.archiving = loop("archive", self._archive, archive_every(config.idle.archive_after))
+        self.archiving = loop(
+            "archive", self._archive, archive_every(self.config.idle.archive_after)
+        )
         self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
         self.loops: tuple[Loop, ...] = (
             self.reconciling,
@@ -328,18 +354,34 @@ class Services:
             self.revoking,
             *(
                 [loop("audit", Witness(store, witness).look, TELL_EVERY)]
-                if config.audit.syslog
+                if self.config.audit.syslog
                 else []
             ),
         )
+
+    def _begin_telling(
+        self, *, store: Store, engine: Engine, host: Host, clock: Clock, metrics: Metrics
+    ) -> None:
+        """What says how all of it is."""
         self.health = Health(
             store=store,
             engine=engine,
             sessions=self.sessions,
             firewall=self.firewall,
             loops=self.loops,
-            image=template.image,
+            image=self.config.template.image,
             metrics=self._measure,
+        )
+        self.status = StatusBoard(
+            store=store,
+            engine=engine,
+            presence=self.presence,
+            starts=self.starts,
+            host=host,
+            firewall=self.firewall,
+            reconciler=self.reconciler,
+            loops=self.loops,
+            clock=clock,
         )
         self._measures = Measures(
             store=store,
@@ -348,21 +390,6 @@ class Services:
             host=host,
             health=self.health,
             maintenance=self.maintenance,
-            metrics=metrics,
-        )
-        self.gateway = LocalGateway(
-            store=store,
-            sessions=self.sessions,
-            accounts=self.accounts,
-            authentication=self.authentication,
-            reconciler=self.reconciler,
-            keys=keys,
-            presence=self.presence,
-            host=host,
-            words=self.words,
-            health=self.health,
-            connections=connections,
-            standing=self.standing,
             metrics=metrics,
         )
 

@@ -98,6 +98,11 @@ class Starts:
         self._let_in()
 
     @property
+    def at_once(self) -> int:
+        """How many may be under way."""
+        return self._at_once
+
+    @property
     def waiting(self) -> int:
         """How many wait for a place."""
         return len(self._line())

@@ -34,6 +34,8 @@ _SESSION = {
     "next": "freeze",
     "next_in": 3420,
     "kept_until": None,
+    "cpu": 0.25,
+    "memory": 524_288_000,
     "reason": None,
     "created_at": AT,
     "changed_at": LATER,

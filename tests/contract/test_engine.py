@@ -829,6 +829,20 @@ async def test_cpu_time_grows_under_load_and_stands_still_in_sleep(world: World)
     await burnt(world, spec.name, asleep + 0.05)
 
 
+async def test_what_several_use_is_told_at_once(world: World):
+    """A sleeping one's too; what does not run is left out."""
+    specs = [await running(world) for _ in range(2)]
+    await burnt(world, specs[0].name, 0.05)
+    await world.engine.pause(specs[1].name)
+    names = [*(spec.name for spec in specs), f"desk-{new_id()}"]
+    found = await world.engine.usage(names)
+    assert set(found) == set(names[:2])
+    assert found[specs[0].name].cpu >= 0.05
+    assert all(usage.memory > 0 for usage in found.values())
+    await world.kill(specs[0].name)
+    assert set(await world.engine.usage(names)) == {specs[1].name}
+
+
 async def test_cpu_time_is_that_of_the_present_run(world: World):
     spec = await running(world)
     used = await burnt(world, spec.name, 0.2)

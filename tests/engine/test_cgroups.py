@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.engine.cgroups import cpu_seconds, is_frozen, set_frozen
+from broker.engine.cgroups import cpu_seconds, is_frozen, memory_bytes, set_frozen
 
 ID = "2118425de6adf5e0924e67fc8b849ae3e3623ebbc7536eee645cc03492ec1ad9"
 PID = 4711
@@ -115,3 +115,27 @@ def test_a_freezer_out_of_reach_is_unknown(host, lines, file):
     where = host(lines, file)
     assert is_frozen(ID, PID, **where) is None
     assert not set_frozen(ID, PID, frozen=True, **where)
+
+
+HOLDS = {
+    "first version": (
+        "5:memory:/docker/{id}\n" + FIRST,
+        "memory/docker/{id}",
+        ("memory.usage_in_bytes", "total_inactive_file"),
+    ),
+    "second version": ("0::/docker/{id}\n", "docker/{id}", ("memory.current", "inactive_file")),
+}
+
+
+@pytest.mark.parametrize(("lines", "group", "names"), HOLDS.values(), ids=HOLDS.keys())
+def test_the_memory_is_what_the_kernel_cannot_let_go_of(host, lines, group, names):
+    where = host(lines, None)
+    place = where["cgroups"] / group.format(id=ID)
+    place.mkdir(parents=True)
+    (place / names[0]).write_text("5000\n")
+    (place / "memory.stat").write_text(f"anon 1\n{names[1]} 2000\n")
+    assert memory_bytes(ID, PID, **where) == 3000
+    (place / "memory.stat").write_text(f"{names[1]} 6000\n")
+    assert memory_bytes(ID, PID, **where) == 0
+    (place / names[0]).unlink()
+    assert memory_bytes(ID, PID, **where) is None

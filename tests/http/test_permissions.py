@@ -54,6 +54,7 @@ BODIES = {
     "Kill": lambda _: {},
     "NewDesktop": lambda cast: {"name": cast.fresh(), "user": cast.about},
     "Message": lambda _: {"text": "hello"},
+    "Size": lambda _: {"width": 1024, "height": 768},
     "Examination": lambda _: {},
     "Extend": lambda _: {"time": "1h"},
     "NewDrain": lambda _: {},

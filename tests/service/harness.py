@@ -173,6 +173,7 @@ class FakeInside:
         self.told: list[tuple[str, Notice]] = []
         self.idle: dict[str, float] = {}
         """Seconds since the last key or pointer in a desktop, by session."""
+        self.sizes: list[tuple[str, int, int]] = []
         self.deaf: set[str] = set()
         """Sessions that take no notice."""
 
@@ -186,6 +187,12 @@ class FakeInside:
         if session_id in self.deaf:
             return False
         self.told.append((session_id, notice))
+        return True
+
+    async def resize(self, session_id, width, height) -> bool:
+        if session_id in self.deaf:
+            return False
+        self.sizes.append((session_id, width, height))
         return True
 
     async def leave(self, session_id) -> None:

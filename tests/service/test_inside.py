@@ -75,6 +75,7 @@ class World:
         self.x_answers = asyncio.Event()
         self.x_answers.set()
         self.status = 0
+        self.hanging: asyncio.Event | None = None
         self.authority = directory / "server.auth"
         self.authority.write_bytes(entry(b"1000"))
         self.socket = directory / "broker.sock"
@@ -106,7 +107,10 @@ class World:
             writer.close()
 
     async def run_program(self, process):
-        self.told.append((process.command, json.loads(await process.stdin.read())))
+        if self.hanging is not None:
+            await self.hanging.wait()
+        said = await process.stdin.read()
+        self.told.append((process.command, json.loads(said) if said else None))
         process.exit(self.status)
 
     @property
@@ -508,3 +512,25 @@ async def test_closing_leaves_nothing(world):
     assert await asking is None
     await until(lambda: world.open == 0)
     assert world.clock.sleepers == 0
+
+
+async def test_another_size_is_a_command_of_the_image(world):
+    """It succeeds as that does; none where nobody is connected."""
+    assert not await world.inside.resize(ONE.id, 1600, 900)
+    await held(world)
+    assert await world.inside.resize(ONE.id, 1600, 900)
+    assert world.told == [("/usr/local/bin/docker-desktop -s 1600x900", None)]
+    world.status = 2
+    assert not await world.inside.resize(ONE.id, 1600, 900)
+
+
+async def test_only_so_many_sizes_are_under_way(world, monkeypatch):
+    """A desktop that answers nothing keeps few busy."""
+    monkeypatch.setattr(link, "RESIZE_WITHIN", 0.01)
+    await held(world)
+    started = asyncio.Event()
+    world.hanging = started
+    for _ in range(link._MOST_SIZES + 2):
+        assert not await world.inside.resize(ONE.id, 800, 600)
+    started.set()
+    await until(lambda: len(world.told) == link._MOST_SIZES)

@@ -68,7 +68,7 @@ LIVE = {
     "idle.keep_up_to": ("9h", idle_of, lambda p: p.keep_up_to == 9 * 3600),
     "idle.busy_for": ("9h", idle_of, lambda p: p.busy_for == 9 * 3600),
     "idle.busy_cpu": (0.7, idle_of, lambda p: p.busy_cpu == 0.7),
-    "idle.archive_after": ("100s", lambda b: (b.archivist._after, b.archiving._every), (100, 10)),
+    "idle.archive_after": ("100s", lambda b: (b.archivist._after, b.archiving.every), (100, 10)),
 }
 
 
