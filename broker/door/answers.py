@@ -7,13 +7,34 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multidict import CIMultiDict
 
-#: Nothing here may be framed, guessed at, or run what comes from elsewhere.
+#: What a page may load, each kind from here alone; a picture of a desktop is made in the page.
+_CONTENT = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
+    " connect-src 'self'; font-src 'self'; media-src 'self' blob:; worker-src 'self';"
+    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+#: What no page here needs of a browser. Clipboard, full screen and keys stay as they are.
+_WITHOUT = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        *("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "hid"),
+        *("magnetometer", "microphone", "midi", "payment", "serial", "usb"),
+    )
+)
+
+#: Nothing here may be framed, guessed at, embedded elsewhere, or run what comes from elsewhere.
 _SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": _CONTENT,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": _WITHOUT,
     "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
     hdrs.SERVER: "desk",
 }
 
@@ -43,3 +64,17 @@ def problem(status: int, code: str, detail: str, *, again: bool = False) -> web.
     if again:
         answer.headers[hdrs.RETRY_AFTER] = _AGAIN
     return answer
+
+
+class Refused(Exception):
+    """An answer of the door's own; what is still on its way from the client is not read."""
+
+    def __init__(
+        self, status: int, detail: str, *, code: str = "bad_request", allow: Sequence[str] = ()
+    ) -> None:
+        """`allow` are the methods that would do."""
+        super().__init__(detail)
+        self.answer = problem(status, code, detail)
+        self.answer.force_close()
+        if allow:
+            self.answer.headers[hdrs.ALLOW] = ", ".join(allow)

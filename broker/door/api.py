@@ -22,8 +22,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from broker.core.errors import BrokerUnavailable, CapacityExhausted, Interrupted
-from broker.core.gateway import CLIENT
-from broker.door.answers import problem
+from broker.core.gateway import CLIENT, COOKIES
+from broker.core.tokens import CSRF
+from broker.door import cookies
+from broker.door.answers import Refused
+from broker.door.asking import Guard
 from broker.door.clients import source_of
 from broker.system.tasks import Tasks
 
@@ -31,10 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
+    from broker.door.asking import Asker
     from broker.door.source import Source
     from broker.door.websettings import WebSettings
 
 log = structlog.get_logger()
+
+_ROOT = "/api/v1"
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -45,11 +51,12 @@ _TARGET = re.compile(
     rf"/api/v1(?:/{_PART}(?:{_PART}|\.)*)*/?(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{{2}})*)?"
 )
 
-#: All that the API is told of what the client sent. Cookies are none: a token comes in its header.
+#: All that the API is told of what the client sent; of cookies, what those of Desk hold.
 _ASKED = (
     hdrs.ACCEPT,
     hdrs.AUTHORIZATION,
     hdrs.CONTENT_TYPE,
+    CSRF,
     "Idempotency-Key",
     hdrs.IF_MATCH,
     hdrs.IF_NONE_MATCH,
@@ -63,6 +70,7 @@ _OWN = {
     for name in (
         *(hdrs.CONNECTION, hdrs.KEEP_ALIVE, hdrs.PROXY_AUTHENTICATE, hdrs.TRAILER),
         *(hdrs.TRANSFER_ENCODING, hdrs.UPGRADE, hdrs.SERVER, hdrs.DATE, CLIENT),
+        *COOKIES,
     )
 }
 
@@ -100,17 +108,10 @@ async def _once(
         raise Broken(type(error).__name__) from None
 
 
-class Refused(Exception):
-    """An answer of the door's own; what is still on its way from the client is not read."""
-
-    def __init__(self, status: int, detail: str, *, code: str = "bad_request") -> None:
-        super().__init__(detail)
-        self.answer = problem(status, code, detail)
-        self.answer.force_close()
-
-
 class Api:
     """Its requests under way, over all connections of one door."""
+
+    guard = Guard.CHANGES
 
     def __init__(self, path: Path, presence: Presence, settings: WebSettings) -> None:
         """`path` is the broker's socket for this."""
@@ -153,17 +154,22 @@ class Api:
                 scope.reschedule(asyncio.get_running_loop().time())
             self._unanswered.clear()
 
-    async def pass_on(self, request: web.Request, client: str) -> web.StreamResponse:
-        """Its answer, sent. `client` is the address of whoever asks. Raises `Refused` for what the
-        broker is not asked, `DeskError` when it gave no answer, and `ConnectionError` when one of
-        the two left in the middle of it.
+    def answers(self, path: str) -> bool:
+        return path == _ROOT or path.startswith(f"{_ROOT}/")
+
+    async def answer(self, request: web.Request, asker: Asker) -> web.StreamResponse:
+        """Its answer, sent. Raises `Refused` for what the broker is not asked, `DeskError` when it
+        gave no answer, and `ConnectionError` when one of the two left in the middle of it.
         """
         headers = _asked(request)
-        with self._place(client):
+        with self._place(asker.client):
             body = await self._body(request)
             await self._presence.there(self._settings.patience)
             with self._turn():
-                return await self._ask(request, {**headers, CLIENT: client}, body)
+                told = {**headers, **asker.secrets.held, CLIENT: asker.client}
+                reply = await self._ask(request, told, body)
+                async with reply:
+                    return await self._send(request, reply, secure=asker.secure)
 
     # ------------------------------------------------------------------------------ its bounds
 
@@ -213,12 +219,12 @@ class Api:
 
     async def _ask(
         self, request: web.Request, headers: Mapping[str, str], body: bytes | None
-    ) -> web.StreamResponse:
+    ) -> aiohttp.ClientResponse:
         assert self._client is not None
         url = URL(f"http://broker{request.raw_path}", encoded=True)
         try:
             async with self._answered():
-                reply = await self._client.request(
+                return await self._client.request(
                     request.method, url, headers=headers, data=body, allow_redirects=False
                 )
         except aiohttp.ClientConnectorError as error:
@@ -228,8 +234,6 @@ class Api:
             if request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
                 raise BrokerUnavailable(problem) from None
             raise Interrupted(problem, public=_MAYBE) from None
-        async with reply:
-            return await self._answer(request, reply)
 
     @asynccontextmanager
     async def _answered(self) -> AsyncIterator[None]:
@@ -241,12 +245,13 @@ class Api:
             finally:
                 self._unanswered.discard(scope)
 
-    async def _answer(
-        self, request: web.Request, reply: aiohttp.ClientResponse
+    async def _send(
+        self, request: web.Request, reply: aiohttp.ClientResponse, *, secure: bool
     ) -> web.StreamResponse:
         headers = CIMultiDict(
             (name, value) for name, value in reply.headers.items() if name.lower() not in _OWN
         )
+        cookies.keep(reply.headers, headers, secure=secure)
         answer = web.StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
         await answer.prepare(request)
         try:
@@ -272,9 +277,7 @@ def _cut(client: asyncio.Transport | None) -> None:
 def _asked(request: web.Request) -> dict[str, str]:
     """What the broker is told of the request's headers. Raises `Refused`."""
     if request.method not in _METHODS:
-        refused = Refused(405, "That is no method of the API.")
-        refused.answer.headers[hdrs.ALLOW] = ", ".join(_METHODS)
-        raise refused
+        raise Refused(405, "That is no method of the API.", allow=_METHODS)
     if not _TARGET.fullmatch(request.raw_path):
         raise Refused(404, "There is nothing at this address.", code="not_found")
     if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":

@@ -1,7 +1,4 @@
-"""The HTTP port of a door: it says that it lives, and passes the rest to the broker.
-
-What it passes on must not keep anybody from logging in, nor wait: whoever asks how Desk is asks often.
-"""
+"""The HTTP port of a door: which of its parts answers, and what holds for every answer."""
 
 from __future__ import annotations
 
@@ -12,32 +9,25 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
-from broker.core.errors import (
-    AccessDenied,
-    BrokerUnavailable,
-    CapacityExhausted,
-    DeskError,
-    Interrupted,
-)
-from broker.door.answers import problem, secure
-from broker.door.api import Refused
+from broker.core.errors import AccessDenied, DeskError, Interrupted
+from broker.door.answers import Refused, problem, secure
+from broker.door.asking import Asker, Guard
 from broker.door.clients import source_of
+from broker.door.cookies import Secrets
 from broker.door.crowd import Pace
 from broker.door.visitors import Visitor
 
 if TYPE_CHECKING:
-    from broker.core.gateway import Gateway
-    from broker.door.api import Api
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from broker.door.asking import Place
     from broker.door.clients import Clients
+    from broker.door.origin import Origins
     from broker.door.websettings import WebSettings
 
+    Life = Callable[[web.Application], AsyncIterator[None]]
+
 log = structlog.get_logger()
-
-#: Requests that the broker is asked how it is at a time.
-AT_ONCE = 32
-
-#: Seconds for its answer.
-ANSWER = 10.0
 
 #: Seconds between two lines of the log on refusals of one kind.
 _QUIET = 60.0
@@ -45,24 +35,26 @@ _QUIET = 60.0
 #: Seconds for whoever still sends what was refused to see so.
 _LINGER = 1.0
 
-#: What the broker answers to whoever may watch.
-_WATCHED = {"/readyz", "/metrics"}
-
-_API = "/api/v1"
-
-_WATCHERS = "web.monitors does not name the address {}."
-
 
 class Pages:
     """What is where on the HTTP port."""
 
-    def __init__(self, gateway: Gateway, api: Api, clients: Clients, settings: WebSettings) -> None:
-        self._gateway = gateway
-        self._api = api
+    def __init__(
+        self,
+        places: Sequence[Place],
+        clients: Clients,
+        origins: Origins,
+        settings: WebSettings,
+        *,
+        lives: Sequence[Life] = (),
+    ) -> None:
+        """`lives` are what must live for as long as it does."""
+        self._places = places
         self._clients = clients
+        self._origins = origins
         self._headers = settings.headers
         self._pace = Pace(settings.rate, settings.rate_per_address, 0.0)
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._lives = lives
         self._unsaid: Counter[str] = Counter()
         """Refusals that no line of the log tells of, by their code,"""
         self._said: dict[str, float] = {}
@@ -70,7 +62,7 @@ class Pages:
 
     def application(self) -> web.Application:
         app = web.Application()
-        app.cleanup_ctx.append(self._api.live)
+        app.cleanup_ctx.extend(self._lives)
         app.on_response_prepare.append(self._finish)
         app.router.add_route("*", "/{path:.*}", self._answer)
         return app
@@ -98,47 +90,47 @@ class Pages:
             raise Refused(505, "HTTP/1.1 is spoken here.")
         if sum(len(name) + len(value) for name, value in request.raw_headers) > self._headers:
             raise Refused(431, f"Headers may have {self._headers} bytes at most.")
-        client = self._client(request)
-        await asyncio.sleep(self._pace.pause(source_of(client), _now()))
+        asker = self._asker(request)
+        await asyncio.sleep(self._pace.pause(source_of(asker.client), _now()))
         path = request.raw_path.partition("?")[0]
-        if path == _API or path.startswith(f"{_API}/"):
-            return await self._api.pass_on(request, client)
-        if path not in {"/healthz", *_WATCHED}:
-            raise Refused(404, "There is nothing at this address.", code="not_found")
-        if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
-            refused = Refused(405, "This is to be read alone.")
-            refused.answer.headers[hdrs.ALLOW] = "GET, HEAD"
-            raise refused
-        if path == "/healthz":
-            return web.Response(text="ok\n")
-        if not self._clients.may_watch(client):
-            raise AccessDenied(f"{client} is no monitor", public=_WATCHERS.format(client))
-        return await self._watch(request.method, path)
+        for place in self._places:
+            if place.answers(path):
+                return await self._at(place, request, asker)
+        raise Refused(404, "There is nothing at this address.", code="not_found")
 
-    def _client(self, request: web.Request) -> str:
-        assert isinstance(request.protocol, Visitor)
+    async def _at(self, place: Place, request: web.Request, asker: Asker) -> web.StreamResponse:
+        is_read = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
+        match place.guard:
+            case Guard.NOTHING if not is_read:
+                raise Refused(405, "This is to be read alone.", allow=("GET", "HEAD"))
+            case Guard.CHANGES if not is_read:
+                self._origins.check(request, _peer(request))
+            case Guard.EVERYTHING:
+                self._origins.check(request, _peer(request))
+        return await place.answer(request, asker)
+
+    def _asker(self, request: web.Request) -> Asker:
+        peer = _peer(request)
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
-        return self._clients.of(request.protocol.address, forwarded)
-
-    async def _watch(self, method: str, path: str) -> web.Response:
-        if self._places.locked():
-            raise CapacityExhausted(f"{AT_ONCE} requests are under way")
-        async with self._places:
-            try:
-                async with asyncio.timeout(ANSWER):
-                    reply = await self._gateway.http(method, path)
-            except TimeoutError:
-                raise BrokerUnavailable(f"no answer in {ANSWER:g} s") from None
-        return web.Response(
-            status=reply.status, body=reply.body, headers={hdrs.CONTENT_TYPE: reply.content_type}
+        client = self._clients.of(peer, forwarded)
+        name = request.transport.get_extra_info("peername") if request.transport else None
+        is_https = self._origins.secure(request, peer)
+        return Asker(
+            client=client,
+            port=name[1] if name and not self._clients.is_proxy(peer) else None,
+            secure=is_https,
+            secrets=Secrets.of(request, secure=is_https),
         )
 
     async def _finish(self, request: web.Request, answer: web.StreamResponse) -> None:
         """Before the headers of each answer go."""
         secure(answer.headers)
         assert isinstance(request.protocol, Visitor)
+        is_last = request.protocol.is_last()
+        if answer.status == 101:
+            return
         # What comes behind the wish for another protocol could be of that one.
-        if request.protocol.is_last() or hdrs.UPGRADE in request.headers:
+        if is_last or hdrs.UPGRADE in request.headers:
             answer.force_close()
             answer.headers[hdrs.CONNECTION] = "close"
 
@@ -152,6 +144,11 @@ async def _refuse(request: web.Request, answer: web.Response) -> web.Response:
         await answer.write_eof()
         await asyncio.sleep(_LINGER)
     return answer
+
+
+def _peer(request: web.Request) -> str:
+    assert isinstance(request.protocol, Visitor)
+    return request.protocol.address
 
 
 def _now() -> float:

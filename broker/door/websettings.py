@@ -23,6 +23,8 @@ class WebSettings:
     """Networks that may ask how Desk is, besides this host."""
     patience: float
     """For a broker that is away."""
+    origin: str | None
+    """Where browsers find the pages, as `SCHEME://HOST[:PORT]`; None: wherever they come to."""
 
     connections: int
     """In all."""
@@ -66,6 +68,7 @@ class WebSettings:
             proxies=config.proxies,
             monitors=config.monitors,
             patience=config.patience,
+            origin=config.url,
             **config.limits.model_dump(),
         )
 

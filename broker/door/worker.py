@@ -30,7 +30,10 @@ from broker.door.app import Door
 from broker.door.certificate import Certificate
 from broker.door.clients import Clients
 from broker.door.gateway import RemoteGateway
+from broker.door.monitor import Monitor
+from broker.door.origin import Origins
 from broker.door.settings import DRAIN, DRAINED, Settings
+from broker.door.statics import Statics
 from broker.door.visitors import Visitors
 from broker.door.web import Pages
 from broker.system import child
@@ -141,7 +144,9 @@ class Worker:
         settings = self._settings.web
         clients = Clients(settings)
         api = Api(self._settings.api_socket, self._gateway, settings)
-        pages = Pages(self._gateway, api, clients, settings)
+        places = (Statics.read(), Monitor(self._gateway, clients), api)
+        origins = Origins(clients, settings)
+        pages = Pages(places, clients, origins, settings, lives=(api.live,))
         return Visitors(pages.application(), clients, settings, tls=self._tls)
 
     def _tls(self) -> ssl.SSLContext | None:

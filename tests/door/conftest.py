@@ -6,8 +6,10 @@ import asyncio
 
 import uvloop
 
+#: Those of the HTTP port: the loop of doors, whose TLS is another than asyncio's.
+ON_UVLOOP = ("test_web", "test_pages", "test_relay", "test_files", "test_pictures")
+
 
 def pytest_asyncio_loop_factories(config, item):
-    """Those of the HTTP port on the one that doors use, whose TLS is another than asyncio's."""
-    web = item.path.name.startswith("test_web")
+    web = item.path.name.startswith(ON_UVLOOP)
     return {"uvloop": uvloop.new_event_loop} if web else {"asyncio": asyncio.new_event_loop}

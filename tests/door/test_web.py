@@ -11,11 +11,17 @@ import pytest
 from aiohttp import web as aioweb
 
 from broker.core.errors import BrokerUnavailable, DeskError
-from broker.door import web
-from tests.door.webport import PATIENCE, Port
+from broker.door import monitor
+from tests.door.webport import OWN_PAGE, PATIENCE, Port
 
 SECURITY = {
-    "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
+        " connect-src 'self'; font-src 'self'; media-src 'self' blob:; worker-src 'self';"
+        " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
@@ -33,7 +39,8 @@ async def port(tmp_path):
 
 @pytest.fixture
 async def client(port):
-    async with aiohttp.ClientSession(port.url, auto_decompress=False) as made:
+    own_page = {"Origin": port.url}
+    async with aiohttp.ClientSession(port.url, headers=own_page, auto_decompress=False) as made:
         yield made
 
 
@@ -83,7 +90,8 @@ async def test_a_door_lives_without_a_broker(client, port, method):
         ("POST", "/healthz", 405),
         ("POST", "/readyz", 405),
         ("DELETE", "/x", 404),
-        ("GET", "/", 404),
+        ("POST", "/", 405),
+        ("GET", "/index.html", 404),
         ("GET", "/api/v2/users", 404),
         ("GET", "/api/v10", 404),
         ("GET", "/" + "x" * 300, 404),
@@ -111,9 +119,9 @@ async def test_few_requests_are_under_way(client, port):
     """One more is refused at once, and is let in when another has come to its end."""
     port.gateway.gate.clear()
     loop = asyncio.get_running_loop()
-    asking = [loop.create_task(client.get("/metrics")) for _ in range(web.AT_ONCE)]
+    asking = [loop.create_task(client.get("/metrics")) for _ in range(monitor.AT_ONCE)]
     async with asyncio.timeout(PATIENCE):
-        while port.gateway.asked < web.AT_ONCE:
+        while port.gateway.asked < monitor.AT_ONCE:
             await asyncio.sleep(0.001)
         refused = await client.get("/readyz")
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
@@ -125,7 +133,7 @@ async def test_few_requests_are_under_way(client, port):
 
 
 async def test_a_broker_that_hangs_is_not_waited_for(client, port, monkeypatch):
-    monkeypatch.setattr(web, "ANSWER", 0.02)
+    monkeypatch.setattr(monitor, "ANSWER", 0.02)
     port.gateway.gate.clear()
     reply = await client.get("/readyz")
     assert (reply.status, (await reply.json())["code"]) == (503, "broker_unavailable")
@@ -249,7 +257,7 @@ async def test_an_address_that_can_be_read_in_one_way_is_passed_on_as_it_is(port
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
 async def test_a_method_that_the_api_does_not_know_is_refused(port, method):
     target = "desk:443" if method == "CONNECT" else "/api/v1/users"
-    status, _, _ = await port.say(f"{method} {target} HTTP/1.1", HOST)
+    status, _, _ = await port.say(f"{method} {target} HTTP/1.1", HOST, OWN_PAGE)
     assert status in {400, 404, 405}
     assert port.broker.asked == []
 
@@ -446,6 +454,8 @@ async def test_an_answer_that_broke_off_is_not_taken_for_all_of_it(port, length)
         ("GET /nothing HTTP/1.1", HOST),
         ("GET /api/v1/users HTTP/1.1", HOST),
         ("GET /api/v1//users HTTP/1.1", HOST),
+        ("POST /api/v1/users HTTP/1.1", HOST),
+        ("GET / HTTP/1.1", HOST),
         ("PUT /healthz HTTP/1.1", HOST),
         ("this is no HTTP",),
         ("GET / HTTP/1.1", HOST, "Expect: the unexpected"),

@@ -12,10 +12,10 @@ import structlog
 from aiohttp import web as aioweb
 
 from tests.door.test_web import HOST, code_of
-from tests.door.webport import PATIENCE, Port
+from tests.door.webport import OWN_PAGE, PATIENCE, Port
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: desk\r\n\r\n"
-POST = "POST /api/v1/users HTTP/1.1"
+POST = f"POST /api/v1/users HTTP/1.1\r\n{OWN_PAGE}"
 
 
 @pytest.fixture

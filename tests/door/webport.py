@@ -14,9 +14,15 @@ from broker.core.errors import BrokerUnavailable
 from broker.core.gateway import HttpReply
 from broker.door.api import Api
 from broker.door.clients import Clients
+from broker.door.monitor import Monitor
+from broker.door.origin import Origins
+from broker.door.statics import Statics
 from broker.door.visitors import Visitors
 from broker.door.web import Pages
 from broker.door.websettings import WebSettings
+
+#: What a browser says with whatever its page at that host sends.
+OWN_PAGE = "Origin: http://desk"
 
 #: Seconds after which a test has hung.
 PATIENCE = 10.0
@@ -95,15 +101,23 @@ class Broker:
 class Port:
     """The port itself, and what stands behind it."""
 
-    def __init__(self, folder, *, tls=None, host="127.0.0.1", **settings):
+    def __init__(self, folder, *, tls=None, host="127.0.0.1", built=None, places=(), **settings):
+        built = folder / "built" if built is None else built
         self._host = host
         self.settings = replace(PLAIN, tls=tls is not None, **settings)
         self.gateway = Gateway()
         self.broker = Broker(folder / "api.sock")
         self.clients = Clients(self.settings)
-        api = Api(self.broker.path, self.gateway, self.settings)
-        self.api = api
-        pages = Pages(self.gateway, api, self.clients, self.settings)
+        self.api = Api(self.broker.path, self.gateway, self.settings)
+        monitor = Monitor(self.gateway, self.clients)
+        origins = Origins(self.clients, self.settings)
+        pages = Pages(
+            (Statics.read(built), monitor, self.api, *places),
+            self.clients,
+            origins,
+            self.settings,
+            lives=(self.api.live,),
+        )
         self.visitors = Visitors(
             pages.application(), self.clients, self.settings, tls=tls or (lambda: None)
         )
