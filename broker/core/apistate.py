@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from broker.core.browserstate import BrowserState
+from broker.core.sharestate import ShareState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from broker.core.tokens import KeptAnswer, Reach, Scope, Token
 
 
-class ApiState(BrowserState, Protocol):
+class ApiState(BrowserState, ShareState, Protocol):
     """As in `Identities`."""
 
     # -- tokens

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from broker.core.apistate import ApiState
 from broker.db import answers, tokens
 from broker.db.browserstate import SqlBrowserState
+from broker.db.sharestate import SqlShareState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _NOBODY = "broker"
 
 
-class SqlApiState(SqlBrowserState, ApiState):
+class SqlApiState(SqlBrowserState, SqlShareState, ApiState):
     """The part of `SqlStore` that is about the API's callers."""
 
     _clock: Clock

@@ -8,7 +8,7 @@ from sqlalchemy import delete, exists, func, insert, select, update
 
 from broker.core.errors import Conflict, NotFound
 from broker.core.model import Desktop, DesktopId, HomeArchive, new_id
-from broker.db import leases, rows
+from broker.db import leases, rows, shares
 from broker.db.tables import (
     UtcDateTime,
     deadline,
@@ -51,6 +51,7 @@ async def remove_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
     await tx.connection.execute(
         update(desktop).where(desktop.c.id == desktop_id).values(removed_at=tx.now)
     )
+    await shares.end_of_desktop(tx, desktop_id, why=shares.DESKTOP_GONE)
     tx.record(
         "desktop.remove",
         desktop_id,
@@ -123,6 +124,7 @@ async def forget_desktop(tx: Transaction, desktop_id: DesktopId) -> None:
     runs = select(session.c.id).where(session.c.desktop_id == desktop_id)
     await tx.connection.execute(delete(deadline).where(deadline.c.session_id.in_(runs)))
     await tx.connection.execute(delete(session).where(session.c.desktop_id == desktop_id))
+    await shares.forget_desktop(tx, desktop_id)
     await tx.connection.execute(delete(desktop).where(desktop.c.id == desktop_id))
     tx.record(
         "desktop.forget",

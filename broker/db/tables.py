@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from broker.core.idle import Signal, Step
 from broker.core.model import LOCAL, LeaseKind, SessionState
+from broker.core.shares import GuestState, Mode
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -272,6 +273,43 @@ Index(
     desktop.c.archived_at,
     sqlite_where=is_archived,
     postgresql_where=is_archived,
+)
+
+share = Table(
+    "share",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("desktop_id", String(16), ForeignKey("desktop.id"), nullable=False, index=True),
+    Column("mode", _words(Mode), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
+
+_stands = share.c.ended_at.is_(None)
+
+Index(
+    "ix_share_standing",
+    share.c.expires_at,
+    sqlite_where=_stands,
+    postgresql_where=_stands,
+)
+
+#: Who came by a share.
+guest = Table(
+    "guest",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("share_id", String(16), ForeignKey("share.id"), nullable=False, index=True),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("state", _words(GuestState), nullable=False, index=True),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("reason", Text),
 )
 
 session = Table(

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from broker.core.model import User, UserId, new_id
-from broker.db import credentials, desktops, groups, invites, keys, people, rows, signins, tokens
+from broker.db import (
+    credentials,
+    desktops,
+    groups,
+    invites,
+    keys,
+    people,
+    rows,
+    shares,
+    signins,
+    tokens,
+)
 from broker.db.tables import desktop, user
 
 if TYPE_CHECKING:
@@ -70,6 +81,7 @@ async def set_enabled(tx: Transaction, user_id: UserId, *, enabled: bool) -> Non
     await tx.connection.execute(update(user).where(user.c.id == user_id).values(enabled=enabled))
     if not enabled:
         await signins.forget(tx, user_id)
+        await shares.end_of_user(tx, user_id, why=shares.OWNER_GONE)
     action = "user.enable" if enabled else "user.disable"
     tx.record(action, user_id, {"name": found.name})
 
