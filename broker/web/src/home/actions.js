@@ -2,15 +2,13 @@
 import { api } from "../lib/api.js";
 import { confirm, field, formDialog } from "../lib/dialog.js";
 import { h } from "../lib/dom.js";
-import { duration } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
+import { keepAwake } from "../lib/keeping.js";
 import { complain, say } from "../lib/notices.js";
 
 /** Seconds that the broker is given before it answers that a start is under way. */
 const PATIENCE = 20;
 
-const HOUR = 3_600;
-const SPANS = { "30m": HOUR / 2, "1h": HOUR, "4h": 4 * HOUR, "8h": 8 * HOUR };
 const SIZES = ["1280x800", "1440x900", "1920x1080", "2560x1440", "1024x768", "800x600"];
 const SIDES = { min: 64, max: 8192 };
 
@@ -52,32 +50,8 @@ export async function restart(data, desktop) {
 export const sleep = (data, desktop) =>
   act(data, () => api("POST", `/sessions/${desktop.session}/freeze`));
 
-export function extend(data, desktop) {
-  const choices = [
-    ...Object.entries(SPANS).map(([span, seconds]) => [span, duration(seconds)]),
-    ["keep", t("as long as I may")],
-    ["0", t("no longer")],
-  ];
-  const select = h(
-    "select",
-    { name: "span" },
-    choices.map(([value, label]) => h("option", { value, selected: value === "4h" }, label)),
-  );
-  formDialog(
-    {
-      title: t("Keep “{name}” awake", { name: desktop.name }),
-      yes: t("Keep it awake"),
-      submit: (said) => keep(desktop, said.get("span")),
-      onDone: () => done(data, t("It stays awake.")),
-    },
-    field(t("From now, for"), select),
-  );
-}
-
-const keep = (desktop, span) =>
-  span === "keep"
-    ? api("POST", `/sessions/${desktop.session}/keep`)
-    : api("POST", `/sessions/${desktop.session}/extend`, { time: span });
+export const extend = (data, desktop) =>
+  keepAwake({ session: desktop.session, name: desktop.name, onDone: () => data.refresh() });
 
 export function resize(data, desktop) {
   const number = (name, value) =>

@@ -7,7 +7,7 @@ import { menu } from "../lib/menu.js";
 import * as actions from "./actions.js";
 import { Picture } from "./pictures.js";
 import { onlookers } from "./shares.js";
-import { because, inside, stateWord, told } from "./telling.js";
+import { because, inside, stateWord, told } from "../lib/telling.js";
 import { showWhy } from "./why.js";
 
 const LIVE = ["starting", "ready", "frozen"];

@@ -5,7 +5,7 @@ import { h } from "../lib/dom.js";
 import { count, t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
 import { enrolment } from "../signin/enrol.js";
-import { section, smallButton } from "./section.js";
+import { section, smallButton } from "../lib/section.js";
 
 /** Recovery codes below which new ones are worth a word. */
 const FEW = 3;

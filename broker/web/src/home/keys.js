@@ -5,7 +5,7 @@ import { h } from "../lib/dom.js";
 import { ago, moment } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { say } from "../lib/notices.js";
-import { section, smallButton, then, things } from "./section.js";
+import { section, smallButton, then, things } from "../lib/section.js";
 
 export function keysSection(me) {
   const place = `/users/${part(me.user)}/keys`;

@@ -4,7 +4,7 @@ import { confirm, field, form } from "../lib/dialog.js";
 import { fill, h } from "../lib/dom.js";
 import { t } from "../lib/i18n.js";
 import { busy, say } from "../lib/notices.js";
-import { section } from "./section.js";
+import { section } from "../lib/section.js";
 
 const LOCAL = "local";
 const SHORTEST = 10;

@@ -6,10 +6,8 @@ import { fill, h } from "../lib/dom.js";
 import { clock, duration } from "../lib/format.js";
 import { count, t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
+import { SPANS } from "../lib/keeping.js";
 import { busy } from "../lib/notices.js";
-
-const HOUR = 3_600;
-const SPANS = { "30m": HOUR / 2, "1h": HOUR, "4h": 4 * HOUR, "8h": 8 * HOUR };
 
 const STATES = { asked: "wants to come in", in: "is in", refused: "was refused", left: "left", ended: "was sent away" };
 

@@ -3,7 +3,7 @@ import { api, list } from "../lib/api.js";
 import { h } from "../lib/dom.js";
 import { ago } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { section, smallButton, then, things } from "./section.js";
+import { section, smallButton, then, things } from "../lib/section.js";
 
 export function signInsSection(me) {
   return section({

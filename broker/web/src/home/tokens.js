@@ -5,7 +5,7 @@ import { confirm, field, formDialog, open } from "../lib/dialog.js";
 import { h } from "../lib/dom.js";
 import { ago, moment } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { section, smallButton, then, things } from "./section.js";
+import { section, smallButton, then, things } from "../lib/section.js";
 
 const SCOPES = {
   read: "see what is there",

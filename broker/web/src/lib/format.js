@@ -60,9 +60,9 @@ export function relative(seconds) {
 export const ago = (time, now = Date.now()) =>
   relative(Math.min(0, (Date.parse(time) - now) / 1000));
 
-/** Date and time of day. */
-export const moment = (time) =>
-  format("DateTimeFormat", { dateStyle: "medium", timeStyle: "short" }).format(new Date(time));
+/** Date and time of day; `timeStyle` is medium where seconds matter. */
+export const moment = (time, timeStyle = "short") =>
+  format("DateTimeFormat", { dateStyle: "medium", timeStyle }).format(new Date(time));
 
 /** Time of day alone when it is today. */
 export function clock(time, now = Date.now()) {

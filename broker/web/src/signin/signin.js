@@ -102,7 +102,7 @@ function patientForm(label, submit, next, ...fields) {
       button.disabled = false;
       fill(complaint, bad(problem));
       if (problem.retryAfter) wait(Date.now() + problem.retryAfter * 1000);
-      form.querySelector("input:last-of-type")?.select();
+      [...form.querySelectorAll("input")].at(-1)?.select();
     }
   });
   return form;

@@ -1,9 +1,9 @@
 /** A card with a list that is asked for, shown, and asked for again after each change. */
-import { fill, h } from "../lib/dom.js";
-import { t } from "../lib/i18n.js";
-import { icon } from "../lib/icons.js";
-import { complain } from "../lib/notices.js";
-import { sentence } from "../lib/sentences.js";
+import { fill, h } from "./dom.js";
+import { t } from "./i18n.js";
+import { icon } from "./icons.js";
+import { complain } from "./notices.js";
+import { sentence } from "./sentences.js";
 
 /**
  * `load()` answers what `show(found, again)` makes elements of; `again()` loads anew. `action` is

@@ -1,6 +1,6 @@
 /** What is told of a desktop: its state, its sleep and why, in words. */
-import { ago, bytes, clock, duration, moment } from "../lib/format.js";
-import { count, t } from "../lib/i18n.js";
+import { ago, bytes, clock, duration, moment } from "./format.js";
+import { count, t } from "./i18n.js";
 
 const STATES = {
   ready: "Awake",
@@ -40,10 +40,10 @@ export const stateWord = (state) => t(STATES[state] ?? state);
 export const signalWord = (signal) => t(SIGNALS[signal] ?? signal);
 export const kindWord = (kind) => t(KINDS[kind] ?? kind);
 
-/** What will become of it by itself. `left` is seconds, null when nothing will. */
-export function nextWord(next, left) {
-  if (next === null || left === null) return t("Stays awake by itself");
-  const values = { duration: duration(left) };
+/** What will become of it by itself. `rest` is seconds, null when nothing will. */
+export function nextWord(next, rest, unitDisplay = "long") {
+  if (next === null || rest === null) return t("Stays awake by itself");
+  const values = { duration: duration(rest, unitDisplay) };
   return next === "freeze" ? t("Sleeps in {duration}", values) : t("Stops in {duration}", values);
 }
 
@@ -86,10 +86,12 @@ export function because(desktop, session, why, now) {
     return t("Kept until {time}", { time: clock(until, now) });
   }
   const age = why.signals[why.counts];
-  if (age === undefined) return signalWord(why.counts);
+  if (age === undefined) return capital(signalWord(why.counts));
   const seen = new Date(why.told_at - age * 1000).toISOString();
-  return t("{signal}, {ago}", { signal: signalWord(why.counts), ago: ago(seen, now) });
+  return t("{signal}, {ago}", { signal: capital(signalWord(why.counts)), ago: ago(seen, now) });
 }
+
+const capital = (text) => text.slice(0, 1).toLocaleUpperCase() + text.slice(1);
 
 /** Who is in it. */
 export function inside(session) {
