@@ -89,7 +89,7 @@ def test_every_key_can_be_set():
            sign_in: {idle: 1h, longest: 1d},
            limits: {connections: 300, connections_per_address: 20, arrivals: 50,
              arrivals_per_address: 10, rate: 90, rate_per_address: 9, requests: 40, requests_per_address: 4,
-             requests_per_connection: 10, header: 4k, headers: 8k, body: 64k,
+             requests_per_connection: 10, viewers: 9, viewers_per_user: 3, header: 4k, headers: 8k, body: 64k,
              handshake_timeout: 5s, header_timeout: 6s, body_timeout: 7s, answer_timeout: 60s,
              stall_timeout: 9s}}
         engine: {socket: unix:///run/other.sock}
@@ -356,6 +356,7 @@ MISTAKES = {
     "web: {limits: {header: 9k, headers: 8k}}": "web.limits.headers: found '8k'; allowed is at least header (9k).",
     "web: {limits: {header: 32k}}": "web.limits.header: found '32k'; allowed is at most headers (16k).",
     "web: {limits: {rate: 50}}": "web.limits.rate: found '50'; allowed is at least rate_per_address (100).",
+    "web: {limits: {viewers_per_user: 200}}": "web.limits.viewers_per_user: found '200'; allowed is at most viewers (128).",
     "web: {limits: {requests_per_address: 200}}": "web.limits.requests_per_address: found '200'; allowed is at most requests (128).",
     "engine: {socket: tcp://h:1}": "engine.socket: found 'tcp://h:1'; allowed is the engine's Unix",
     "network: {pool: here}": "network.pool: found 'here'; allowed is an IPv4 network",

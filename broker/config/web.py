@@ -114,6 +114,8 @@ class WebLimits(Model):
     requests: Annotated[int, Field(ge=1, le=4096)] = 128
     requests_per_address: Annotated[int, Field(ge=1, le=4096)] = 32
     requests_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    viewers: Annotated[int, Field(ge=1, le=4096)] = 128
+    viewers_per_user: Annotated[int, Field(ge=1, le=4096)] = 16
     header: Annotated[Size, bounded(1 << 10, 64 << 10, "1k to 64k")] = 8 << 10
     headers: Annotated[Size, bounded(2 << 10, 256 << 10, "2k to 256k")] = 16 << 10
     body: Annotated[Size, bounded(1 << 10, 16 << 20, "1k to 16m")] = 256 << 10
@@ -145,6 +147,7 @@ _ORDER = (
     ("arrivals_per_address", "arrivals"),
     ("rate_per_address", "rate"),
     ("requests_per_address", "requests"),
+    ("viewers_per_user", "viewers"),
     ("header", "headers"),
 )
 

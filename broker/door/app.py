@@ -124,6 +124,11 @@ class Door:
         return self._attendance.door
 
     @property
+    def attendance(self) -> Attendance:
+        """Who is attached by it, to which others may add whom they let in."""
+        return self._attendance
+
+    @property
     def port(self) -> int:
         """The port of the listener."""
         return self._entrance.port

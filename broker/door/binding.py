@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_CIPHERS = ["aes128-gcm@openssh.com"]
-_KEX = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
+#: Towards the sshd of a desktop.
+CIPHERS = ["aes128-gcm@openssh.com"]
+KEX = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
 _PROBLEM = 200
 """Characters of what an sshd said that a log line shows."""
 _UNREACHABLE = (
@@ -215,8 +216,8 @@ class Binder:
             client_keys=[asyncssh.import_private_key(route.client_key)],
             agent_path=None,
             preferred_auth="publickey",
-            kex_algs=_KEX,
-            encryption_algs=_CIPHERS,
+            kex_algs=KEX,
+            encryption_algs=CIPHERS,
             compression_algs=None,
             rekey_bytes=limits.inner_rekey,
             rekey_seconds=0,

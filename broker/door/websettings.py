@@ -44,6 +44,10 @@ class WebSettings:
     """The same of a client, and those whose body is on its way."""
     requests_per_connection: int
     """After which the connection ends."""
+    viewers: int
+    """Browsers that are in desktops, in all; as many that hear one, and that move files."""
+    viewers_per_user: int
+    """The same of one person."""
     header: int
     """One header, or the request line."""
     headers: int
@@ -84,5 +88,7 @@ class WebSettings:
 
     @property
     def descriptors(self) -> int:
-        """How many it can take up: each client's, and for each request one to the broker."""
-        return self.connections + self.requests
+        """How many it can take up: each client's, for each request one to the broker, for each
+        viewer one to a desktop.
+        """
+        return self.connections + self.requests + self.viewers

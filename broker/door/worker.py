@@ -29,9 +29,12 @@ from broker.door.api import Api
 from broker.door.app import Door
 from broker.door.certificate import Certificate
 from broker.door.clients import Clients
+from broker.door.front import Front
 from broker.door.gateway import RemoteGateway
 from broker.door.monitor import Monitor
 from broker.door.origin import Origins
+from broker.door.rooms import Rooms
+from broker.door.screens import Screens
 from broker.door.settings import DRAIN, DRAINED, Settings
 from broker.door.statics import Statics
 from broker.door.visitors import Visitors
@@ -103,6 +106,14 @@ class Worker:
             limits=replace(settings.limits, descriptors_reserved=reserved),
             fast=settings.fast,
         )
+        web = settings.web
+        self._rooms = Rooms(
+            self._gateway,
+            self._door.attendance,
+            settings.limits,
+            most=web.viewers,
+            most_per_user=web.viewers_per_user,
+        )
         self._certificate: Certificate | None = None
         self._visitors = self._make_visitors()
         self._stop = asyncio.Event()
@@ -124,7 +135,7 @@ class Worker:
             self._give_up_rights()
             if self._settings.tls is not None:  # as whoever it will be read anew
                 self._certificate = Certificate(*map(Path, self._settings.tls))
-            self._speaking.start(self._gateway.run(self._door), name="gateway")
+            self._speaking.start(self._gateway.run(Front(self._door, self._rooms)), name="gateway")
             self._speaking.start(self._supervisor.live(), name="signs of life")
             stack.push_async_callback(self._speaking.close)
             await self._door.start(sock=_inherited(self._settings.ssh))
@@ -135,6 +146,7 @@ class Worker:
             self._supervisor.ready("Lets people in")
             await self._life()
             self._supervisor.stopping()
+            await self._rooms.close()
             await asyncio.gather(self._door.close(GRACE), self._visitors.close(WEB_GRACE))
         if self._broken:
             return 1
@@ -144,7 +156,7 @@ class Worker:
         settings = self._settings.web
         clients = Clients(settings)
         api = Api(self._settings.api_socket, self._gateway, settings)
-        places = (Statics.read(), Monitor(self._gateway, clients), api)
+        places = (Statics.read(), Monitor(self._gateway, clients), api, Screens(self._rooms))
         origins = Origins(clients, settings)
         pages = Pages(places, clients, origins, settings, lives=(api.live,))
         return Visitors(pages.application(), clients, settings, tls=self._tls)
@@ -178,11 +190,12 @@ class Worker:
         await self._drain.wait()
         self._door.accept_no_more()
         self._visitors.accept_no_more()
+        self._rooms.drain()
         self._supervisor.status("Drains: another has taken its place")
         log.info("front door drains", connections=self._door.stats().connections)
         try:
             async with asyncio.timeout(self._settings.drain):
-                await self._door.empty()
+                await asyncio.gather(self._door.empty(), self._rooms.empty())
         except TimeoutError:
             log.info("front door drained too long", connections=self._door.stats().connections)
 

@@ -101,11 +101,13 @@ class Broker:
 class Port:
     """The port itself, and what stands behind it."""
 
-    def __init__(self, folder, *, tls=None, host="127.0.0.1", built=None, places=(), **settings):
+    def __init__(
+        self, folder, *, tls=None, host="127.0.0.1", built=None, places=(), gateway=None, **settings
+    ):
         built = folder / "built" if built is None else built
         self._host = host
         self.settings = replace(PLAIN, tls=tls is not None, **settings)
-        self.gateway = Gateway()
+        self.gateway = gateway or Gateway()
         self.broker = Broker(folder / "api.sock")
         self.clients = Clients(self.settings)
         self.api = Api(self.broker.path, self.gateway, self.settings)

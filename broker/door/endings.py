@@ -1,0 +1,79 @@
+"""How a web socket of a browser ends: by a code that its page knows, and a sentence for people."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from broker.core.errors import (
+    AccessDenied,
+    CapacityExhausted,
+    DeskError,
+    HeldBack,
+    HomeMissing,
+    HomeUnbounded,
+    ImageMissing,
+    NotFound,
+    SessionEnded,
+    StartFailed,
+    Unauthenticated,
+)
+
+#: Bytes of a sentence that a close frame has room for.
+_ROOM = 120
+
+
+class Code(IntEnum):
+    """Pages come back by themselves after the last two, and after nothing else that is here."""
+
+    VIOLATION = 4400
+    """The browser broke the protocol."""
+    SIGN_IN = 4401
+    FORBIDDEN = 4403
+    NOT_FOUND = 4404
+    ENDED = 4409
+    """Somebody ended it."""
+    ASLEEP = 4410
+    """The desktop went to sleep or was stopped."""
+    TOO_MANY = 4429
+    UNREACHABLE = 1011
+    AGAIN = 1012
+    """The screen went away, or the door does."""
+
+
+class Ended(Exception):
+    """It is over, for that reason."""
+
+    def __init__(self, code: Code, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+    @property
+    def reason(self) -> bytes:
+        """The sentence, as far as there is room for it."""
+        text = self.sentence.encode()
+        if len(text) <= _ROOM:
+            return text
+        end = "…".encode()
+        return text[: _ROOM - len(end)].decode(errors="ignore").encode() + end
+
+
+def ending(error: DeskError) -> Ended:
+    """One of the places where errors become words."""
+    match error:
+        case Unauthenticated():
+            code = Code.SIGN_IN
+        case AccessDenied():
+            code = Code.FORBIDDEN
+        case NotFound():
+            code = Code.NOT_FOUND
+        case CapacityExhausted():
+            code = Code.TOO_MANY
+        case SessionEnded():
+            code = Code.ASLEEP
+        case HeldBack() | HomeMissing() | HomeUnbounded() | ImageMissing() | StartFailed():
+            # Who came back by themselves would only try it again and again.
+            code = Code.ENDED
+        case _:
+            code = Code.UNREACHABLE
+    return Ended(code, error.public)

@@ -1,0 +1,281 @@
+"""Who is in a desktop by the HTTP port of one door, and how they get there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.core.errors import CapacityExhausted, DeskError, Unauthenticated
+from broker.core.gateway import Attachment
+from broker.core.model import new_id
+from broker.door.connections import Connections, Unreachable
+from broker.door.endings import Code, Ended
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+
+    from broker.core.gateway import Gateway, Identity, Route, Seat
+    from broker.door.asking import Asker
+    from broker.door.attendance import Attendance, Carrier
+    from broker.door.connections import Way
+    from broker.door.limits import Limits
+
+log = structlog.get_logger()
+
+#: The method by which guests are let in.
+GUEST = "guest"
+
+#: Seconds that those who are ended get to say goodbye.
+_GOODBYE = 3.0
+
+_SIGN_IN = "Sign in first."
+_STRANGER = "Come by the link that you were given."
+_TOO_MANY = "You have too many of these open; close one of them and try again."
+_CROWDED = "Too many people are here just now. Try again in a minute."
+_UNREACHABLE = (
+    "Your desktop does not answer. Try again; if it fails again, tell your administrator."
+)
+_ASLEEP = "The desktop does not run."
+_RESTARTING = "The front door is restarting."
+
+
+class Purpose(Enum):
+    """What somebody is there for; each is counted by itself."""
+
+    SCREEN = auto()
+    SOUND = auto()
+    FILES = auto()
+    PICTURE = auto()
+
+
+#: Whom a door that is about to leave does not wait for: their pages come back at once, elsewhere.
+_PAGES = {Purpose.SCREEN, Purpose.SOUND}
+
+
+class Occupant:
+    """One web socket or request that is in a desktop, or about to be."""
+
+    def __init__(self, purpose: Purpose) -> None:
+        self.purpose = purpose
+        self.identity: Identity | None = None
+        """Once the broker said who it is."""
+        self.session_id: str | None = None
+        """Where they are, or are about to be."""
+        self.is_inside = False
+        self._scope = asyncio.timeout(None)
+        self._ended: Ended | None = None
+
+    @asynccontextmanager
+    async def present(self) -> AsyncIterator[None]:
+        """Be there, until somebody ends it: raises `Ended` then, whatever else that brought about."""
+        try:
+            async with self._scope:
+                yield
+        except Exception:
+            if self._ended is None:
+                raise
+            raise self._ended from None
+
+    @property
+    def is_ended(self) -> bool:
+        return self._ended is not None
+
+    def end(self, code: Code, sentence: str) -> None:
+        """The first who says so counts."""
+        if self._ended is None:
+            self._ended = Ended(code, sentence)
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+class Rooms:
+    """All of them, and the connections that they share."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        attendance: Attendance,
+        limits: Limits,
+        *,
+        most: int,
+        most_per_user: int,
+    ) -> None:
+        """So many of each purpose, in all and of one person."""
+        self._gateway = gateway
+        self._attendance = attendance
+        self._limits = limits
+        self._most, self._most_per_user = most, most_per_user
+        self._connections = Connections(limits)
+        self._here: set[Occupant] = set()
+        self._parted = asyncio.Event()
+        """Set whenever somebody left."""
+        self._leaving = False
+
+    # ------------------------------------------------------------------------- coming and going
+
+    @asynccontextmanager
+    async def enter(self, purpose: Purpose) -> AsyncIterator[Occupant]:
+        """Somebody is here. Raises `CapacityExhausted`, and `Ended` once they are ended."""
+        if self._leaving and purpose in _PAGES:
+            raise Ended(Code.AGAIN, _RESTARTING)
+        if sum(one.purpose is purpose for one in self._here) >= self._most:
+            raise CapacityExhausted(f"{self._most} are here for that", public=_CROWDED)
+        occupant = Occupant(purpose)
+        self._here.add(occupant)
+        try:
+            async with occupant.present():
+                yield occupant
+        finally:
+            self._here.discard(occupant)
+            self._parted.set()
+
+    async def seat(
+        self,
+        occupant: Occupant,
+        asker: Asker,
+        *,
+        desktop_id: str | None,
+        look: bool = False,
+        wake: bool,
+        progress: Callable[[str], None],
+    ) -> Seat:
+        """As the gateway's. Raises `CapacityExhausted` for one too many of one person."""
+        secret = asker.secrets.guest if desktop_id is None else asker.secrets.sign_in
+        if secret is None:
+            raise Unauthenticated("no cookie", public=_STRANGER if desktop_id is None else _SIGN_IN)
+        seat = await self._gateway.seat(
+            secret, asker.client, desktop_id=desktop_id, look=look, wake=wake, progress=progress
+        )
+        # Nothing is awaited in between: what ends them may come right behind the answer.
+        occupant.identity = seat.identity
+        occupant.session_id = None if seat.route is None else seat.route.session_id
+        present = Counter(_person(one) for one in self._here if one.purpose is occupant.purpose)
+        if present[_person(occupant)] > self._most_per_user:
+            raise CapacityExhausted(f"{self._most_per_user} of one person", public=_TOO_MANY)
+        return seat
+
+    @asynccontextmanager
+    async def inside(
+        self, occupant: Occupant, seat: Callable[[], Awaitable[Seat]]
+    ) -> AsyncIterator[tuple[Seat, Route, Way]]:
+        """In the desktop that `seat` leads to, by a connection that others use too. Raises `Ended`
+        when it does not run or cannot be reached.
+        """
+        async with AsyncExitStack() as stack:
+            found = await self._reach(stack, occupant, seat)
+            occupant.is_inside = True
+            yield found
+
+    async def _reach(
+        self, stack: AsyncExitStack, occupant: Occupant, seat: Callable[[], Awaitable[Seat]]
+    ) -> tuple[Seat, Route, Way]:
+        """As for an SSH client: a desktop that froze since its route was known would let the first
+        try wait, and asking for the seat again thaws it.
+        """
+        for within in (self._limits.first_dial, self._limits.handshake_timeout):
+            found = await seat()
+            route = found.route
+            if route is None:
+                raise Ended(Code.ASLEEP, _ASLEEP)
+            try:
+                way = await stack.enter_async_context(self._connections.use(route, within))
+            except Unreachable as problem:
+                log.warning("desktop unreachable", session=route.session_id, problem=str(problem))
+            else:
+                return found, route, way
+            occupant.session_id = None
+            await self.lost(route.session_id)
+        raise Ended(Code.UNREACHABLE, _UNREACHABLE)
+
+    async def lost(self, session_id: str) -> None:
+        """It could not be reached, or its connection broke."""
+        self._connections.forget(session_id)
+        try:
+            await self._gateway.lost(session_id)
+        except DeskError as error:
+            log.warning("gateway unavailable", code=error.code, problem=str(error))
+
+    @contextmanager
+    def attending(
+        self, occupant: Occupant, asker: Asker, client: str, carrier: Carrier
+    ) -> Iterator[None]:
+        """Counted as attached for so long, as that client."""
+        assert occupant.identity is not None
+        assert occupant.session_id is not None
+        attachment = Attachment(
+            id=new_id(),
+            session_id=occupant.session_id,
+            user=occupant.identity.user,
+            peer=asker.peer,
+            client=client,
+        )
+        visit = self._attendance.enter(attachment, carrier)
+        try:
+            yield
+        finally:
+            self._attendance.leave(visit)
+
+    # --------------------------------------------------------------------- what the broker tells
+
+    def end_session(self, session_id: str, sentence: str, *, sleeps: bool) -> None:
+        """Whoever is only about to enter what `sleeps` asks for it anew, and wakes it."""
+        for one in self._here:
+            if one.session_id == session_id and (one.is_inside or not sleeps):
+                one.end(Code.ASLEEP, sentence)
+        self._connections.forget(session_id)
+
+    def end_user(self, user_id: str, sentence: str) -> None:
+        for one in self._here:
+            if one.identity is not None and one.identity.user_id == user_id:
+                one.end(Code.ENDED, sentence)
+
+    def end_credential(self, credential: str, sentence: str) -> None:
+        for one in self._here:
+            if one.identity is not None and one.identity.credential == credential:
+                one.end(Code.ENDED, sentence)
+
+    def identities(self) -> Iterable[Identity]:
+        """Of all that are here, somebody perhaps more than once."""
+        return [one.identity for one in self._here if one.identity is not None]
+
+    def sessions(self) -> set[str]:
+        """That somebody is in or about to enter, or that a connection is kept to."""
+        here = {one.session_id for one in self._here if one.session_id is not None}
+        return here | set(self._connections.sessions)
+
+    # ----------------------------------------------------------------------------------- the end
+
+    def drain(self) -> None:
+        """Send the pages to another door; what is being moved comes to its end here."""
+        self._leaving = True
+        for one in self._here:
+            if one.purpose in _PAGES:
+                one.end(Code.AGAIN, _RESTARTING)
+
+    async def empty(self) -> None:
+        """Wait until the last one has left."""
+        while self._here:
+            self._parted.clear()
+            await self._parted.wait()
+
+    async def close(self) -> None:
+        """End all, and what they shared."""
+        self._leaving = True
+        for one in self._here:
+            one.end(Code.AGAIN, _RESTARTING)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE):
+                await self.empty()
+        await self._connections.close()
+
+
+def _person(occupant: Occupant) -> str | None:
+    """Guests are there as themselves, though it is the owner's desktop."""
+    identity = occupant.identity
+    if identity is None:
+        return None
+    return identity.credential if identity.method == GUEST else identity.user_id
