@@ -34,6 +34,18 @@ class Notice:
     """Seconds that it stays on the screen."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether somebody may come in, for whoever is in a desktop."""
+
+    title: str
+    text: str
+    about: str
+    """What `desk share let-in` and `desk share refuse` take there: an id."""
+    lasts: float
+    """Seconds that it stays on the screen."""
+
+
 class Inside(Protocol):
     """The broker's way into desktops that run. Nothing in it raises: a tenant's own programs are at
     the other end, and may answer anything or nothing.
@@ -52,6 +64,11 @@ class Inside(Protocol):
     async def tell(self, session_id: SessionId, notice: Notice) -> bool:
         """Show it in the desktop and as a line on every terminal inside; True when somebody there
         could see it within 5 s.
+        """
+
+    async def ask(self, session_id: SessionId, question: Question) -> bool:
+        """Show it likewise, with two buttons there and a line that tells the commands; what is
+        answered comes as one of those. True when somebody could see it.
         """
 
     async def resize(self, session_id: SessionId, width: int, height: int) -> bool:
@@ -112,6 +129,10 @@ class SshInside:
     async def tell(self, session_id: SessionId, notice: Notice) -> bool:
         link = self._links.get(session_id)
         return await link.tell(notice) if link is not None else False
+
+    async def ask(self, session_id: SessionId, question: Question) -> bool:
+        link = self._links.get(session_id)
+        return await link.ask(question) if link is not None else False
 
     async def resize(self, session_id: SessionId, width: int, height: int) -> bool:
         link = self._links.get(session_id)

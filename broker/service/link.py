@@ -16,14 +16,14 @@ from broker.service import commands, screensaver
 from broker.service.dial import BROKEN, dial
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from broker.core.gateway import Endpoint
     from broker.core.interfaces import Clock
     from broker.core.model import Session
     from broker.service.commands import Desk
     from broker.service.files import Access
-    from broker.service.inside import Notice
+    from broker.service.inside import Notice, Question
     from broker.system.tasks import Tasks
 
 log = structlog.get_logger()
@@ -201,6 +201,14 @@ class Link:
 
     async def tell(self, notice: Notice) -> bool:
         """As `Inside.tell`."""
+        return await self._show(asdict(notice))
+
+    async def ask(self, question: Question) -> bool:
+        """As `Inside.ask`."""
+        # An image that knows no questions shows them as notices.
+        return await self._show({**asdict(question), "extend": False})
+
+    async def _show(self, notice: Mapping[str, object]) -> bool:
         if self._notices >= _MOST_NOTICES:
             return False
         self._notices += 1
@@ -286,8 +294,8 @@ async def _authority(connection: asyncssh.SSHClientConnection) -> bytes:
         return await file.read(_MOST_AUTHORITY)
 
 
-async def _notify(connection: asyncssh.SSHClientConnection, notice: Notice) -> bool:
-    return await _run(connection, NOTIFY, json.dumps(asdict(notice)).encode())
+async def _notify(connection: asyncssh.SSHClientConnection, notice: Mapping[str, object]) -> bool:
+    return await _run(connection, NOTIFY, json.dumps(notice).encode())
 
 
 async def _run(

@@ -26,7 +26,7 @@ from broker.engine.fake import FakeEngine
 from broker.service.archives import Packing
 from broker.service.files import SessionKeys
 from broker.service.host import Host
-from broker.service.inside import Notice
+from broker.service.inside import Notice, Question
 from broker.service.reconciler import SECOND_LOOK
 from broker.service.reload import Reload
 from broker.service.services import Services
@@ -93,6 +93,9 @@ STORE_READS = frozenset(
         "tokens",
         "token",
         "token_of",
+        "sign_in",
+        "sign_in_of",
+        "sign_ins",
         "share",
         "share_of",
         "shares",
@@ -180,6 +183,7 @@ class FakeInside:
         self.told: list[tuple[str, Notice]] = []
         self.idle: dict[str, float] = {}
         """Seconds since the last key or pointer in a desktop, by session."""
+        self.questions: list[tuple[str, Question]] = []
         self.sizes: list[tuple[str, int, int]] = []
         self.deaf: set[str] = set()
         """Sessions that take no notice."""
@@ -195,6 +199,10 @@ class FakeInside:
             return False
         self.told.append((session_id, notice))
         return True
+
+    async def ask(self, session_id, question) -> bool:
+        self.questions.append((session_id, question))
+        return session_id not in self.deaf
 
     async def resize(self, session_id, width, height) -> bool:
         if session_id in self.deaf:

@@ -14,7 +14,7 @@ from broker.core.gateway import Endpoint, WordReply
 from broker.core.model import Session, SessionId, SessionState
 from broker.service import commands, link
 from broker.service.files import Access
-from broker.service.inside import Notice, SshInside
+from broker.service.inside import Notice, Question, SshInside
 from broker.system.tasks import Tasks
 from tests.clocks import START, ManualClock
 from tests.service.harness import PATIENCE
@@ -512,6 +512,24 @@ async def test_closing_leaves_nothing(world):
     assert await asking is None
     await until(lambda: world.open == 0)
     assert world.clock.sleepers == 0
+
+
+async def test_a_question_is_told_by_its_buttons_and_words(world):
+    """As a notice with whom it is about; where nobody is connected, nobody is asked."""
+    question = Question("May they?", "Eve asks.", "0123456789abcdef", 60.0)
+    assert not await world.inside.ask(ONE.id, question)
+    await held(world)
+    assert await world.inside.ask(ONE.id, question)
+    told = {
+        "title": "May they?",
+        "text": "Eve asks.",
+        "extend": False,
+        "about": "0123456789abcdef",
+        "lasts": 60.0,
+    }
+    assert world.told == [(link.NOTIFY, told)]
+    world.status = 1
+    assert not await world.inside.ask(ONE.id, question)
 
 
 async def test_another_size_is_a_command_of_the_image(world):
