@@ -1,42 +1,35 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
-import { choose, known } from "../src/lib/i18n.js";
+import { fileURLToPath } from "node:url";
+import { COMMON } from "../src/lib/zh.js";
 
-globalThis.document = { documentElement: {}, querySelectorAll: () => [] };
-
-const TEXT = String.raw`"((?:[^"\\]|\\.)*)"`;
-/** Where sentences stand: `t("…")`, both of `count(n, "…", "…")`, the helpers of the bar. */
-const SPOKEN = [
-  new RegExp(String.raw`\bt\(\s*${TEXT}`, "g"),
-  new RegExp(String.raw`\bcount\([^"]*${TEXT}`, "g"),
-  new RegExp(String.raw`\bcount\([^"]*"[^"]*",\s*${TEXT}`, "g"),
-  new RegExp(String.raw`\baction\(\s*${TEXT}`, "g"),
-  new RegExp(String.raw`\b(?:word|tool|button)\(\s*"[^"]*",\s*${TEXT}`, "g"),
-  new RegExp(String.raw`"data-t(?:-label)?": ${TEXT}`, "g"),
-  new RegExp(String.raw`\bdata-t(?:-label)?=${TEXT}`, "g"),
-  // Tables of sentences: what begins like one and has a blank in it.
-  new RegExp(String.raw`[:?(]\s*"([A-Z“][^"\\]* [^"\\]*)"`, "g"),
+const SOURCES = fileURLToPath(new URL("../src", import.meta.url));
+const PARTS = ["lib", "signin", "home", "admin", "join"];
+const LITERAL = String.raw`"((?:[^"\\]|\\.)*)"`;
+const SAID = [
+  new RegExp(String.raw`\bt\(\s*${LITERAL}`, "g"),
+  new RegExp(String.raw`\bcount\([^"]*${LITERAL},\s*${LITERAL}`, "g"),
 ];
+/** Of tables of words, which stand in constants: `const STATES = {…}`. */
+const TABLE = /^const [A-Z_]+ = [{[].*?[}\]];$/gms;
+const SENTENCE = /[A-Za-z] [a-z“]|^[A-Z][a-z]+$/;
 
-function spoken(folder) {
-  const found = new Set();
-  for (const file of readdirSync(new URL(`../src/${folder}/`, import.meta.url))) {
-    if (!/\.(js|html)$/.test(file) || file.includes("worklet") || file === "words.js") continue;
-    const source = readFileSync(new URL(`../src/${folder}/${file}`, import.meta.url), "utf8");
-    const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
-    for (const form of SPOKEN) for (const [, text] of code.matchAll(form)) found.add(text);
-  }
-  return [...found];
+function sentences(source) {
+  const found = SAID.flatMap((pattern) => [...source.matchAll(pattern)].flatMap((match) => match.slice(1)));
+  const tables = (source.match(TABLE) ?? []).flatMap((table) => [...table.matchAll(new RegExp(LITERAL, "g"))].map((match) => match[1]));
+  return [...found, ...tables.filter((text) => SENTENCE.test(text))];
 }
 
-for (const folder of ["desktop", "alone"]) {
-  test(`every sentence of ${folder} has its Chinese`, async () => {
-    await import("../src/desktop/words.js");
-    await import(`../src/${folder}/words.js`);
-    choose("zh");
-    const missing = spoken(folder).filter((text) => /^[^a-z].*[A-Za-z]/.test(text) && !known(text));
-    choose("en");
-    assert.deepEqual(missing, []);
+const words = async (part) => (await import(join(SOURCES, part, "words.js"))).WORDS;
+
+for (const part of PARTS) {
+  test(`every sentence of ${part} is there in Chinese`, async () => {
+    const folder = join(SOURCES, part);
+    const files = readdirSync(folder).filter((name) => name.endsWith(".js"));
+    const known = { ...COMMON, ...(part === "lib" ? {} : { ...(await words("signin")), ...(await words(part)) }) };
+    const texts = files.flatMap((name) => sentences(readFileSync(join(folder, name), "utf8")));
+    assert.deepEqual([...new Set(texts)].filter((text) => !Object.hasOwn(known, text)), []);
   });
 }

@@ -34,7 +34,7 @@ async function look(row) {
     text: t("You see their screen. It is written into the audit; they may be asked or told, as the policy says."),
     yes: t("Look over"),
   });
-  if (yes) open(`/desktop/${row.desktop_id}?look`, "_blank", "noopener");
+  if (yes) window.open(`/desktop/${row.desktop_id}?look`, "_blank", "noopener");
 }
 
 function message(row) {

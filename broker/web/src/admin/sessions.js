@@ -11,18 +11,19 @@ import { filtered, sorted, totals } from "./rows.js";
 const COLUMNS = [
   ["user", "Who"],
   ["state", "State"],
-  ["attached", "In it"],
+  ["attached", "Connected"],
   ["idle", "Idle"],
   ["next", "Next"],
   ["cpu", "CPU"],
   ["memory", "Memory"],
-  ["display", "Display"],
+  ["display", "Display, port"],
 ];
+const JUDGED = new Set(["ready", "frozen"]);
 const NUMBERS = new Set(["cpu", "memory", "display"]);
 const DESCENDING_FIRST = new Set(["attached", "cpu", "memory", "idle"]);
 const KINDS = [
   ["", "All"],
-  ["inside", "Somebody is in"],
+  ["inside", "Somebody connected"],
   ["ready", "Awake"],
   ["frozen", "Asleep"],
   ["starting", "Starting"],
@@ -126,8 +127,11 @@ function rowOf(first, data, made) {
     COLUMNS.map(([column, label]) => [column, h("td", { "data-label": t(label), class: NUMBERS.has(column) ? "number" : null })]),
   );
   cells.user.append(who);
+  const display = h("div");
+  const port = h("div", { class: "soft small" });
+  cells.display.append(h("div", null, display, port));
   set(cells.user, "class", "head");
-  cells.state.append(state, old);
+  cells.state.append(h("div", null, state, " ", old));
   cells.attached.append(h("div", null, people, from));
   const actions = menu(t("Actions for {name}", { name: nameOf(first) }), () => deeds(row, data, showDetails), { small: true });
   const element = h("tr", null, Object.values(cells), h("td", { class: "actions" }, actions));
@@ -143,11 +147,11 @@ function rowOf(first, data, made) {
     set(people, "class", row.attached === 0 ? "soft" : null);
     write(from, row.clients.map((one) => t("{address}, {ago}", { address: one.from, ago: ago(one.since, now) })).join("; "));
     write(cells.idle, row.idle === null ? "" : duration(row.idle + (now - row.told_at) / 1000, "short"));
-    write(cells.next, row.next === null && row.state !== "ready" ? "" : nextWord(row.next, left(row, now), "short"));
+    write(cells.next, !JUDGED.has(row.state) ? "" : nextWord(row.next, left(row, now), "short"));
     write(cells.cpu, row.cpu === null || row.cpu === undefined ? "" : number(row.cpu, 2));
     write(cells.memory, row.memory === null || row.memory === undefined ? "" : bytes(row.memory));
-    write(cells.display, row.display === null ? "" : `:${row.display}`);
-    set(cells.display, "title", row.port === null ? null : t("port {port}", { port: row.port }));
+    write(display, row.display === null ? "" : `:${row.display}`);
+    write(port, row.port ?? "");
   };
   made.set(first.id, element);
   return element;
@@ -158,7 +162,7 @@ function summary(data) {
   const starts = data.status?.starts;
   const one = (value, label) => h("div", { class: "sum" }, h("b", null, value), h("span", { class: "soft small" }, label));
   return [
-    one(number(all.people), count(all.people, "person is in", "people are in")),
+    one(number(all.people), count(all.people, "person connected", "people connected")),
     one(number(all.awake), t("awake")),
     one(number(all.asleep), t("asleep")),
     starts && one(`${number(starts.under_way)} + ${number(starts.waiting)}`, t("starting + waiting")),

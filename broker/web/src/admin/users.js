@@ -3,7 +3,7 @@ import { api, list, part } from "../lib/api.js";
 import { copyable } from "../lib/copy.js";
 import { confirm, field, formDialog, open } from "../lib/dialog.js";
 import { h, keyed } from "../lib/dom.js";
-import { duration, moment } from "../lib/format.js";
+import { day, duration, moment } from "../lib/format.js";
 import { count, t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
 import { menu } from "../lib/menu.js";
@@ -82,7 +82,7 @@ function row(user, again) {
     h("td", { class: "head" }, h("b", null, user.name), " ", user.admin && h("span", { class: "tag" }, t("admin")), " ", !user.enabled && h("span", { class: "tag warn" }, t("disabled"))),
     cell("Keys", user.keys),
     cell("Password", user.source === LOCAL ? t("by Desk") : t("by {source}", { source: user.source })),
-    cell("Since", moment(user.created_at)),
+    cell("Since", day(user.created_at)),
     h("td", { class: "actions" }, actions),
   );
 }
@@ -110,9 +110,9 @@ async function invite(user) {
     const made = await api("POST", `/users/${part(user.name)}/invites`, {});
     open(
       { title: t("Invite for {user}", { user: user.name }), wide: true },
-      h("p", null, t("Send them this command. The first who runs it binds their key to the account. It is shown now and never again.")),
+      h("p", null, t("Send them this command. Whoever runs it first binds their key to the account. It is shown now and never again.")),
       copyable(`ssh -p ${made.port} ${made.login}@${location.hostname}`),
-      h("p", { class: "soft" }, t("Good until {time}", { time: moment(made.expires_at) })),
+      h("p", { class: "soft" }, t("Valid until {time}", { time: moment(made.expires_at) })),
     );
   } catch (problem) {
     complain(problem);

@@ -18,7 +18,7 @@ export function codesSection(me) {
 function state(me, found, again) {
   const button = (label) => h("div", { class: "row" }, smallButton(label, () => enrol(me, again)));
   if (!found.enrolled) {
-    return [h("p", { class: "soft" }, t("Not set up: who learns your password is in.")), button(t("Set up"))];
+    return [h("p", { class: "soft" }, t("Not set up: whoever learns your password can sign in.")), button(t("Set up"))];
   }
   const left = count(found.recovery_left, "{n} recovery code is left.", "{n} recovery codes are left.");
   const few = found.recovery_left < FEW;

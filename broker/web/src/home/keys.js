@@ -26,8 +26,8 @@ function thing(place, key, again) {
       key.last_used_at
         ? t("Last used {ago} from {address}", { ago: ago(key.last_used_at), address: key.last_used_from ?? "?" })
         : t("Added {ago}, never used", { ago: ago(key.added_at) }),
-      key.expires_at && t("Good until {time}", { time: moment(key.expires_at) }),
-      key.sources.length > 0 && t("Counts from {places} alone", { places: key.sources.join(", ") }),
+      key.expires_at && t("Valid until {time}", { time: moment(key.expires_at) }),
+      key.sources.length > 0 && t("Only from {places}", { places: key.sources.join(", ") }),
     ],
     end: [
       smallButton(t("Rename"), () => rename(at, key, again)),

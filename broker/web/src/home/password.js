@@ -26,7 +26,7 @@ function change(place) {
   const idle = () =>
     fill(
       box,
-      h("p", { class: "soft" }, t("A new one ends what the one before opened, this page too where you came by it.")),
+      h("p", { class: "soft" }, t("A new one ends what was opened by the one before; if you signed in by it, this page too.")),
       h(
         "div",
         { class: "row" },
@@ -61,7 +61,7 @@ function change(place) {
 async function remove(button, place) {
   const yes = await confirm({
     title: t("Take the password away?"),
-    text: t("You get in by keys alone then. Whoever has no other way in is not let lose the last one."),
+    text: t("Only keys let you in then. A last way in cannot be taken away."),
     yes: t("Take it away"),
     danger: true,
   });

@@ -11,7 +11,7 @@ import { busy } from "../lib/notices.js";
 
 const STATES = { asked: "wants to come in", in: "is in", refused: "was refused", left: "left", ended: "was sent away" };
 
-export const modeWord = (mode) => (mode === "rw" ? t("look and use") : t("look only"));
+export const modeWord = (mode) => (mode === "rw" ? t("look, type and click") : t("look only"));
 
 /** Guests of a desktop that are so now. */
 export const guests = (data, desktop, state) =>

@@ -32,7 +32,7 @@ function thing(token, again) {
       token.last_used_at
         ? t("Last used {ago} from {address}", { ago: ago(token.last_used_at), address: token.last_used_from ?? "?" })
         : t("Made {ago}, never used", { ago: ago(token.made_at) }),
-      token.expires_at ? t("Good until {time}", { time: moment(token.expires_at) }) : t("Good without end"),
+      token.expires_at ? t("Valid until {time}", { time: moment(token.expires_at) }) : t("Valid without end"),
     ],
     end: [smallButton(t("Revoke"), () => revoke(token, again), "danger")],
   };
@@ -64,7 +64,7 @@ function make(me, again) {
     },
     field(t("What it is for"), name),
     h("fieldset", null, h("legend", null, t("It may")), boxes),
-    field(t("Good for"), h("select", { name: "valid" }, spans)),
+    field(t("Valid for"), h("select", { name: "valid" }, spans)),
   );
 }
 

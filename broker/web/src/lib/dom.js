@@ -42,7 +42,8 @@ export function fill(element, ...children) {
 
 /** Put `text` there, unless it stands there: a live page rewrites nothing that stays. */
 export function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const wanted = String(text);
+  if (element.textContent !== wanted) element.textContent = wanted;
 }
 
 /**

@@ -4,11 +4,14 @@ import { ago, duration, moment } from "./format.js";
 import { t } from "./i18n.js";
 import { SIGNAL_ORDER, nextWord, signalWord, stateWord } from "./telling.js";
 
+/** States in which something comes next by itself, or nothing does. */
+const JUDGED = new Set(["ready", "frozen"]);
+
 /** Of what `/sessions/{id}/why` answered; `told_at` is when, in milliseconds. */
 export function explanation(why) {
   const at = why.told_at ?? Date.now();
   return [
-    h("p", null, h("span", { class: `state ${why.state}` }, stateWord(why.state)), " · ", nextWord(why.next, why.next_in)),
+    h("p", null, h("span", { class: `state ${why.state}` }, stateWord(why.state)), JUDGED.has(why.state) && ` · ${nextWord(why.next, why.next_in)}`),
     why.reason && h("p", { class: "soft break" }, why.reason),
     why.state === "ready" && signals(why, at),
     why.changes.length > 0 && history(why.changes),

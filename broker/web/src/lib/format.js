@@ -64,11 +64,14 @@ export const ago = (time, now = Date.now()) =>
 export const moment = (time, timeStyle = "short") =>
   format("DateTimeFormat", { dateStyle: "medium", timeStyle }).format(new Date(time));
 
+/** The date alone. */
+export const day = (time) => format("DateTimeFormat", { dateStyle: "medium" }).format(new Date(time));
+
 /** Time of day alone when it is today. */
 export function clock(time, now = Date.now()) {
-  const day = new Date(time);
-  const same = day.toDateString() === new Date(now).toDateString();
-  return same ? format("DateTimeFormat", { timeStyle: "short" }).format(day) : moment(time);
+  const at = new Date(time);
+  const today = at.toDateString() === new Date(now).toDateString();
+  return today ? format("DateTimeFormat", { timeStyle: "short" }).format(at) : moment(time);
 }
 
 /** `1.5 GB`, by thousands. */

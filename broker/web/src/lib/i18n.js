@@ -1,11 +1,13 @@
 /** Words in the reader's language. English sentences are the keys; dictionaries give the others. */
 
+import { COMMON } from "./zh.js";
+
 /** What can be chosen, as the chooser calls it. */
 export const LANGUAGES = { en: "English", zh: "中文" };
 
 const TAGS = { en: "en", zh: "zh-CN" };
 const KEPT = "desk.language";
-const words = { zh: {} };
+const words = { zh: { ...COMMON } };
 const listeners = new Set();
 let chosen = first();
 

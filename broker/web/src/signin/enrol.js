@@ -5,6 +5,7 @@ import { field, form } from "../lib/dialog.js";
 import { fill, h } from "../lib/dom.js";
 import { t } from "../lib/i18n.js";
 import { complain } from "../lib/notices.js";
+import "./words.js";
 
 /** All of it for `user`; `onDone` is called when the recovery codes were kept. */
 export function enrolment({ user, onDone }) {

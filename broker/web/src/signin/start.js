@@ -8,6 +8,7 @@ import { sentence } from "../lib/sentences.js";
 import { enrolment } from "./enrol.js";
 import { dropFragment, readLink } from "./fragment.js";
 import { signIn } from "./signin.js";
+import "./words.js";
 
 // Before anything else can see it.
 const link = readLink(location.hash);
@@ -49,7 +50,7 @@ export async function start(root, show) {
   translate();
   onSignedOut((problem) => view && outside(problem));
   if (link === null) return enter();
-  put(() => fill(root, header(), h("p", { class: "page soft", role: "status" }, t("Signing in…"))));
+  put(() => fill(root, header(), h("p", { class: "page soft", role: "status" }, t("Signing in …"))));
   try {
     await api("POST", "/sign-in/link", { token: link.token });
   } catch (problem) {
