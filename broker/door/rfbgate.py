@@ -65,8 +65,11 @@ class Action(IntEnum):
 
 _ACTIONS, _FORMATS, _PLAIN_TEXT = 0xFF000000, 0xFFFF, 1
 
-#: Said in the viewer's stead: tell me that there is a text, however short, and send none of itself.
-_TELL_ONLY = struct.pack(">BxxxiII", Kind.TEXT, -8, sum(Action) | _PLAIN_TEXT, 0)
+#: Said in the viewer's stead, before anything of its own: I know the dialect; and, tell me that there
+#: is a text, however short, and send none of itself.
+_TELL_ONLY = struct.pack(">BxHi", Kind.ENCODINGS, 1, EXTENDED_CLIPBOARD) + struct.pack(
+    ">BxxxiII", Kind.TEXT, -8, sum(Action) | _PLAIN_TEXT, 0
+)
 
 Rights = frozenset[Right]
 

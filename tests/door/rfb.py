@@ -8,6 +8,8 @@ from broker.core.gateway import Right
 
 pack = struct.pack
 
+EXTENDED_CLIPBOARD = -1063131698
+
 HELLO = b"RFB 003.008\n\x01\x00"
 
 #: Of the extended clipboard.
@@ -50,6 +52,11 @@ def key_with_code(keysym, code, down=1):
 def fence(data=b"abc", flags=1):
     return pack(">BxxxIB", 248, flags, len(data)) + data
 
+
+#: What the gate says for whoever may not read what is copied: tell me, and no more.
+TELL_ONLY = encodings(EXTENDED_CLIPBOARD) + extended(
+    CAPS | REQUEST | PEEK | NOTIFY | PROVIDE | 1, bytes(4)
+)
 
 EVERYBODY = frozenset[Right]()
 

@@ -159,8 +159,7 @@ async def test_who_only_looks_types_nothing_whatever_they_send(port, path):
 
 def port_said_unasked(path):
     """What the gate says for whoever may not read what is copied."""
-    everything = rfb.CAPS | rfb.REQUEST | rfb.PEEK | rfb.NOTIFY | rfb.PROVIDE | 1
-    return rfb.extended(everything, bytes(4)) if path == GUESTS else b""
+    return rfb.TELL_ONLY if path == GUESTS else b""
 
 
 async def test_a_guest_that_may_does(port):

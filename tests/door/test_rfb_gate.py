@@ -15,8 +15,6 @@ from broker.door.rfbgate import EXTENDED_CLIPBOARD, EXTENDED_MOUSE, Gate, Violat
 from tests.door import rfb
 
 ALL = frozenset(Right)
-TELL_ONLY = rfb.extended(rfb.CAPS | rfb.REQUEST | rfb.PEEK | rfb.NOTIFY | rfb.PROVIDE | 1, bytes(4))
-
 SHORT = {name: one for name, one in rfb.MESSAGES.items() if len(one[0]) < 5000}
 
 
@@ -24,7 +22,7 @@ def begun(rights):
     """A gate behind the handshake, of which it says what stands here."""
     gate = Gate(rights)
     said = gate.feed(rfb.HELLO)
-    unasked = b"" if Right.CLIPBOARD_OUT in rights else TELL_ONLY
+    unasked = b"" if Right.CLIPBOARD_OUT in rights else rfb.TELL_ONLY
     assert said == b"RFB 003.008\n\x01\x01" + unasked
     return gate
 
@@ -57,7 +55,7 @@ def test_however_it_is_cut_the_same_goes_on(names, rights, cuts):
         count = cuts.choice([1, 2, 3, 5, 8, 13, 100, 5000])
         out += gate.feed(stream[at : at + count])
         at += count
-    unasked = b"" if Right.CLIPBOARD_OUT in rights else TELL_ONLY
+    unasked = b"" if Right.CLIPBOARD_OUT in rights else rfb.TELL_ONLY
     passed = b"".join(SHORT[name][0] for name in names if goes_on(SHORT[name][1], rights))
     assert out == b"RFB 003.008\n\x01\x01" + unasked + passed
     assert not gate._held
