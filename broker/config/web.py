@@ -181,6 +181,15 @@ class WebConfig(Model):
     sign_in: SignInConfig = SignInConfig()
     limits: WebLimits = WebLimits()
 
+    @property
+    def pages(self) -> str | None:
+        """Where browsers find the pages; None: nobody has said, and nobody can tell."""
+        if self.url is not None or ipaddress.ip_address(self.listen.host).is_unspecified:
+            return self.url
+        if self.proxies:
+            return None  # browsers come to the proxy
+        return f"{'http' if self.tls.certificate is None else 'https'}://{self.listen}"
+
     @model_validator(mode="after")
     def _plain_on_loopback_alone(self) -> WebConfig:
         if not self.listen.loopback and self.tls.certificate is None and not self.proxies:

@@ -54,8 +54,8 @@ class BrowserState(Protocol):
         """All that stand by that credential, and links that would; returns the ids of sign-ins."""
 
     async def forget_sign_ins(self, *, made: datetime, used: datetime) -> Sequence[str]:
-        """Those made before, or not used since; and links that are too old. Returns the ids of
-        sign-ins.
+        """Those made then or before, or last used then or before; and links that are too old.
+        Returns the ids of sign-ins.
         """
 
     # -- links

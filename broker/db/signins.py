@@ -120,7 +120,7 @@ async def end_by(tx: Transaction, credential: str) -> Sequence[str]:
 
 async def forget_old(tx: Transaction, *, made: datetime, used: datetime) -> Sequence[str]:
     await tx.connection.execute(delete(sign_in_link).where(sign_in_link.c.expires_at <= tx.now))
-    old = or_(sign_in.c.made_at < made, sign_in.c.last_used_at < used)
+    old = or_(sign_in.c.made_at <= made, sign_in.c.last_used_at <= used)
     return await _end(tx, old, why="it is too old")
 
 

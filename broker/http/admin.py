@@ -25,6 +25,7 @@ from broker.http.problems import problems
 from broker.http.routes import PREFIX
 from broker.http.sessions import SessionRoutes
 from broker.http.settings import SettingRoutes
+from broker.http.signin import SignInRoutes
 from broker.http.status import StatusRoutes
 from broker.http.table import TABLE
 from broker.http.tokens import TokenRoutes
@@ -46,7 +47,7 @@ class AdminApi:
 
     def __init__(self, *, store: Store, services: Services, ssh_port: int, reload: Reload) -> None:
         self._store = store
-        self._tokens = services.tokens
+        self._tokens, self._sign_ins = services.tokens, services.sign_ins
         self._once = Once(store=store, clock=services.watches.clock)
         self._events = EventRoutes(services=services)
         self._nouns: dict[str, object] = {
@@ -54,7 +55,8 @@ class AdminApi:
             "users": UserRoutes(store=store, services=services),
             "logins": LoginRoutes(store=store, services=services),
             "invites": InviteRoutes(store=store, services=services, ssh_port=ssh_port),
-            "tokens": TokenRoutes(store=store, services=services),
+            "sign-in": SignInRoutes(store=store, services=services),
+            "tokens": TokenRoutes(store=store, services=services, ssh_port=ssh_port),
             "groups": GroupRoutes(services=services),
             "desktops": DesktopRoutes(store=store, services=services),
             "sessions": SessionRoutes(store=store, services=services),
@@ -72,9 +74,15 @@ class AdminApi:
 
     def application(self, trust: Trust = "kernel") -> web.Application:
         """To be served on a Unix socket: where the `kernel` says who calls, or where front doors
-        pass on what clients ask, who show a `token`.
+        pass on what clients ask, who show a `token` or a browser's cookie.
         """
-        who = callers(self._tokens, trust)
+        opened = {
+            (route.method, f"{PREFIX}{route.plain_path}")
+            for noun in TABLE
+            for route in noun.routes
+            if route.open
+        }
+        who = callers(self._tokens, self._sign_ins, trust, opened)
         app = web.Application(client_max_size=_BODY, middlewares=[problems, who])
         app.on_shutdown.append(self._events.close)
         for noun in TABLE:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from broker.http.routes import Route
 
 
+#: What whoever is let in to set up a code is told of everything else.
+_ENROL_FIRST = "You have to set up a one-time code before anything else."
+
+
 def guarded(
     route: Route, noun: Any, store: Store, once: Once
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -31,7 +35,8 @@ def guarded(
         _admit(route, caller)
         route.read_query(request)
         await _look(route, caller, request, store)
-        if route.method == "POST":
+        # To anybody nothing is said again that was said to somebody else.
+        if route.method == "POST" and not route.open:
             return await once.serve(route, request, handler)
         answer: web.StreamResponse = await handler(request)
         return answer
@@ -40,10 +45,14 @@ def guarded(
 
 
 def _admit(route: Route, caller: Caller) -> None:
+    if route.open:
+        return
+    if caller.enrol and not route.enrolling:
+        raise AccessDenied(f"{caller.actor.name} has no code yet", public=_ENROL_FIRST)
     if route.needs is not None and route.needs not in caller.scopes:
         raise AccessDenied(
             f"{caller.actor.name} lacks {route.needs} for {route.name}",
-            public=f"This needs the scope {shown(route.needs)}, which your token does not have.",
+            public=f"This needs the scope {shown(route.needs)}, which you do not have.",
         )
     if not route.own and caller.only is not None:
         raise AccessDenied(

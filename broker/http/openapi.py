@@ -143,6 +143,8 @@ def _operation(noun: Noun, route: Route, refs: dict[type, Any]) -> dict[str, Any
         "parameters": _parameters(route),
         "responses": responses,
     }
+    if route.open:
+        found["security"] = []
     if route.body is not None:
         content = {"application/json": {"schema": refs[route.body]}}
         found["requestBody"] = {"required": True, "content": content}
@@ -152,6 +154,8 @@ def _operation(noun: Noun, route: Route, refs: dict[type, Any]) -> dict[str, Any
 def rule(route: Route) -> str:
     """Who may use it, as one sentence."""
     whose = "with one's own things too" if route.own else "for administrators alone"
+    if route.open:
+        return "Open to anybody."
     if route.needs is None:
         return "Needs no scope."
     return f"Needs the scope `{route.needs}`, {whose}."
@@ -182,7 +186,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
             }
         )
-    if route.method == "POST":
+    if route.method == "POST" and not route.open:
         found.append(
             {
                 "name": KEY,
@@ -253,6 +257,7 @@ API = Noun(
             summary="Describe the API, as OpenAPI 3.1.",
             needs=None,
             whose=BY_HANDLER,
+            enrolling=True,
             answers={200: dict},
         ),
     ),

@@ -38,6 +38,10 @@ A `POST` may carry an `Idempotency-Key` of up to 128 characters: asked again wit
 
 On the admin socket the kernel says who calls: root, the broker's own user and members of the group `desk-admin` may everything. Everybody else shows a token: `Authorization: Bearer desk_…`. `POST /api/v1/tokens` makes one and tells its secret once; the state keeps a hash. A token is its user's: of one who is no administrator it reaches their own things alone, whatever it says, and it is dead as soon as they are disabled or removed, it is taken back, or its time is over. An address from which ten wrong tokens came in a row waits for 10 seconds, and after each further one for twice as long, up to 15 minutes; a token that was right lately is not held up by that.
 
+A browser shows a cookie instead, which `POST /api/v1/sign-in` and its kin have the front door set; it is `HttpOnly`, so no page can read it. By it its user has all scopes, and reaches everybody's things where they are an administrator. With every method but `GET` its pages show in `Desk-CSRF` what `GET /api/v1/caller` tells as `csrf`, and come from [the address of the pages](config.md#the-http-port) alone. It is over when what proved its person is: the password changed, the key taken away, the account disabled. An address from which twenty wrong tries to sign in came in a row waits in the same way.
+
+What is `open` anybody may call who reaches it. Somebody who has to set up a one-time code first reaches by their cookie what is `open`, who they are, the routes of their code and the way out.
+
 A route needs one scope, and no scope holds another:
 
 """
@@ -79,7 +83,7 @@ def _row(route: Route) -> str:
     cells = (
         f"`{route.method} {PREFIX}{route.plain_path}`",
         told,
-        f"`{route.needs}`" if route.needs else "any",
+        f"`{route.needs}`" if route.needs else "open" if route.open else "any",
         "yes" if route.own else "no",
         ", ".join(f"{status} {_shown(answer)}" for status, answer in route.answers.items()),
         ", ".join(map(str, refusals(route))),

@@ -118,7 +118,9 @@ Answer = type | Page | Stream | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One method of one path. `needs` and `whose` are the rule of who may use it."""
+    """One method of one path. `needs`, `whose`, `open` and `enrolling` are the rule of who may use
+    it.
+    """
 
     method: str
     path: str
@@ -130,6 +132,10 @@ class Route:
     """One sentence."""
     needs: Scope | None
     """None: whoever is let in at all."""
+    open: bool = False
+    """Whether even that is not wanted: anybody may call it, and who calls is not looked at."""
+    enrolling: bool = False
+    """Whether whoever has to set up a one-time code first may use it, too."""
     whose: Whose | None
     """None: for callers who have everybody's alone."""
     body: type[BaseModel] | None = None

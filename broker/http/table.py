@@ -16,6 +16,7 @@ from broker.http.maintenance import MAINTENANCE
 from broker.http.openapi import API
 from broker.http.sessions import SESSIONS
 from broker.http.settings import SETTINGS
+from broker.http.signin import SIGNING_IN
 from broker.http.status import STATUS
 from broker.http.tokens import TOKENS
 from broker.http.users import USERS
@@ -26,6 +27,7 @@ TABLE = (
     USERS,
     LOGINS,
     INVITES,
+    SIGNING_IN,
     TOKENS,
     GROUPS,
     DESKTOPS,

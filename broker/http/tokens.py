@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from broker.core import errors
+from broker.core.gateway import Allowance
 from broker.core.model import shown
 from broker.core.tokens import Reach, Scope
 from broker.http.calls import PAGING, page, read
@@ -17,8 +18,11 @@ from broker.http.routes import BY_HANDLER, Noun, Page, Query, Route, caller_of
 from broker.http.whose import TOKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from broker.core.interfaces import Store
     from broker.core.model import User
+    from broker.core.signins import SignIn
     from broker.core.tokens import Token
     from broker.service.services import Services
 
@@ -73,14 +77,24 @@ class CallerOut(TypedDict):
     token: str | None
     """The id of the token that was shown."""
     expires_at: Time | None
+    csrf: str | None
+    """Of a browser that is signed in: what its pages show in `Desk-CSRF` with every change."""
+    admin: bool
+    enrol: bool
+    """Whether a one-time code must be set up before anything else."""
+    allowed: list[Allowance]
+    """What the account may do beyond commands and viewers."""
+    ssh_port: int
 
 
 class TokenRoutes:
     """Every handler raises `DeskError`. A secret is in the one answer that makes it."""
 
-    def __init__(self, *, store: Store, services: Services) -> None:
+    def __init__(self, *, store: Store, services: Services, ssh_port: int) -> None:
         self._store = store
         self._tokens = services.tokens
+        self._policies = services.policies
+        self._ssh_port = ssh_port
 
     async def list(self, request: web.Request) -> web.Response:
         """Newest first."""
@@ -143,8 +157,18 @@ class TokenRoutes:
             "reach": caller.reach,
             "token": caller.token.id if caller.token else None,
             "expires_at": time_or_none(caller.token.expires_at) if caller.token else None,
+            "csrf": caller.csrf,
+            "admin": caller.user_id is None or (user is not None and user.admin),
+            "enrol": caller.enrol,
+            "allowed": [] if user is None else [*await self._allowed(user, caller.sign_in)],
+            "ssh_port": self._ssh_port,
         }
         return web.json_response(told)
+
+    async def _allowed(self, user: User, sign_in: SignIn | None) -> Sequence[Allowance]:
+        policy = (await self._policies.of(user.id)).policy
+        allowed = tuple(each for each in Allowance if each in policy.allowed)
+        return allowed if sign_in is None else sign_in.proven.allows(allowed)
 
 
 def _out(token: Token, user: str) -> TokenOut:
@@ -174,6 +198,7 @@ TOKENS = Noun(
             summary="Tell who calls and what they may do.",
             needs=None,
             whose=BY_HANDLER,
+            enrolling=True,
             answers={200: CallerOut},
         ),
         Route(

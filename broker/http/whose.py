@@ -36,6 +36,11 @@ async def _token(store: Store, request: web.Request) -> UserId | None:
     return None if token is None else token.user_id
 
 
+async def _sign_in(store: Store, request: web.Request) -> UserId | None:
+    found = await store.sign_in(request.match_info["id"])
+    return None if found is None else found[1].id
+
+
 async def _invite(store: Store, request: web.Request) -> UserId | None:
     invite_id = request.match_info["id"]
     found = (invite.user_id for invite in await store.invites() if invite.id == invite_id)
@@ -58,6 +63,10 @@ def no_token(_request: web.Request) -> NotFound:
     return NotFound(public="There is no such token.")
 
 
+def _no_sign_in(_request: web.Request) -> NotFound:
+    return NotFound(public="There is no such sign-in.")
+
+
 def _no_invite(_request: web.Request) -> NotFound:
     return NotFound(public="There is no such unused invite.")
 
@@ -72,4 +81,5 @@ USER_OF_ALL = Whose(find=_user, missing=_no_user, all_alone=True)
 DESKTOP = Whose(find=_desktop, missing=no_desktop)
 SESSION = Whose(find=_session, missing=no_session)
 INVITE = Whose(find=_invite, missing=_no_invite)
+SIGNED_IN = Whose(find=_sign_in, missing=_no_sign_in)
 TOKEN = Whose(find=_token, missing=no_token)

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from broker.service.passwords import Passwords
     from broker.service.policies import Policies
     from broker.service.sessions import Sessions
+    from broker.service.signins import SignIns
 
-    End = Callable[[str], None]
+    End = Callable[[str], Awaitable[None]]
     """Ends what a credential opened."""
 
 #: The one template there is for now.
@@ -58,6 +59,7 @@ class Accounts:
         archivist: Archivist,
         policies: Policies,
         passwords: Passwords,
+        sign_ins: SignIns,
         sources: Collection[str],
     ) -> None:
         """`sources` are the names of the outside ones."""
@@ -69,6 +71,7 @@ class Accounts:
         self._archivist = archivist
         self._policies = policies
         self._passwords = passwords
+        self._sign_ins = sign_ins
         self._sources = (LOCAL, *sources)
         self._making = asyncio.Lock()
 
@@ -177,11 +180,12 @@ class Accounts:
         user = await self.user(name)
         key = await self.key(user, named)
         await self._store.remove_key(user.id, key.fingerprint, actor=actor)
-        (end or self.end)(key.fingerprint)
+        await (end or self.end)(key.fingerprint)
 
-    def end(self, credential: str) -> None:
-        """End what it opened: it proves nobody any more."""
+    async def end(self, credential: str) -> None:
+        """End what it opened, and browsers that stand by it: it proves nobody any more."""
         self._connections.end_credential(credential, TAKEN_AWAY)
+        await self._sign_ins.end_by(credential)
 
     async def set_password(
         self, name: str, password: str, *, actor: Actor | str, end: End | None = None
@@ -199,7 +203,7 @@ class Accounts:
         before = await self._store.password(user.id)
         made = await self._store.set_password(user.id, hashed, actor=actor)
         if before is not None:
-            (end or self.end)(f"{PASSWORD}{before.id}")
+            await (end or self.end)(f"{PASSWORD}{before.id}")
         return made
 
     async def remove_password(
@@ -210,7 +214,7 @@ class Accounts:
         before = await self._store.password(user.id)
         await self._store.remove_password(user.id, actor=actor)
         if before is not None:
-            (end or self.end)(f"{PASSWORD}{before.id}")
+            await (end or self.end)(f"{PASSWORD}{before.id}")
 
     # -- desktops
     async def desktop_for(self, user: User, name: str, *, actor: Actor | str) -> Desktop:

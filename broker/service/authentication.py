@@ -21,8 +21,8 @@ from broker.core.model import LOCAL, Actor, UserId, user_name
 from broker.core.policy import Way
 from broker.core.publickeys import read_key
 from broker.service.blocks import network_of
-from broker.service.credentials import Proof, suits
-from broker.service.identities import CODE, PASSWORD, outside, proof
+from broker.service.credentials import WAYS, Proof, suits
+from broker.service.identities import BROWSER, CODE, PASSWORD, outside, proof
 from broker.service.tickets import Shown
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from broker.service.logins import Logins
     from broker.service.passwords import Passwords
     from broker.service.policies import Policies
+    from broker.service.signins import SignIns
     from broker.service.sources import Newcomers
     from broker.service.tickets import Tickets
 
@@ -54,13 +55,6 @@ _NOBODY = UserId("")
 #: Characters of what was typed as a name that tell one account from another.
 _ACCOUNT = 64
 
-#: The ways of a first proof alone, and with a code behind it.
-_WAYS = {
-    "key": (Way.KEY, Way.KEY_CODE),
-    "certificate": (Way.KEY, Way.KEY_CODE),
-    "password": (Way.PASSWORD, Way.PASSWORD_CODE),
-}
-
 
 class Authentication:
     """Answers the front door. As much is done for names that nobody has as for others."""
@@ -78,6 +72,7 @@ class Authentication:
         tickets: Tickets,
         logins: Logins,
         newcomers: Newcomers,
+        sign_ins: SignIns,
     ) -> None:
         self._store = store
         self._credentials = credentials
@@ -89,6 +84,7 @@ class Authentication:
         self._tickets = tickets
         self._logins = logins
         self._newcomers = newcomers
+        self._sign_ins = sign_ins
 
     # ------------------------------------------------------------------------- keys and invites
 
@@ -221,9 +217,12 @@ class Authentication:
         """Whom the identity's credential proves still. Raises `AccessDenied`: the account or the
         credential can be gone since the connection was opened.
         """
-        user = await self._credentials.holder(
-            identity.user, identity.user_id, identity.credential, identity.address
-        )
+        if identity.credential.startswith(BROWSER):
+            user = await self._sign_ins.still(identity)
+        else:
+            user = await self._credentials.holder(
+                identity.user, identity.user_id, identity.credential, identity.address
+            )
         if user is None:
             raise AccessDenied(public=TAKEN_AWAY)
         return user
@@ -243,7 +242,7 @@ class Authentication:
         """
         user = found.user
         ways = (await self._policies.of(user.id)).policy.ways
-        alone, with_code = _WAYS[found.method]
+        alone, with_code = WAYS[found.method]
         if not ways & {alone, with_code}:
             return None
         asked = alone not in ways or alone is Way.PASSWORD

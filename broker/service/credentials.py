@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.issued import Issued
 from broker.core.model import LOCAL
+from broker.core.policy import Way
 from broker.core.sources import within
 from broker.service.certificates import Verdict
 from broker.service.identities import PASSWORD, outside
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from broker.core.policy import Policy
     from broker.service.certificates import Certificates
     from broker.service.policies import Policies
+
+#: The ways of a first proof alone, and with a code behind it.
+WAYS = {
+    "key": (Way.KEY, Way.KEY_CODE),
+    "certificate": (Way.KEY, Way.KEY_CODE),
+    "password": (Way.PASSWORD, Way.PASSWORD_CODE),
+}
 
 #: What the types of keys begin with that live in a device of their own.
 DEVICE = "sk-"

@@ -14,13 +14,10 @@ from broker.core.errors import (
     CapacityExhausted,
     NotFound,
     SourceUnavailable,
-    Unauthenticated,
 )
-from broker.core.gateway import Route
 from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
 from broker.service import sentences
 from broker.service.authentication import ENROL_FIRST
-from broker.service.files import ACCOUNT
 from broker.service.identities import actor_of
 
 if TYPE_CHECKING:
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
         Login,
         OfferedKey,
         Penalty,
+        Route,
         Seat,
         WordReply,
     )
@@ -47,11 +45,11 @@ if TYPE_CHECKING:
     from broker.service.accounts import Accounts
     from broker.service.authentication import Authentication
     from broker.service.connections import Connections
-    from broker.service.files import SessionKeys
     from broker.service.health import Health
     from broker.service.host import Host
     from broker.service.presence import Presence
     from broker.service.reconciler import Reconciler
+    from broker.service.seats import Seats
     from broker.service.sessions import Sessions
     from broker.service.standing import Standing
     from broker.service.words import Words
@@ -77,7 +75,7 @@ class LocalGateway:
         accounts: Accounts,
         authentication: Authentication,
         reconciler: Reconciler,
-        keys: SessionKeys,
+        seats: Seats,
         presence: Presence,
         host: Host,
         words: Words,
@@ -91,7 +89,7 @@ class LocalGateway:
         self._accounts = accounts
         self._authentication = authentication
         self._reconciler = reconciler
-        self._keys = keys
+        self._seats = seats
         self._presence = presence
         self._host = host
         self._words = words
@@ -153,17 +151,7 @@ class LocalGateway:
         desktop = await self._pick(user, identity, display)
         actor = actor_of(identity)
         session = await self._sessions.ensure(desktop, actor=actor, tell=progress)
-        access = self._keys.access(session.id)
-        return Route(
-            session_id=session.id,
-            desktop_id=desktop.id,
-            desktop=desktop.name,
-            display=session.display or 0,
-            user=ACCOUNT,
-            endpoints=self._sessions.endpoints(session),
-            host_key=access.host_key,
-            client_key=access.client_key,
-        )
+        return self._seats.to(session, desktop)
 
     async def seat(
         self,
@@ -175,8 +163,9 @@ class LocalGateway:
         wake: bool,
         progress: Callable[[str], None],
     ) -> Seat:
-        del secret, desktop_id, look, wake, progress
-        raise Unauthenticated(f"nobody has signed in at {address}")
+        return await self._seats.find(
+            secret, address, desktop_id=desktop_id, look=look, wake=wake, progress=progress
+        )
 
     async def _pick(self, user: User, identity: Identity, display: int | None) -> Desktop:
         if display is not None:

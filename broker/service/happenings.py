@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock, Store
     from broker.core.model import AuditEntry, UserId
     from broker.core.tokens import Caller
+    from broker.service.signins import SignIns
     from broker.service.tokens import Tokens
 
 #: Who listens: of one caller, and of all.
@@ -34,9 +35,10 @@ _OWNERS = 4096
 class Happenings:
     """No bus: whoever listens reads the audit, and is woken when there is more of it."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, clock: Clock) -> None:
+    def __init__(self, *, store: Store, tokens: Tokens, sign_ins: SignIns, clock: Clock) -> None:
         self._store = store
         self._tokens = tokens
+        self._sign_ins = sign_ins
         self._clock = clock
         self._listening: Counter[str] = Counter()
         self._owners: OrderedDict[str, UserId | None] = OrderedDict()
@@ -53,7 +55,8 @@ class Happenings:
         least every few seconds. Ends when the caller may no more. Raises `CapacityExhausted` when
         too many listen, and `StateUnusable`.
         """
-        name = caller.token.id if caller.token is not None else caller.actor.name
+        shown = caller.token or caller.sign_in
+        name = caller.actor.name if shown is None else shown.id
         if self._listening[name] >= EACH or self._listening.total() >= ALL:
             raise CapacityExhausted(
                 f"{caller.actor.name} listens {self._listening[name]} times",
@@ -74,7 +77,7 @@ class Happenings:
         looked = self._clock.monotonic()
         while not self._over.is_set():
             if self._clock.monotonic() - looked >= LOOK:
-                if not await self._tokens.stands(caller):
+                if not (await self._tokens.stands(caller) and await self._sign_ins.stands(caller)):
                     return
                 looked = self._clock.monotonic()
             more = self._store.next_record()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: outside source checks it.
 PASSWORD = "password:"  # noqa: S105 - a word, not one of them
 
+#: How the credential of a browser begins in which somebody signed in; the rest is the sign-in's id.
+BROWSER = "web:"
+
 #: What stands behind a method where a code was given too.
 CODE = "+code"
 
@@ -37,7 +40,9 @@ def actor_of(identity: Identity) -> Actor:
 
 
 def proof(credential: str, method: str) -> str:
-    """`key SHA256:…`, `certificate …` or `password`, with `+code`."""
+    """`key SHA256:…`, `certificate …` or `password`, with `+code`; `browser ID`."""
+    if credential.startswith(BROWSER):
+        return f"browser {credential.removeprefix(BROWSER)}"
     code = CODE if method.endswith(CODE) else ""
     if credential.startswith(PASSWORD):
         return f"password{code}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from broker.core.gateway import Identity
     from broker.core.interfaces import Store
     from broker.core.model import Key
+    from broker.service.accounts import End
     from broker.service.desktop_words import Say
     from broker.service.ownaccess import OwnAccess
     from broker.service.policies import Policies
@@ -38,7 +39,7 @@ class IdentityWords:
         *,
         store: Store,
         policies: Policies,
-        end: Callable[[str], None],
+        end: End,
         later: Callable[[Callable[[], Awaitable[object]]], None],
     ) -> None:
         self._own = own
@@ -186,17 +187,14 @@ class IdentityWords:
 
     # -------------------------------------------------------------------------------------- ending
 
-    def _ending(self, identity: Identity) -> Callable[[str], None]:
+    def _ending(self, identity: Identity) -> End:
         """Ends what a credential opened: one's own once the answer is out by it."""
 
-        def end(credential: str) -> None:
-            async def now() -> None:
-                self._end(credential)
-
+        async def end(credential: str) -> None:
             if credential == identity.credential:
-                self._later(now)
+                self._later(lambda: self._end(credential))
             else:
-                self._end(credential)
+                await self._end(credential)
 
         return end
 

@@ -13,12 +13,12 @@ from broker.service.credentials import DEVICE
 from broker.service.identities import actor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from broker.core.gateway import Identity
     from broker.core.interfaces import Clock, Store
     from broker.core.model import Key, User
-    from broker.service.accounts import Accounts
+    from broker.service.accounts import Accounts, End
     from broker.service.codes import Enrolment, OneTimeCodes
     from broker.service.policies import Policies
 
@@ -61,9 +61,7 @@ class OwnAccess:
     async def rename_key(self, identity: Identity, named: str, new: str) -> Key:
         return await self._accounts.rename_key(identity.user, named, new, actor=actor_of(identity))
 
-    async def remove_key(
-        self, identity: Identity, user: User, named: str, end: Callable[[str], None]
-    ) -> Key:
+    async def remove_key(self, identity: Identity, user: User, named: str, end: End) -> Key:
         """Raises `Conflict` for the last way in."""
         async with self._removing:  # two at once would each leave the other's
             key = await self._accounts.key(user, named)
@@ -78,7 +76,7 @@ class OwnAccess:
     async def has_password(self, user: User) -> bool:
         return await self._store.password(user.id) is not None
 
-    async def new_password(self, identity: Identity, user: User, end: Callable[[str], None]) -> str:
+    async def new_password(self, identity: Identity, user: User, end: End) -> str:
         """Made here, and told once. Raises `Conflict` where no password lets the user in, or where
         it is kept elsewhere.
         """
@@ -89,9 +87,7 @@ class OwnAccess:
         await self._accounts.set_password(user.name, password, actor=actor_of(identity), end=end)
         return password
 
-    async def remove_password(
-        self, identity: Identity, user: User, end: Callable[[str], None]
-    ) -> None:
+    async def remove_password(self, identity: Identity, user: User, end: End) -> None:
         """Raises `Conflict` for the last way in, `NotFound` when there is none."""
         async with self._removing:
             if await self.has_password(user):

@@ -9,6 +9,7 @@ import structlog
 
 from broker.core import policy
 from broker.core.errors import BadRequest, StateUnusable
+from broker.core.policy import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +51,18 @@ class Policies:
         if age == self._age:  # else a group changed while it was read
             self._resolved[user_id] = merged
         return merged
+
+    async def by_password(self) -> bool:
+        """Whether a password lets anybody in. Raises `StateUnusable`."""
+        wanted = {Way.PASSWORD, Way.PASSWORD_CODE}
+        if self._default.ways & wanted:
+            return True
+        age = self._age
+        for group in await self._store.groups():
+            with suppress(StateUnusable):  # it lets nobody in at all
+                if self._merge([group], age).policy.ways & wanted:
+                    return True
+        return False
 
     async def authorities(self) -> frozenset[str]:
         """Those whose certificates count for anybody. Raises `StateUnusable`."""

@@ -26,6 +26,9 @@ DOOR_SILENCE = 60.0
 #: not.
 LATELY = 10.0
 
+#: What an attachment is for that is a browser's, of somebody who signed in there.
+_BROWSER = "browser"
+
 #: Attachments that one door may have: more than it has connections.
 ATTACHMENTS = 16_384
 
@@ -167,6 +170,10 @@ class Presence:
         silent = self._clock.monotonic() - DOOR_SILENCE
         for name in [name for name, door in self._doors.items() if door.heard < silent]:
             del self._doors[name]
+
+    def in_browsers(self) -> set[str]:
+        """The names of those who are in a desktop by a browser."""
+        return {one.attachment.user for one in self.everybody() if _BROWSER in one.kinds}
 
     def everybody(self) -> list[Present]:
         """The longest there first."""

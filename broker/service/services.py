@@ -16,6 +16,7 @@ from broker.service.codes import OneTimeCodes
 from broker.service.credentials import Credentials
 from broker.service.doctor import Doctor
 from broker.service.ending import Ending
+from broker.service.entry import Entry
 from broker.service.firewall import Firewall
 from broker.service.flights import Flights
 from broker.service.gateway import LocalGateway
@@ -25,6 +26,7 @@ from broker.service.health import Health
 from broker.service.holdback import Holdback
 from broker.service.invites import Invites
 from broker.service.launch import Launcher
+from broker.service.links import Links
 from broker.service.logins import Logins
 from broker.service.loops import Loop
 from broker.service.maintenance import Maintenance
@@ -37,7 +39,10 @@ from broker.service.reaper import Reaper
 from broker.service.reconciler import Reconciler
 from broker.service.recovery import Recovery
 from broker.service.revocations import Revocations
+from broker.service.seats import Seats
 from broker.service.sessions import Sessions
+from broker.service.signins import LOOK_EVERY as SIGN_INS_EVERY
+from broker.service.signins import SignIns
 from broker.service.sources import Newcomers, Sources
 from broker.service.standing import LOOK_EVERY as LIST_EVERY
 from broker.service.standing import Standing
@@ -197,6 +202,42 @@ class Services:
             may_start=self.maintenance.check,
         )
         self.begin = Begin(sessions=self.sessions, spawn=spawn)
+        self.certificates = Certificates(
+            authorities=config.login.authorities,
+            revocations=Revocations(config.login.revoked),
+            clock=clock,
+        )
+        self.standing = Standing(revocations=self.certificates.revocations, connections=connections)
+        self.credentials = Credentials(
+            store=store, policies=self.policies, certificates=self.certificates, clock=clock
+        )
+        self.codes = OneTimeCodes(store=store, clock=clock, issuer=config.login.codes.issuer)
+        self.sign_ins = SignIns(
+            store=store,
+            credentials=self.credentials,
+            policies=self.policies,
+            codes=self.codes,
+            connections=connections,
+            present=self.presence.in_browsers,
+            idle=config.web.sign_in.idle,
+            longest=config.web.sign_in.longest,
+            clock=clock,
+        )
+        self.links = Links(
+            store=store,
+            sign_ins=self.sign_ins,
+            credentials=self.credentials,
+            policies=self.policies,
+            clock=clock,
+            url=config.web.pages,
+        )
+        self.seats = Seats(
+            store=store,
+            sessions=self.sessions,
+            sign_ins=self.sign_ins,
+            standing=self.standing,
+            keys=keys,
+        )
         self.passwords = Passwords()
         self.accounts = Accounts(
             store=store,
@@ -207,9 +248,9 @@ class Services:
             archivist=self.archivist,
             policies=self.policies,
             passwords=self.passwords,
+            sign_ins=self.sign_ins,
             sources=[source.name for source in sources],
         )
-        self.codes = OneTimeCodes(store=store, clock=clock, issuer=config.login.codes.issuer)
         self.invites = Invites(store=store, clock=clock, valid=config.login.invites.valid)
         self.blocks = LoginBlocks(
             rule=config.login.blocks.rule,
@@ -219,21 +260,15 @@ class Services:
             spawn=spawn,
         )
         self.tokens = Tokens(store=store, clock=clock)
-        self.happenings = Happenings(store=store, tokens=self.tokens, clock=clock)
+        self.happenings = Happenings(
+            store=store, tokens=self.tokens, sign_ins=self.sign_ins, clock=clock
+        )
         self.recovery = Recovery(store=store, invites=self.invites, blocks=self.blocks)
         self.sources = Sources(sources, metrics=metrics)
         self.logins = Logins(store=store, clock=clock, spawn=spawn)
-        self.certificates = Certificates(
-            authorities=config.login.authorities,
-            revocations=Revocations(config.login.revoked),
-            clock=clock,
-        )
-        self.standing = Standing(revocations=self.certificates.revocations, connections=connections)
         self.authentication = Authentication(
             store=store,
-            credentials=Credentials(
-                store=store, policies=self.policies, certificates=self.certificates, clock=clock
-            ),
+            credentials=self.credentials,
             policies=self.policies,
             passwords=self.passwords,
             codes=self.codes,
@@ -242,6 +277,7 @@ class Services:
             tickets=Tickets(clock),
             logins=self.logins,
             newcomers=Newcomers(sources=self.sources, store=store, groups=self.groups),
+            sign_ins=self.sign_ins,
         )
         self.reconciler = Reconciler(
             store=store,
@@ -294,6 +330,7 @@ class Services:
             reaper=self.reaper,
             explainer=self.explainer,
             policies=self.policies,
+            links=self.links,
             spawn=spawn,
             clock=clock,
         )
@@ -306,7 +343,7 @@ class Services:
             accounts=self.accounts,
             authentication=self.authentication,
             reconciler=self.reconciler,
-            keys=keys,
+            seats=self.seats,
             presence=self.presence,
             host=host,
             words=self.words,
@@ -314,6 +351,13 @@ class Services:
             connections=connections,
             standing=self.standing,
             metrics=metrics,
+        )
+        self.entry = Entry(
+            gateway=self.gateway,
+            sign_ins=self.sign_ins,
+            links=self.links,
+            exempt=config.login.blocks.exempt,
+            clock=clock,
         )
 
     def _begin_loops(
@@ -344,6 +388,7 @@ class Services:
             "archive", self._archive, archive_every(self.config.idle.archive_after)
         )
         self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
+        self.expiring = loop("expire", self.sign_ins.look, SIGN_INS_EVERY)
         self.loops: tuple[Loop, ...] = (
             self.reconciling,
             self.reaping,
@@ -352,6 +397,7 @@ class Services:
             self.probing,
             self.archiving,
             self.revoking,
+            self.expiring,
             *(
                 [loop("audit", Witness(store, witness).look, TELL_EVERY)]
                 if self.config.audit.syslog

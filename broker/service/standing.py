@@ -39,9 +39,11 @@ class Standing:
         self._judged = Revoked()
         self._credentials: dict[str, Issued | Hashes] = {}
 
-    def note(self, credential: str) -> None:
-        """It let somebody in. Whatever is no key's and no certificate's is passed over."""
-        what = _what(credential)
+    def note(self, credential: str, *, by: str | None = None) -> None:
+        """It let somebody in, and stands `by` another one where that is given. Whatever is no key's
+        and no certificate's is passed over.
+        """
+        what = _what(by or credential)
         if what is None:
             return
         self._credentials.pop(credential, None)

@@ -26,6 +26,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "extend": ("extend [TIME] [NAME]", "keep it awake for so long, 4h when not said; 0 ends that"),
     "keep": ("keep [NAME]", "keep it awake for as long as one may"),
     "sleep": ("sleep [NAME]", "let it sleep now; programs stay as they are"),
+    "web": ("web [NAME]", "a link that signs a browser in, once: to your page or that desktop"),
     "whoami": ("whoami", "who you are here, how you proved it, and what you may do"),
     "keys": ("keys", "the keys that prove you"),
     "keys add": ("keys add LINE", "add a key: a line as in a .pub file or authorized_keys"),

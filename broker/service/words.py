@@ -13,6 +13,7 @@ from broker.core.errors import AccessDenied, BadRequest, DeskError, NotFound
 from broker.core.gateway import WordReply
 from broker.core.model import DEFAULT_DESKTOP
 from broker.service.authentication import ENROL_FIRST
+from broker.service.browser_words import BrowserWords
 from broker.service.desktop_words import DesktopWords
 from broker.service.identity_words import IdentityWords
 from broker.service.ownaccess import OwnAccess
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from broker.service.codes import OneTimeCodes
     from broker.service.desktop_words import Say
     from broker.service.flights import Spawn
+    from broker.service.links import Links
     from broker.service.policies import Policies
     from broker.service.presence import Presence
     from broker.service.reaper import Reaper
@@ -60,6 +62,7 @@ class Words:
         reaper: Reaper,
         explainer: Explainer,
         policies: Policies,
+        links: Links,
         spawn: Spawn,
         clock: Clock,
     ) -> None:
@@ -82,7 +85,12 @@ class Words:
         people = IdentityWords(
             own, store=store, policies=policies, end=accounts.end, later=self._later
         )
-        self._answers: dict[str, Say] = {**desktops.answers(), **people.answers()}
+        browsers = BrowserWords(store=store, links=links)
+        self._answers: dict[str, Say] = {
+            **desktops.answers(),
+            **people.answers(),
+            **browsers.answers(),
+        }
 
     async def answer(self, identity: Identity, argv: Sequence[str]) -> WordReply:
         """Of a person, by the front door."""

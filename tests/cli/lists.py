@@ -180,6 +180,29 @@ LISTS = {
             }
         ],
     ),
+    "sign-in ls": Listed(
+        "/sign-ins",
+        [
+            {
+                "id": "5f4dcc3b5aa765d6",
+                "user": "ada",
+                "made_at": AT,
+                "last_used_at": LATER,
+                "address": "2001:db8:abcd:12:3456:789a:bcde:f012",
+                "browser": "Firefox 140",
+                "current": False,
+            },
+            {
+                "id": "1d8327deb882cf99",
+                "user": "margaret.hamilton.of.draper.lab",
+                "made_at": AT,
+                "last_used_at": AT,
+                "address": "203.0.113.9",
+                "browser": "browser",
+                "current": False,
+            },
+        ],
+    ),
     "group ls": Listed(
         "/groups",
         [

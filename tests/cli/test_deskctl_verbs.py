@@ -18,6 +18,7 @@ from broker.core.tokens import ALL_SCOPES, Caller, Reach, Scope
 from broker.http.routes import PREFIX
 from broker.http.table import TABLE
 from tests.cli.conftest import Served, invoke
+from tests.service.browsers import Browser
 from tests.service.harness import memory_directory, new_key
 from tests.service.people import Person
 
@@ -73,6 +74,8 @@ VERBS = [
     ),
     Verb("token ls --user {tokened}", ("list_tokens",), "id"),
     Verb("token rm {token}", ("revoke_token",), "{token}"),
+    Verb("sign-in ls --user {signed}", ("list_sign_ins",), "id"),
+    Verb("sign-in rm {signin}", ("end_sign_in",), "{signin}"),
     Verb("whoami", ("get_caller",), r"uid:\d+"),
     Verb("group add {fresh} allow.x11=false --priority 3", ("add_group",), "{fresh}"),
     Verb("group set {group} limits.desktops=4", ("change_group",), "{group}"),
@@ -122,9 +125,16 @@ VERBS = [
 ENDLESS = {"events follow": "follow_events"}
 
 #: Routes that no verb calls, and why.
+_FOR_PAGES = "what a browser's pages do by a cookie, which deskctl has none of"
+
 FOR_PROGRAMS = {
     "get_openapi": "the API's own description",
     "examine": "a part of what deskd doctor does, who looks at the host as well",
+    "get_ways_to_sign_in": _FOR_PAGES,
+    "sign_in": _FOR_PAGES,
+    "sign_in_by_code": _FOR_PAGES,
+    "sign_in_by_link": _FOR_PAGES,
+    "sign_out": _FOR_PAGES,
 }
 
 ROUTES = {
@@ -209,6 +219,16 @@ class Scene:
     async def _tokened(self) -> str:
         await self._token()
         return await self._user()
+
+    async def _signin(self) -> str:
+        person = await Person.make(self.broker, f"signed{self.number}")
+        browser = Browser(person)
+        await browser.type()
+        return browser.id
+
+    async def _signed(self) -> str:
+        await self._signin()
+        return f"signed{self.number}"
 
     async def _member(self) -> str:
         await self.broker.groups.join(await self._account(), self.made["group"], actor="uid:0")

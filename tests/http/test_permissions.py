@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from broker.core.model import SessionId, SessionState
-from broker.core.tokens import Reach, Scope
+from broker.core.signins import Proven, new_secret
+from broker.core.tokens import ALL_SCOPES, Reach, Scope, csrf_of
 from broker.http.routes import PREFIX
 from broker.http.table import TABLE
+from broker.service.entry import WRONG
 from tests.service.harness import new_key
 
 CLIENT = "192.0.2.7"
@@ -18,13 +20,17 @@ CLIENT = "192.0.2.7"
 
 @dataclass(frozen=True)
 class Role:
-    """Who calls: by a token of one scope, by none, or as the kernel's admin."""
+    """Who calls: by a token of one scope, by a browser, by nothing, or as the kernel's admin."""
 
     name: str
     who: str | None = None
     """Whose the token is: `member`, who is no admin, or `boss`, who is."""
     scopes: frozenset = frozenset()
     reach: Reach = Reach.OWN
+    browser: bool = False
+    """Whether they are signed in with one."""
+    enrol: bool = False
+    """Whether they have to set up a code before anything else."""
 
 
 ROLES = [
@@ -36,6 +42,9 @@ ROLES = [
         if who == "boss" or (reach is Reach.OWN and scope is not Scope.ADMIN)
     ),
     Role("boss everything", "boss", frozenset(Scope), Reach.ALL),
+    Role("member's browser", "member", ALL_SCOPES - {Scope.ADMIN}, browser=True),
+    Role("boss's browser", "boss", ALL_SCOPES, Reach.ALL, browser=True),
+    Role("newcomer's browser", "newcomer", ALL_SCOPES - {Scope.ADMIN}, browser=True, enrol=True),
 ]
 
 #: Of each thing, whose it is to the caller.
@@ -59,6 +68,9 @@ BODIES = {
     "Extend": lambda _: {"time": "1h"},
     "NewDrain": lambda _: {},
     "NewBroadcast": lambda _: {"text": "hello"},
+    "ByPassword": lambda _: {"user": "nobody", "password": "wrong"},  # refused, behind the rule
+    "ByCode": lambda _: {"ticket": "wrong", "code": "123456"},  # and these
+    "ByLink": lambda _: {"token": "wrong"},
 }
 
 #: Routes whose thing may be missing for whoever may use them, too.
@@ -106,7 +118,13 @@ class Cast:
             user.id, token_hash=f"{name}", name="t", scopes=[Scope.READ], reach=Reach.OWN,
             expires_at=None, most=99, actor="x",
         )  # fmt: skip
-        self.things[person] |= {"invites": invite.id, "tokens": token.id}
+        sign_in, _ = await broker.store.add_sign_in(
+            user.id, secret_hash=f"s{name}", address=CLIENT, browser="b", most=99, actor="x",
+            proven=Proven(credential=offered.fingerprint, method="key"),
+        )  # fmt: skip
+        self.things[person] |= {
+            "invites": invite.id, "tokens": token.id, "sign-ins": sign_in.id,
+        }  # fmt: skip
         return self.things[person]
 
     async def whole(self):
@@ -124,8 +142,12 @@ class Cast:
         if role.who is None:
             return {"Desk-Client": CLIENT}
         await self.make(role.who)
+        user = await self.broker.store.user(self.things[role.who]["user"])
+        if role.browser:
+            secret = await self._browser(role, user)
+            told = {"Desk-Sign-In": secret, "Desk-CSRF": csrf_of(secret)}
+            return {"Desk-Client": CLIENT, **told}
         if role not in self.secrets:
-            user = await self.broker.store.user(self.things[role.who]["user"])
             secret = f"desk_{next(self.numbers):040}"
             await self.broker.store.add_token(
                 user.id, token_hash=hashed(secret), name="t", scopes=role.scopes,
@@ -133,6 +155,20 @@ class Cast:
             )  # fmt: skip
             self.secrets[role] = secret
         return {"Desk-Client": CLIENT, "Authorization": f"Bearer {self.secrets[role]}"}
+
+    async def _browser(self, role, user):
+        """The secret of a sign-in of theirs; a call can end it, so that each has its own."""
+        if role.enrol:
+            await self.broker.groups.set(
+                "enrol", priority=0, policy={"login.ways": ["key+code"]}, actor="x"
+            )
+            await self.broker.groups.join(user, "enrol", actor="x")
+        secret = new_secret()
+        await self.broker.store.add_sign_in(
+            user.id, secret_hash=hashed(secret), address=CLIENT, browser="b", most=9, actor="x",
+            proven=Proven(credential=self.things[role.who]["key"], method="key"),
+        )  # fmt: skip
+        return secret
 
 
 def hashed(secret):
@@ -143,8 +179,12 @@ def hashed(secret):
 
 def expected(route, role, target):
     """The status of the refusal that the route's rule says; None: it is let through."""
+    if route.open:
+        return None
     if role.name == "nobody":
         return 401
+    if role.enrol and not route.enrolling:
+        return 403
     if route.needs is not None and route.needs not in role.scopes:
         return 403
     if not route.own and role.reach is Reach.OWN:
@@ -181,8 +221,8 @@ async def call(api, cast, noun, route, role, target):
     headers = await cast.headers(role)
     if role.name == "kernel":
         headers = {}
-    status, _ = await api(route.method, path, json=body, headers=headers)
-    return status
+    status, told = await api(route.method, path, json=body, headers=headers)
+    return status, (told or {}).get("detail")
 
 
 @pytest.mark.parametrize("noun", TABLE, ids=lambda noun: noun.name)
@@ -193,12 +233,17 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
     for route, role, target in itertools.product(noun.routes, ROLES, TARGETS):
         if role.name == "nobody":
             broker.tokens._guesses.succeeded(("token", CLIENT))
+        broker.entry._guesses.succeeded(("sign-in", CLIENT))
         wanted = expected(route, role, target)
         if cast is None:
             cast = Cast(broker, running=running)
             await broker.store.set_group("group", priority=0, policy={}, actor="x")
-        found = await call(api if role.name == "kernel" else door, cast, noun, route, role, target)
+        found, detail = await call(
+            api if role.name == "kernel" else door, cast, noun, route, role, target
+        )
         taken = {401, 403} if route.name in MAY_MISS else {401, 403, 404}
+        if route.open and detail == WRONG:
+            taken = set()
         fits = found == wanted if wanted else found not in taken and found < 500
         if not fits:
             wrong.append((route.name, role.name, target, found, wanted))
@@ -208,7 +253,7 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
 
 
 #: What is the same for everybody.
-OPEN = {"get_openapi", "follow_events"}
+OPEN = {"get_openapi", "follow_events", "get_ways_to_sign_in"}
 
 
 async def test_a_member_sees_nothing_of_anybody_else(door, broker):

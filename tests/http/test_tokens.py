@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from broker.core.gateway import Allowance
 from broker.core.tokens import Reach, Scope
 from broker.service.tokens import GUESSES, MOST
 from tests.http.test_admin import ACTOR
@@ -57,6 +58,11 @@ async def test_a_token_lets_its_user_in(door, api, broker, token, boss):
             "reach": "all",
             "token": made["id"],
             "expires_at": made["expires_at"],
+            "csrf": None,
+            "admin": True,
+            "enrol": False,
+            "allowed": [allowance.value for allowance in Allowance],
+            "ssh_port": 2222,
         },
     )
     assert (await door("POST", "/users", json={"name": "eve"}, **by(made["secret"])))[0] == 201

@@ -96,6 +96,9 @@ STORE_READS = frozenset(
         "sign_in",
         "sign_in_of",
         "sign_ins",
+        "sign_in",
+        "sign_in_of",
+        "sign_ins",
         "share",
         "share_of",
         "shares",
@@ -437,6 +440,7 @@ class Broker:
         login: dict | None = None,
         allow: dict | None = None,
         audit: dict | None = None,
+        web: dict | None = None,
         inside: FakeInside | None = None,
         connections: FakeConnections | None = None,
     ) -> None:
@@ -468,6 +472,7 @@ class Broker:
             "login": login or {},
             "allow": allow or {},
             "audit": audit or {},
+            "web": web or {},
         }
         config = Config.model_validate(told)
         self.host = Host(
