@@ -13,6 +13,7 @@ from broker.core.idle import IdlePolicy
 from broker.core.model import Template
 from broker.core.policy import Policy, Way
 from broker.core.pools import Pool
+from broker.core.shares import Looks
 
 ROOT = Path(__file__).resolve().parents[1]
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBsk2IRBmEjeCy9QSb0Ms8PD95yxSAdaZXvUVON+qUeN"
@@ -83,6 +84,7 @@ def test_every_key_can_be_set():
         allow:
           {forward_local: false, forward_remote: false, agent: false, x11: false, sftp: false,
            pty: false, browser: false, clipboard_in: false, clipboard_out: false, share: false}
+        share: {admins: tell}
         web:
           {listen: "[::1]:8081", tls: {certificate: /etc/tls/c.pem, key: /etc/tls/k.pem},
            proxies: [192.0.2.1], monitors: [192.0.2.9], patience: 5s, url: "https://Desk.Example:443/",
@@ -139,6 +141,7 @@ def test_every_key_can_be_set():
         desktops=1,
         running=3,
         allowed=frozenset(),
+        looks=Looks.TELL,
     )
     assert config.template.template("default") == Template(
         name="default",
@@ -239,7 +242,7 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
         (
             "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, database,"
             " database_password, engine, idle, limits, log, log_level, login, network,"
-            " pools, ssh, starts, state, template, web."
+            " pools, share, ssh, starts, state, template, web."
         ),
         (
             "desk.yaml:3: web.port: this key is unknown; allowed are limits, listen, monitors,"
@@ -333,6 +336,7 @@ MISTAKES = {
     "login: {face: true}": "login.face: this key is unknown; allowed are authorities, blocks, codes,",
     "audit: {syslog: sometimes}": "audit.syslog: found 'sometimes'; input should be a valid boolean",
     "allow: {clipboard: true}": "allow.clipboard: this key is unknown; allowed are agent, browser,",
+    "share: {admins: always}": "share.admins: found 'always'; input should be 'never', 'ask' or 'tell'.",
     "ssh: {penalties: {exempt: [7]}}": "ssh.penalties.exempt.0: found '7'; allowed are addresses and",
     "ssh: {fast: maybe}": "ssh.fast: found 'maybe'; input should be a valid boolean",
     "web: {listen: 0.0.0.0:80}": "web.listen: found '0.0.0.0:80'; allowed is a loopback address, 127.0.0.1 or ::1, unless web.tls names a certificate or web.proxies the proxy in front that has one.",

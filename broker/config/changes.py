@@ -37,6 +37,7 @@ _LIVE = (
     *(f"login.blocks.{key}" for key in ("after", "first", "longest", "exempt")),
     *(f"allow.{key}" for key in ("forward_local", "forward_remote", "agent", "x11", "sftp", "pty")),
     *(f"allow.{key}" for key in ("browser", "clipboard_in", "clipboard_out", "share")),
+    "share.admins",
     *(f"allow.{key}" for key in ("browser", "clipboard_in", "clipboard_out", "share")),
     *(f"starts.{key}" for key in ("at_once", "waiting", "per_user", "timeout")),
     *(f"limits.{key}" for key in ("desktops_per_user", "running", "running_per_user")),

@@ -13,6 +13,7 @@ from broker.core import policy
 from broker.core.blocks import Rule
 from broker.core.gateway import Allowance
 from broker.core.policy import Way
+from broker.core.shares import Looks
 
 _Delay = Annotated[Seconds, bounded(1, 86_400, "1s to 1d")]
 
@@ -95,3 +96,9 @@ class AllowConfig(Model):
     @property
     def allowances(self) -> frozenset[Allowance]:
         return frozenset(a for a in Allowance if getattr(self, a))
+
+
+class ShareConfig(Model):
+    """Looking at the desktops of others."""
+
+    admins: Looks = Looks.ASK

@@ -18,7 +18,7 @@ from broker.config.desktops import (
     TemplateConfig,
 )
 from broker.config.kinds import Model, at
-from broker.config.login import AllowConfig, LoginConfig
+from broker.config.login import AllowConfig, LoginConfig, ShareConfig
 from broker.config.ssh import SshConfig
 from broker.config.web import WebConfig
 from broker.core.policy import Policy
@@ -42,6 +42,7 @@ class Config(Model):
     ssh: SshConfig = SshConfig()
     login: LoginConfig = LoginConfig()
     allow: AllowConfig = AllowConfig()
+    share: ShareConfig = ShareConfig()
     audit: AuditConfig = AuditConfig()
     web: WebConfig = WebConfig()
     engine: EngineConfig = EngineConfig()
@@ -88,4 +89,5 @@ class Config(Model):
             desktops=self.limits.desktops_per_user,
             running=self.limits.running_per_user,
             allowed=self.allow.allowances,
+            looks=self.share.admins,
         )

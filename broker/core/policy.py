@@ -13,6 +13,7 @@ from broker.core.gateway import Allowance
 from broker.core.idle import IdlePolicy
 from broker.core.model import shown
 from broker.core.publickeys import authority
+from broker.core.shares import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,8 @@ class Policy:
     running: int
     """How many of them may run at a time."""
     allowed: frozenset[Allowance]
+    looks: Looks
+    """How an admin may look at a desktop of theirs."""
 
 
 #: Where a value comes from that no group says anything of.
@@ -105,6 +108,7 @@ def flat(policy: Policy) -> dict[str, Any]:
         "limits.desktops": policy.desktops,
         "limits.running": policy.running,
         **{f"allow.{allowance}": allowance in policy.allowed for allowance in Allowance},
+        "share.admins": policy.looks,
     }
 
 
@@ -120,6 +124,7 @@ def _policy(values: Mapping[str, Any]) -> Policy:
         desktops=values["limits.desktops"],
         running=values["limits.running"],
         allowed=frozenset(a for a in Allowance if values[f"allow.{a}"]),
+        looks=values["share.admins"],
     )
 
 
@@ -190,6 +195,13 @@ def ways(value: Any) -> frozenset[Way]:
     return frozenset(Way(item) for item in items)
 
 
+def looks(value: Any) -> Looks:
+    """One of the words; else `ValueError` with what is allowed."""
+    if value not in tuple(Looks):
+        raise ValueError(f"allowed is one of {', '.join(Looks)}")
+    return Looks(value)
+
+
 def authorities(value: Any) -> tuple[str, ...]:
     """A list of public keys; else `ValueError` with what is allowed."""
     if not isinstance(value, list | tuple) or any(not isinstance(item, str) for item in value):
@@ -247,6 +259,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "limits.desktops": _COUNT,
     "limits.running": _COUNT,
     **{f"allow.{allowance}": _flag for allowance in Allowance},
+    "share.admins": looks,
 }
 
 #: What a group can say something of.

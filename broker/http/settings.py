@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Sections that hold nothing by which somebody gets in, or finds a way to try. What is not named
 #: here is not shown: neither places of files, nor outside sources, nor the engine.
-_SAFE = ("allow", "audit", "idle", "limits", "pools", "starts", "template")
+_SAFE = ("allow", "audit", "idle", "limits", "pools", "share", "starts", "template")
 
 
 class SettingOut(TypedDict):

@@ -13,6 +13,7 @@ from broker.core.gateway import Allowance
 from broker.core.idle import IdlePolicy
 from broker.core.model import Group
 from broker.core.policy import KEYS, Policy, Way, flat, merge, parse_policy, typed, written
+from broker.core.shares import Looks
 
 #: Always the same: it names a test, which has to have one name on all workers.
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFkJah3eM06Lba47pllKaeSHcogfh4ofCDMOraB7hRYA"
@@ -33,6 +34,7 @@ DEFAULT = Policy(
     desktops=5,
     running=3,
     allowed=frozenset(Allowance),
+    looks=Looks.ASK,
 )
 
 EVERY = {
@@ -49,6 +51,7 @@ EVERY = {
     "limits.desktops": 1,
     "limits.running": 1,
     **{f"allow.{allowance}": False for allowance in Allowance},
+    "share.admins": "tell",
 }
 
 
@@ -99,6 +102,7 @@ def test_what_is_said_is_read():
         desktops=1,
         running=1,
         allowed=frozenset(),
+        looks=Looks.TELL,
     )
 
 
@@ -130,6 +134,8 @@ def test_what_is_said_is_read():
         ("limits.desktops", 1.5, "allowed is a number from 1 to 1000."),
         ("limits.running", True, "allowed is a number from 1 to 1000."),
         ("allow.sftp", "no", "allowed are true and false."),
+        ("share.admins", "always", "allowed is one of never, ask, tell."),
+        ("share.admins", [], "allowed is one of never, ask, tell."),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_what_is_allowed(key, value, rule):

@@ -12,6 +12,7 @@ from broker.core.errors import ConfigError, Conflict
 from broker.core.gateway import Allowance
 from broker.core.model import Actor
 from broker.core.policy import Way
+from broker.core.shares import Looks
 from broker.service.reload import Effect, Outcome
 from tests.service.harness import FakeKeeper, new_key
 
@@ -54,6 +55,7 @@ LIVE = {
         f"allow.{one}": (False, allowed, lambda found, one=one: one not in found)
         for one in Allowance
     },
+    "share.admins": ("never", policy_of, lambda p: p.looks is Looks.NEVER),
     "starts.at_once": (9, lambda b: b.starts._at_once, 9),
     "starts.waiting": (9, lambda b: b.starts.waiting_most, 9),
     "starts.per_user": (1, lambda b: b.starts._per_user, 1),
