@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from broker.core.errors import (
     AccessDenied,
@@ -14,9 +15,14 @@ from broker.core.errors import (
     ImageMissing,
     NotFound,
     SessionEnded,
+    ShuttingDown,
     StartFailed,
     Unauthenticated,
 )
+from broker.door.answers import problem
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 #: Bytes of a sentence that a close frame has room for.
 _ROOM = 120
@@ -56,6 +62,21 @@ class Ended(Exception):
             return text
         end = "…".encode()
         return text[: _ROOM - len(end)].decode(errors="ignore").encode() + end
+
+
+#: What the ends that can befall a request are called in HTTP, by their status.
+_IN_HTTP = {
+    Code.ENDED: (403, AccessDenied.code),
+    Code.ASLEEP: (409, SessionEnded.code),
+    Code.UNREACHABLE: (503, StartFailed.code),
+    Code.AGAIN: (503, ShuttingDown.code),
+}
+
+
+def in_http(ended: Ended) -> web.Response:
+    """The same, told to a request."""
+    status, code = _IN_HTTP[ended.code]
+    return problem(status, code, ended.sentence, again=ended.code is Code.AGAIN)
 
 
 def ending(error: DeskError) -> Ended:

@@ -18,6 +18,7 @@ from broker.door.endings import Code, Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from broker.core.gateway import Gateway, Identity, Route, Seat
     from broker.door.asking import Asker
@@ -190,6 +191,10 @@ class Rooms:
             occupant.session_id = None
             await self.lost(route.session_id)
         raise Ended(Code.UNREACHABLE, _UNREACHABLE)
+
+    def way(self, route: Route, within: float) -> AbstractAsyncContextManager[Way]:
+        """The connection into a desktop, for what is nobody's. Raises `Unreachable`."""
+        return self._connections.use(route, within)
 
     async def lost(self, session_id: str) -> None:
         """It could not be reached, or its connection broke."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SOCKET = "/run/desk/vnc.sock"
 
 #: Bytes that are read from a desktop at a time, and that it may send before they are.
-_READ, _WINDOW = 64 * 1024, 256 * 1024
+_READ, WINDOW = 64 * 1024, 256 * 1024
 
 #: Bytes of a viewer's that are looked at before others get their turn; and how many it may send at
 #: once, and in a second from then on: a hand and a mouse make some thousand.
@@ -66,7 +66,7 @@ class Screen:
         Raises `Ended`.
         """
         try:
-            down, self._up = await way.ssh.open_unix_connection(SOCKET, window=_WINDOW)
+            down, self._up = await way.ssh.open_unix_connection(SOCKET, window=WINDOW)
         except BROKEN:
             raise Ended(Code.UNREACHABLE, _UNREACHABLE) from None
         self._way, self._gate = way, Gate(rights)

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
-from broker.core.errors import AccessDenied, DeskError, Interrupted
+from broker.core.errors import (
+    AccessDenied,
+    DeskError,
+    Interrupted,
+    NotFound,
+    Unauthenticated,
+)
 from broker.door.answers import Refused, problem, secure
 from broker.door.asking import Asker, Guard
 from broker.door.clients import source_of
 from broker.door.cookies import Secrets
 from broker.door.crowd import Pace
+from broker.door.endings import Ended, in_http
 from broker.door.visitors import Visitor
 
 if TYPE_CHECKING:
@@ -72,6 +79,8 @@ class Pages:
             return await self._page(request)
         except Refused as refused:
             return await _refuse(request, refused.answer)
+        except Ended as ended:
+            return in_http(ended)
         except DeskError as error:
             self._note(error)
             return _problem(error)
@@ -158,8 +167,12 @@ def _now() -> float:
 def _problem(error: DeskError) -> web.Response:
     """One of the places where errors become words, for what the broker was not there to say."""
     match error:
+        case Unauthenticated():
+            return problem(401, error.code, error.public)
         case AccessDenied():
             return problem(403, error.code, error.public)
+        case NotFound():
+            return problem(404, error.code, error.public)
         case Interrupted():
             return problem(502, error.code, error.public)
         case _:

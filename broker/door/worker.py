@@ -33,6 +33,7 @@ from broker.door.front import Front
 from broker.door.gateway import RemoteGateway
 from broker.door.monitor import Monitor
 from broker.door.origin import Origins
+from broker.door.pictures import Pictures
 from broker.door.rooms import Rooms
 from broker.door.screens import Screens
 from broker.door.settings import DRAIN, DRAINED, Settings
@@ -156,9 +157,13 @@ class Worker:
         settings = self._settings.web
         clients = Clients(settings)
         api = Api(self._settings.api_socket, self._gateway, settings)
-        places = (Statics.read(), Monitor(self._gateway, clients), api, Screens(self._rooms))
+        pictures = Pictures(self._rooms)
+        places = (
+            *(Statics.read(), Monitor(self._gateway, clients), api),
+            *(Screens(self._rooms), pictures),
+        )
         origins = Origins(clients, settings)
-        pages = Pages(places, clients, origins, settings, lives=(api.live,))
+        pages = Pages(places, clients, origins, settings, lives=(api.live, pictures.live))
         return Visitors(pages.application(), clients, settings, tls=self._tls)
 
     def _tls(self) -> ssl.SSLContext | None:

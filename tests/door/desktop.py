@@ -105,6 +105,9 @@ class VncServer:
         """By all of them, behind the handshake and in order."""
         self.shared = []
         self.writers = []
+        self.size = (64, 48)
+        self.paints = None
+        """What it sends to whoever asked for a picture."""
         self.flood = False
         """Whether it sends without an end."""
         self._server = None
@@ -132,12 +135,14 @@ class VncServer:
             assert await reader.readexactly(1) == b"\x01"
             writer.write(bytes(4))
             self.shared.append(await reader.readexactly(1))
-            writer.write(server_init(64, 48))
+            writer.write(server_init(*self.size))
             while self.flood:
                 writer.write(b"\x02" * 65536)
                 await writer.drain()
             while data := await reader.read(65536):
                 self.said += data
+                if self.paints is not None and b"\x03\0" in data:
+                    writer.write(self.paints)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
