@@ -2,12 +2,14 @@
 # Build the desktop image, unless the one these sources make is there already.
 # Standard output carries only the image's reference.
 #
-#   docker run -d -p 2222:22 "$(docker/build.sh)"
+#   docker run -d -p 2222:22 -p 6080:80 "$(docker/build.sh)"
 set -euo pipefail
 
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly HERE
 readonly SOURCES=(Dockerfile src rootfs)
+# What the image serves on port 80: beside this script where it was installed, else built in the tree.
+readonly PAGES="$HERE/alone" WEB="$HERE/../broker/web"
 readonly BASE=debian:trixie-slim
 readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/desk"
 readonly PULL_SECONDS=120
@@ -20,7 +22,7 @@ usage() {
   cat >&2 <<TEXT
 usage: ${0##*/} [--flavour xfce|xfce-cjk] [--name-only]
   --flavour    xfce (the default), or xfce-cjk with Chinese, Japanese and Korean fonts
-  --name-only  print the reference, build nothing
+  --name-only  print the reference, build no image
 TEXT
 }
 
@@ -44,12 +46,18 @@ esac
 
 # Every file with its one mode bit that matters: a clone anywhere gives the same name.
 name_of() {
-  local directory="$1"
-  printf 'desk-desktop:%s\n' "$({ printf '%s\n' "$flavour" "${build_args[@]}"; describe_files "$directory"; } | sha256sum | cut -c1-12)"
+  local directory="$1" pages="$2"
+  printf 'desk-desktop:%s\n' "$({
+    printf '%s\n' "$flavour" "${build_args[@]}"
+    describe_files "$directory" "${SOURCES[@]}"
+    if [ -d "$pages" ]; then describe_files "$pages" .; fi
+  } | sha256sum | cut -c1-12)"
 }
 
 describe_files() {
-  (cd "$1" && find "${SOURCES[@]}" -type f ! -name '*.pyc' -print | LC_ALL=C sort | while read -r file; do
+  local directory="$1"
+  shift
+  (cd "$directory" && find "$@" -type f ! -name '*.pyc' -print | LC_ALL=C sort | while read -r file; do
     if [ -x "$file" ]; then mode=755; else mode=644; fi
     printf '%s %s %s\n' "$mode" "$(sha256sum <"$file" | cut -c1-64)" "$file"
   done)
@@ -61,7 +69,19 @@ copy_sources() {
     if [ -x "$file" ]; then mode=755; else mode=644; fi
     install -D -m "$mode" "$file" "$context/$file"
   done)
+  mkdir -p "$context/alone"
+  if [ -d "$pages" ]; then cp -R "$pages/." "$context/alone/"; fi
+  find "$context/alone" -type f -exec chmod 644 {} +
   find "$context" -mindepth 1 -type d -exec chmod 755 {} +
+}
+
+# An image without them is a desktop all the same: by ssh, by xpra, and by a broker's own pages.
+provide_pages() {
+  pages="$PAGES"
+  [ ! -d "$pages" ] || return 0
+  pages="$WEB/dist/alone"
+  if [ -x "$WEB/build.sh" ] && "$WEB/build.sh"; then return; fi
+  say "without them the image serves no desktop on port 80; all else works."
 }
 
 add_authorities() {
@@ -123,7 +143,8 @@ build() {
   fi
 }
 
-reference="$(name_of "$HERE")"
+provide_pages
+reference="$(name_of "$HERE" "$pages")"
 if [ -n "$name_only" ]; then
   printf '%s\n' "$reference"
   exit 0
@@ -147,7 +168,7 @@ if ! has_image "$reference"; then
   say "building $reference ($flavour); this takes some minutes ..."
   provide_base "$work"
   copy_sources "$work/context"
-  [ "$(name_of "$work/context")" = "$reference" ] || die "the sources changed meanwhile: run this again."
+  [ "$(name_of "$work/context" "$work/context/alone")" = "$reference" ] || die "the sources changed meanwhile: run this again."
   add_authorities "$work/context"
   build "$work/context"
   say "built $reference in $SECONDS seconds."

@@ -1,5 +1,7 @@
 """The desktop image standing alone: `docker run -d -p 2222:22 IMAGE`, and the article's ways to see it."""
 
+import base64
+import io
 import os
 import re
 import subprocess
@@ -11,7 +13,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from PIL import Image
+from playwright.sync_api import Locator, sync_playwright
 
+from tests.browser import looks
+from tests.browser.launching import CHROMIUM
 from tests.e2e.images import eventually, output_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -69,7 +75,8 @@ def alone(docker: Callable[..., str], desktop_image: str, tmp_path: Path) -> Ite
     askpass.chmod(0o700)
     name = f"desk-test-{uuid4().hex[:12]}"
     docker(
-        "run", "-d", "--name", name, "--label", "desk.test=1", "-p", "127.0.0.1::22", desktop_image
+        *("run", "-d", "--name", name, "--label", "desk.test=1"),
+        *("-p", "127.0.0.1::22", "-p", "127.0.0.1::80", desktop_image),
     )
     try:
         line = eventually(lambda: docker("logs", name), "the first line of the log").splitlines()[0]
@@ -284,3 +291,53 @@ def test_a_terminal_without_a_forwarded_display_gets_a_hint(alone: Alone) -> Non
     assert "ssh -Y" in alone.ssh("-tt", "./docker-desktop -s 900x650").stdout
     assert alone.ssh("./docker-desktop -s 901x651").stdout == ""
     assert alone.size() == "901x651"
+
+
+def test_a_browser_shows_the_desktop_by_the_same_password(
+    alone: Alone, docker: Callable[..., str], tmp_path: Path
+) -> None:
+    """The article's other system: `docker run -p 6080:80 IMAGE`, and the page asks for the password."""
+    port = docker("port", alone.name, "80").splitlines()[0].rpartition(":")[2]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**CHROMIUM)
+        page = browser.new_page(viewport={"width": 1100, "height": 700})
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Open the desktop").click()
+        page.get_by_text("That is not the password.").wait_for()
+        page.get_by_label("Password").fill(alone.password)
+        page.get_by_role("button", name="Open the desktop").click()
+        page.get_by_text("Connected", exact=True).wait_for()
+        screen = page.locator("#screen canvas")
+        frame = page.locator("#screen").bounding_box()
+        assert frame
+        size = f"{frame['width']:.0f}x{frame['height']:.0f}"
+        eventually(lambda: alone.size() == size, "the desktop in the size of its place in the page")
+        # The cursor is a viewer's own in both.
+        eventually(
+            lambda: alike(painted(screen), shown(alone)),
+            "the picture that the X server shows",
+        )
+        browser.close()
+
+
+def alike(one: Image.Image, other: Image.Image) -> bool:
+    """But for what JPEG takes away."""
+    return one.size == other.size and looks.difference(one, other) < looks.LOSSY
+
+
+def painted(canvas: Locator) -> Image.Image:
+    """What a canvas of a page holds, pixel by pixel."""
+    url = canvas.evaluate("(one) => one.toDataURL('image/png')")
+    return png(url.partition(",")[2])
+
+
+def shown(alone: Alone) -> Image.Image:
+    """What the desktop's X server shows, as one of its own programs sees it."""
+    grab = "import sys; from PIL import ImageGrab; ImageGrab.grab().save(sys.stdout.buffer, 'png')"
+    return png(alone.ssh(f'python3 -c "{grab}" | base64 -w 0').stdout)
+
+
+def png(coded: str) -> Image.Image:
+    """From base64."""
+    return Image.open(io.BytesIO(base64.b64decode(coded))).convert("RGB")

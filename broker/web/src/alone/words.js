@@ -1,4 +1,12 @@
 /** Chinese words of the page of an image that stands alone. */
 import { addWords } from "../lib/i18n.js";
 
-addWords("zh", {});
+export const WORDS = {
+  "Open the desktop": "打开桌面",
+  "Password of the user desk": "用户 desk 的密码",
+  "It is the one for ssh: the first line of the container's log tells it.": "与 ssh 的密码相同：容器日志的第一行会显示它。",
+  "That is not the password.": "密码不正确。",
+  "Too many tries at a time.": "同时尝试的次数太多。",
+};
+
+addWords("zh", WORDS);

@@ -2,6 +2,11 @@
 import RFB from "@novnc/novnc";
 // The package exports its main module alone.
 import Keyboard from "../../node_modules/@novnc/novnc/core/input/keyboard.js";
+import { initLogging } from "../../node_modules/@novnc/novnc/core/util/logging.js";
+
+// What goes wrong is told on the page: on the console it would be told twice, and late bytes of a
+// closed socket as an error.
+initLogging("none");
 
 const FENCE_HEADER = 8; // three bytes of padding, flags, length
 const FENCE_REQUEST = 1 << 31;

@@ -1,19 +1,13 @@
 /** Chinese words of the desktop's page. */
 import { addWords } from "../lib/i18n.js";
 
-addWords("zh", {
+export const WORDS = {
   "Tools of the desktop": "桌面工具",
   "All desktops": "所有桌面",
   "View only": "仅查看",
   "Keyboard of the desktop": "桌面的键盘",
   "Show the bar": "显示工具栏",
   "Hide the bar": "隐藏工具栏",
-  Close: "关闭",
-  Cancel: "取消",
-  Copy: "复制",
-  Copied: "已复制",
-  "Selected: press Ctrl+C": "已选中，请按 Ctrl+C",
-  Language: "语言",
   "Ctrl+Alt+Shift leads from the desktop back to this bar.": "按 Ctrl+Alt+Shift 可从桌面回到工具栏。",
 
   "Connecting …": "正在连接……",
@@ -105,4 +99,6 @@ addWords("zh", {
   "Nobody does anything here: this desktop is stopped in {duration}.": "无人操作：此桌面将在 {duration}后停止。",
   "Nobody does anything here: this desktop goes to sleep in {duration}.": "无人操作：此桌面将在 {duration}后休眠。",
   "Keep it awake for an hour": "再保持一小时",
-});
+};
+
+addWords("zh", WORDS);
