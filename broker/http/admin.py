@@ -9,6 +9,7 @@ from aiohttp import web
 from broker.http.attachments import AttachmentRoutes
 from broker.http.audit import AuditRoutes
 from broker.http.callers import callers
+from broker.http.codes import CodeRoutes
 from broker.http.configuration import ConfigurationRoutes
 from broker.http.desktops import DesktopRoutes
 from broker.http.doctor import DoctorRoutes
@@ -54,6 +55,7 @@ class AdminApi:
             "api": DocumentRoutes(TABLE),
             "users": UserRoutes(store=store, services=services),
             "logins": LoginRoutes(store=store, services=services),
+            "codes": CodeRoutes(store=store, services=services),
             "invites": InviteRoutes(store=store, services=services, ssh_port=ssh_port),
             "sign-in": SignInRoutes(store=store, services=services),
             "tokens": TokenRoutes(store=store, services=services, ssh_port=ssh_port),

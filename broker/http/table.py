@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.http.attachments import ATTACHMENTS
 from broker.http.audit import AUDIT
+from broker.http.codes import CODES
 from broker.http.configuration import CONFIGURATION
 from broker.http.desktops import DESKTOPS
 from broker.http.doctor import DOCTOR
@@ -26,6 +27,7 @@ TABLE = (
     API,
     USERS,
     LOGINS,
+    CODES,
     INVITES,
     SIGNING_IN,
     TOKENS,

@@ -42,6 +42,15 @@ class Enrolment:
     picture: str = field(repr=False)
     """A QR code of the URI, for a terminal."""
 
+    def svg(self) -> str:
+        """The same for a page, black on white whatever its colours are, and of no size of its own."""
+        drawn = io.BytesIO()
+        segno.make(self.uri, error="m").save(
+            drawn, kind="svg", xmldecl=False, nl=False, omitsize=True, dark="#000", light="#fff",
+            svgclass=None, lineclass=None,
+        )  # fmt: skip
+        return drawn.getvalue().decode()
+
 
 class OneTimeCodes:
     """Sets up, checks and uses up codes."""

@@ -127,6 +127,8 @@ ENDLESS = {"events follow": "follow_events"}
 #: Routes that no verb calls, and why.
 _FOR_PAGES = "what a browser's pages do by a cookie, which deskctl has none of"
 
+_FOR_ONESELF = "a user's own, who has 'desk code' over SSH; an administrator takes codes away"
+
 FOR_PROGRAMS = {
     "get_openapi": "the API's own description",
     "examine": "a part of what deskd doctor does, who looks at the host as well",
@@ -135,6 +137,9 @@ FOR_PROGRAMS = {
     "sign_in_by_code": _FOR_PAGES,
     "sign_in_by_link": _FOR_PAGES,
     "sign_out": _FOR_PAGES,
+    "get_codes": _FOR_ONESELF,
+    "begin_codes": _FOR_ONESELF,
+    "confirm_codes": _FOR_ONESELF,
 }
 
 ROUTES = {
