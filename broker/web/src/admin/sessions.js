@@ -1,6 +1,7 @@
 /** Who is here: all live sessions in a table that is searched and sorted, and stays so while it lives. */
 import { fill, h, keyed, set, write } from "../lib/dom.js";
 import { ago, bytes, duration, number } from "../lib/format.js";
+import { Growing } from "../lib/growing.js";
 import { count, t } from "../lib/i18n.js";
 import { menu } from "../lib/menu.js";
 import { kindWord, left, nextWord, stateWord } from "../lib/telling.js";
@@ -36,6 +37,7 @@ const chosen = { query: "", kind: "", column: "user", descending: false };
 
 export function sessionsView(data) {
   const made = new Map();
+  const growing = new Growing(() => update());
   const body = h("tbody");
   const found = h("span", { class: "soft small", role: "status" });
   const sums = h("div", { class: "sums" });
@@ -47,7 +49,7 @@ export function sessionsView(data) {
     "aria-label": t("Search sessions"),
     oninput: () => {
       chosen.query = search.value;
-      update();
+      anew();
     },
   });
   const kind = h(
@@ -56,18 +58,23 @@ export function sessionsView(data) {
       "aria-label": t("Which sessions"),
       onchange: () => {
         chosen.kind = kind.value;
-        update();
+        anew();
       },
     },
     KINDS.map(([value, label]) => h("option", { value, selected: value === chosen.kind }, t(label))),
   );
-  const heads = COLUMNS.map(([column, label]) => head(column, label, update));
+  const heads = COLUMNS.map(([column, label]) => head(column, label, anew));
   const table = h(
     "table",
     { class: "cards sessions" },
     h("thead", null, h("tr", null, heads, h("th", null, h("span", { class: "unseen" }, t("Actions"))))),
     body,
   );
+
+  function anew() {
+    growing.anew();
+    update();
+  }
 
   function update() {
     for (const one of heads) mark(one);
@@ -77,7 +84,7 @@ export function sessionsView(data) {
     write(found, count(rows.length, "{n} session", "{n} sessions"));
     write(none, rows.length === 0 ? t("There is none like that.") : "");
     const now = Date.now();
-    keyed(body, rows, (row) => row.id, (row) => rowOf(row, data, made), (element, row) => element.update(row, now));
+    keyed(body, growing.shown(rows), (row) => row.id, (row) => rowOf(row, data, made), (element, row) => element.update(row, now));
     if (made.size > data.rows.length) forget(made, data.rows);
     return undefined;
   }
@@ -88,8 +95,9 @@ export function sessionsView(data) {
     sums,
     h("div", { class: "row tools" }, search, kind, found),
     h("div", { class: "card scrolled" }, table, none),
+    growing.end,
   );
-  return { element, update, close() {} };
+  return { element, update, close: () => growing.close() };
 }
 
 /** Rows that were made are kept while their session lives: a search hides and shows them often. */
@@ -98,12 +106,12 @@ function forget(made, rows) {
   for (const id of made.keys()) if (!living.has(id)) made.delete(id);
 }
 
-function head(column, label, update) {
+function head(column, label, anew) {
   const act = () => {
     const same = chosen.column === column;
     chosen.descending = same ? !chosen.descending : DESCENDING_FIRST.has(column);
     chosen.column = column;
-    update();
+    anew();
   };
   const button = h("button", { type: "button", class: "sort", onclick: act }, t(label));
   return h("th", { class: NUMBERS.has(column) ? "number" : null, scope: "col", "data-column": column }, button);
@@ -152,6 +160,7 @@ function rowOf(first, data, made) {
     write(cells.memory, row.memory === null || row.memory === undefined ? "" : bytes(row.memory));
     write(display, row.display === null ? "" : `:${row.display}`);
     write(port, row.port ?? "");
+    set(cells.display, "data-empty", row.display === null);
   };
   made.set(first.id, element);
   return element;

@@ -4,6 +4,7 @@ import { copyable } from "../lib/copy.js";
 import { confirm, field, formDialog, open } from "../lib/dialog.js";
 import { h, keyed } from "../lib/dom.js";
 import { day, duration, moment } from "../lib/format.js";
+import { Growing } from "../lib/growing.js";
 import { count, t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
 import { menu } from "../lib/menu.js";
@@ -17,6 +18,7 @@ export function usersView() {
   const body = h("tbody");
   const found = h("span", { class: "soft small", role: "status" });
   const none = h("p", { class: "soft empty" }, t("Loading …"));
+  const growing = new Growing(() => users && show());
   let users = null;
 
   async function load() {
@@ -33,7 +35,7 @@ export function usersView() {
     const shown = users.filter((user) => user.name.toLowerCase().includes(query));
     found.textContent = count(shown.length, "{n} user", "{n} users");
     none.textContent = shown.length === 0 ? t("There is none like that.") : "";
-    keyed(body, shown, (user) => JSON.stringify(user), (user) => row(user, load), () => {});
+    keyed(body, growing.shown(shown), (user) => JSON.stringify(user), (user) => row(user, load), () => {});
   }
 
   const search = h("input", {
@@ -43,6 +45,7 @@ export function usersView() {
     placeholder: t("Name"),
     oninput: () => {
       chosen.query = search.value;
+      growing.anew();
       if (users) show();
     },
   });
@@ -60,8 +63,9 @@ export function usersView() {
       h("table", { class: "cards" }, h("thead", null, h("tr", null, columns.map((one) => h("th", { scope: "col" }, one ? t(one) : h("span", { class: "unseen" }, t("Actions")))))), body),
       none,
     ),
+    growing.end,
   );
-  return { element, update() {}, close() {} };
+  return { element, update() {}, close: () => growing.close() };
 }
 
 function row(user, again) {

@@ -93,6 +93,9 @@ const none = (data) => [
   h("div", { class: "row" }, h("button", { type: "button", class: "primary", onclick: () => add(data) }, icon("plus"), t("Make one"))),
 ];
 
-/** The default one first, then by name as they came. */
+/** `desk-2` stands before `desk-10`. */
+const byName = new Intl.Collator("en", { numeric: true }).compare;
+
+/** The default one first, then by name. */
 const inOrder = (desktops) =>
-  [...desktops].sort((a, b) => (b.name === DEFAULT_DESKTOP) - (a.name === DEFAULT_DESKTOP));
+  [...desktops].sort((a, b) => (b.name === DEFAULT_DESKTOP) - (a.name === DEFAULT_DESKTOP) || byName(a.name, b.name));

@@ -18,7 +18,7 @@ export function open({ title, wide = false, onClose = () => {} }, ...children) {
   const dialog = h(
     "dialog",
     { "aria-labelledby": id, class: wide ? "wide" : null },
-    h("div", { class: "stack" }, h("div", { class: "row apart" }, h("h2", { id, class: "break" }, title), shut), children),
+    h("div", { class: "stack" }, h("div", { class: "row apart title" }, h("h2", { id, class: "break" }, title), shut), children),
   );
   dialog.addEventListener("close", () => {
     dialog.remove();
@@ -26,8 +26,12 @@ export function open({ title, wide = false, onClose = () => {} }, ...children) {
   });
   document.body.append(dialog);
   dialog.showModal();
+  first(dialog)?.focus();
   return dialog;
 }
+
+/** What somebody who opened a dialog wants: to type, else to say no. The way out comes first by itself. */
+const first = (dialog) => dialog.querySelector("input, select, textarea") ?? dialog.querySelector(".buttons button");
 
 /** Ask; answers whether the answer was yes. */
 export function confirm({ title, text, yes, danger = false }) {

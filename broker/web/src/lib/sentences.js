@@ -33,7 +33,7 @@ export function sentence(problem) {
   const said = problem.message;
   const general = CODES[problem.code];
   if (language() === "en" || known(said) || general === undefined || !known(general)) return t(said);
-  const wait = problem.retryAfter ? ` ${waiting(problem.retryAfter)}` : "";
+  const wait = problem.retryAfter ? waiting(problem.retryAfter) : "";
   return `${t(general)}${wait} (${said})`;
 }
 
