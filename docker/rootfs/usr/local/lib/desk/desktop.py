@@ -171,8 +171,9 @@ def _xvnc(settings: Settings) -> list[str]:
         "/usr/bin/Xvnc", f":{settings.display}", "-displayfd", "3", "-auth", SERVER_AUTHORITY,
         "-geometry", settings.geometry, "-depth", "24", "-dpi", "96", "-desktop", "Desk",
         "-SecurityTypes", "None", "-rfbport", "-1", "-rfbunixpath", VNC_SOCKET, "-rfbunixmode", "0600",
-        # What is selected stays here; what is copied goes to the viewers, up to 2 MiB.
-        "-SendPrimary=0", "-MaxCutText", "2097152",
+        # What is selected stays here; what is copied goes to the viewers, up to 2 MiB. What a viewer
+        # copies is not selected here: that would end the selection which it is pasted over.
+        "-SendPrimary=0", "-SetPrimary=0", "-MaxCutText", "2097152",
         "-AlwaysShared=1", "-AcceptSetDesktopSize=1",
         "-nolisten", "tcp", "-noreset", "+extension", "RANDR", "+extension", "Composite",
     ]  # fmt: skip
