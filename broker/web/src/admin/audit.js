@@ -99,7 +99,7 @@ function row(entry) {
   return h(
     "tr",
     { "data-seq": entry.seq },
-    cell("When", h("span", { title: entry.at }, moment(entry.at, "medium"))),
+    cell("When", h("span", { class: "nowrap", title: entry.at }, moment(entry.at, "medium"))),
     cell("Who", h("div", null, entry.actor.replace(/^user:/, ""), by)),
     cell("What", h("code", null, entry.action)),
     cell("Where from", entry.origin ?? ""),
@@ -111,5 +111,6 @@ function row(entry) {
 /** What else an entry says: `key: value`, each. */
 export const details = (detail) =>
   Object.entries(detail)
+    .filter(([, value]) => value !== null)
     .map(([key, value]) => `${key}: ${value}`)
     .join(" · ");

@@ -122,7 +122,7 @@ export class Data {
       const [desktops, sessions, shares] = await Promise.all([
         list(`/desktops${mine}`),
         list(`/sessions${mine}`),
-        this.#me.allowed.includes("share") ? list("/shares") : [],
+        this.#me.allowed.includes("share") ? list("/shares").catch(none) : [],
       ]);
       this.#take(desktops, sessions, shares, at);
     } catch (problem) {
@@ -152,6 +152,12 @@ export class Data {
     if ((session.next_in ?? Infinity) > (why.next_in ?? Infinity)) return session;
     return { ...session, next: why.next, next_in: why.next_in, told_at: why.told_at };
   }
+}
+
+/** Who may not share has nothing shared. */
+function none(problem) {
+  if (problem.status === 403 || problem.status === 404) return [];
+  throw problem;
 }
 
 function byDesktop(shares) {

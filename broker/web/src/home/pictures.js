@@ -2,6 +2,10 @@
 
 /** Milliseconds. */
 const AGAIN = 15_000;
+
+/** Milliseconds that a desktop which has just started takes to draw itself. */
+const DRAWN = 4_000;
+
 const OK = 200;
 
 const seen = new Map();
@@ -13,7 +17,7 @@ const watcher = new IntersectionObserver((entries) => {
 export class Picture {
   #image;
   #id;
-  #awake = false;
+  #state = null;
   #visible = false;
   #asked = 0;
   #timer = null;
@@ -28,9 +32,15 @@ export class Picture {
 
   /** A desktop that sleeps keeps its last picture; one that is off has none. */
   set state(state) {
-    this.#awake = state === "ready";
+    const began = this.#state !== null && this.#state !== state;
+    this.#state = state;
+    if (began && this.#awake) this.#asked = Date.now() + DRAWN - AGAIN;
     if (this.#awake) this.#plan();
     if (!["ready", "frozen"].includes(state)) this.#put(null);
+  }
+
+  get #awake() {
+    return this.#state === "ready";
   }
 
   look(visible) {

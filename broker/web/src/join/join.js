@@ -4,7 +4,7 @@ import { onSignedOut } from "../lib/api.js";
 import { field, form } from "../lib/dialog.js";
 import { fill, h } from "../lib/dom.js";
 import { header } from "../lib/header.js";
-import { onLanguage, t, translate } from "../lib/i18n.js";
+import { known, language, onLanguage, t, translate } from "../lib/i18n.js";
 import { complain } from "../lib/notices.js";
 import { openViewer } from "../desktop/viewer.js";
 import { dropFragment } from "../signin/fragment.js";
@@ -27,10 +27,11 @@ function put(...contents) {
   render();
 }
 
-/** A stage that is words and perhaps a button. */
-function tell(state, ...more) {
+/** A stage that is words and perhaps a button; `reason` is the broker's, where it has one. */
+function tell(state, { reason = null, more = () => null } = {}) {
   const { title, text } = stage(state);
-  put(() => h("h1", null, t(title)), () => h("p", { role: "status" }, t(text)), ...more);
+  const words = () => (reason !== null && (language() === "en" || known(reason)) ? t(reason) : t(text));
+  put(() => h("h1", null, t(title)), () => h("p", { role: "status" }, words()), () => more());
 }
 
 function askName() {
@@ -59,7 +60,8 @@ async function wait() {
   token = "";
   waiting = new AbortController();
   const { signal } = waiting;
-  tell("asked", () => h("div", { class: "row" }, h("span", { class: "spinner" }), h("button", { type: "button", class: "plain", onclick: giveUp }, t("Cancel"))));
+  const cancel = () => h("button", { type: "button", class: "plain", onclick: giveUp }, t("Cancel"));
+  tell("asked", { more: () => h("div", { class: "row" }, h("span", { class: "spinner" }), cancel()) });
   try {
     const told = await answer(signal);
     if (!signal.aborted) enter(told);
@@ -79,7 +81,7 @@ function enter(told) {
   if (told === null) return tell(afterwards(expires, Date.now()));
   expires = told.expires_at;
   if (told.state === "asked") return wait();
-  if (told.state !== "in") return tell(told.state);
+  if (told.state !== "in") return tell(told.state, { reason: told.reason });
   return look();
 }
 
