@@ -33,7 +33,7 @@ export function powerTool(viewer, desktop) {
     if (verb === "restart") viewer.connection.open();
   }
 
-  return viewer.panels.button("power", "Leave, stop, restart", () =>
+  return viewer.panels.button("power", "Power", () =>
     h(
       "div",
       { class: "stack" },

@@ -86,7 +86,7 @@ export const WORDS = {
   "Who is in it now": "谁正在使用",
   "Nobody but you.": "只有您自己。",
 
-  "Leave, stop, restart": "离开、停止、重启",
+  Power: "电源",
   "Leave: it goes on without you": "离开：桌面会继续运行",
   Restart: "重启",
   Stop: "停止",
