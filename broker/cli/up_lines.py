@@ -76,6 +76,7 @@ def final(
     lines = [
         ("a shell", ssh_line(place, listen, with_pair=with_pair)),
         ("the desktop", xpra_line(place, listen, with_pair=with_pair)),
+        ("in a browser", _browser(place, config, with_pair=with_pair)),
         ("administration", admin_line(place, config, deskctl)),
         ("stop the broker", f"{place.make} down{place.settings}"),
         ("you are", f"{place.caller.user}, an admin, by {_proof(place, with_pair=with_pair)}"),
@@ -83,12 +84,19 @@ def final(
         ("broker", f"process {pid}, log {place.log}"),
     ]
     if not listen.loopback:
-        lines.insert(2, ("for others", _others(listen)))
+        lines.insert(3, ("for others", _others(listen)))
     return lines
 
 
 def _proof(place: Place, *, with_pair: bool) -> str:
     return f"the key {place.key_pair}" if with_pair else "your own ssh keys"
+
+
+def _browser(place: Place, config: Config, *, with_pair: bool) -> str:
+    """Where the pages have an address."""
+    if config.web.pages is None:
+        return "name the pages' address with web.url in the configuration"
+    return f"{ssh_line(place, config.ssh.listen, with_pair=with_pair)} desk web   (prints a link)"
 
 
 def _others(listen: Listen) -> str:

@@ -582,6 +582,7 @@ def test_the_lines_name_the_socket_the_instance_and_the_person(place):
     )
     assert rows["a shell"].startswith("ssh -p 2222 ")
     assert rows["the desktop"].startswith("xpra attach ssh://desk@127.0.0.1:2222/ --ssh=")
+    assert rows["in a browser"] == f"{rows['a shell']} desk web   (prints a link)"
     assert rows["administration"].startswith(f"DESK_SOCKET={place.state}/admin.sock .venv/bin/")
     assert rows["stop the broker"] == f"make down STATE={place.state}"
     assert rows["you are"].startswith("ada, ")
@@ -594,6 +595,14 @@ def test_a_door_on_loopback_is_not_offered_to_others(place):
     text = up_config.first(place, engine=ENGINE, image="a").replace("0.0.0.0", "127.0.0.1")
     rows = dict(up_lines.final(place, parse(text, "x"), deskctl="deskctl", with_pair=False, pid=7))
     assert "for others" not in rows
+
+
+def test_pages_without_an_address_are_told_how_to_get_one(place):
+    place.host_key.write_text(key())
+    text = up_config.first(place, engine=ENGINE, image="a")
+    text = text.replace("\nweb:\n", "\nweb:\n  proxies: [192.0.2.1]\n")
+    rows = dict(up_lines.final(place, parse(text, "x"), deskctl="deskctl", with_pair=False, pid=7))
+    assert rows["in a browser"].startswith("name the pages' address with web.url")
 
 
 # ------------------------------------------------------------------------------------- the API
