@@ -91,7 +91,7 @@ def test_every_key_can_be_set():
            sign_in: {idle: 1h, longest: 1d},
            limits: {connections: 300, connections_per_address: 20, arrivals: 50,
              arrivals_per_address: 10, rate: 90, rate_per_address: 9, requests: 40, requests_per_address: 4,
-             requests_per_connection: 10, viewers: 9, viewers_per_user: 3, header: 4k, headers: 8k, body: 64k,
+             requests_per_connection: 10, viewers: 9, viewers_per_user: 3, header: 4k, headers: 8k, body: 64k, upload: 1g,
              handshake_timeout: 5s, header_timeout: 6s, body_timeout: 7s, answer_timeout: 60s,
              stall_timeout: 9s}}
         engine: {socket: unix:///run/other.sock}

@@ -119,6 +119,7 @@ class WebLimits(Model):
     header: Annotated[Size, bounded(1 << 10, 64 << 10, "1k to 64k")] = 8 << 10
     headers: Annotated[Size, bounded(2 << 10, 256 << 10, "2k to 256k")] = 16 << 10
     body: Annotated[Size, bounded(1 << 10, 16 << 20, "1k to 16m")] = 256 << 10
+    upload: Annotated[Size, bounded(1 << 20, 1 << 40, "1m to 1t")] = 2 << 30
     handshake_timeout: _Time = 10.0
     header_timeout: _Time = 20.0
     body_timeout: _Time = 30.0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +23,7 @@ from broker.core.errors import BrokerUnavailable, CapacityExhausted, Interrupted
 from broker.core.gateway import CLIENT, COOKIES
 from broker.core.tokens import CSRF
 from broker.door import cookies
-from broker.door.answers import Refused
+from broker.door.answers import Refused, cut
 from broker.door.asking import Guard
 from broker.door.clients import source_of
 from broker.system.tasks import Tasks
@@ -258,20 +256,10 @@ class Api:
             async for piece in reply.content.iter_any():
                 await answer.write(piece)
         except (aiohttp.ClientError, OSError) as error:
-            _cut(request.transport)
+            cut(request.transport)
             raise ConnectionResetError(f"cut short: {type(error).__name__}") from None
         await answer.write_eof()
         return answer
-
-
-def _cut(client: asyncio.Transport | None) -> None:
-    """So that nobody takes what came for all of it: to HTTP/1.0, which some proxies speak, an orderly
-    end is the answer's own.
-    """
-    if client is not None:
-        sock = client.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.abort()
 
 
 def _asked(request: web.Request) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from broker.core.errors import (
     AccessDenied,
     CapacityExhausted,
+    Conflict,
     DeskError,
     HeldBack,
     HomeMissing,
@@ -90,7 +91,7 @@ def ending(error: DeskError) -> Ended:
             code = Code.NOT_FOUND
         case CapacityExhausted():
             code = Code.TOO_MANY
-        case SessionEnded():
+        case SessionEnded() | Conflict():  # it does not run, and was not to be started
             code = Code.ASLEEP
         case HeldBack() | HomeMissing() | HomeUnbounded() | ImageMissing() | StartFailed():
             # Who came back by themselves would only try it again and again.

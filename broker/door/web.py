@@ -11,6 +11,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from broker.core.errors import (
     AccessDenied,
+    Conflict,
     DeskError,
     Interrupted,
     NotFound,
@@ -71,7 +72,7 @@ class Pages:
         app = web.Application()
         app.cleanup_ctx.extend(self._lives)
         app.on_response_prepare.append(self._finish)
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._answer)
         return app
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -173,6 +174,8 @@ def _problem(error: DeskError) -> web.Response:
             return problem(403, error.code, error.public)
         case NotFound():
             return problem(404, error.code, error.public)
+        case Conflict():
+            return problem(409, error.code, error.public)
         case Interrupted():
             return problem(502, error.code, error.public)
         case _:

@@ -54,6 +54,8 @@ class WebSettings:
     """All headers of a request, their names and values together."""
     body: int
     """Of a request."""
+    upload: int
+    """Of a file that is put into a desktop."""
     handshake_timeout: float
     """For TLS."""
     header_timeout: float

@@ -29,6 +29,7 @@ from broker.door.api import Api
 from broker.door.app import Door
 from broker.door.certificate import Certificate
 from broker.door.clients import Clients
+from broker.door.files import Files
 from broker.door.front import Front
 from broker.door.gateway import RemoteGateway
 from broker.door.monitor import Monitor
@@ -37,6 +38,7 @@ from broker.door.pictures import Pictures
 from broker.door.rooms import Rooms
 from broker.door.screens import Screens
 from broker.door.settings import DRAIN, DRAINED, Settings
+from broker.door.sounds import Sounds
 from broker.door.statics import Statics
 from broker.door.visitors import Visitors
 from broker.door.web import Pages
@@ -160,7 +162,7 @@ class Worker:
         pictures = Pictures(self._rooms)
         places = (
             *(Statics.read(), Monitor(self._gateway, clients), api),
-            *(Screens(self._rooms), pictures),
+            *(Screens(self._rooms), Sounds(self._rooms), pictures, Files(self._rooms, settings)),
         )
         origins = Origins(clients, settings)
         pages = Pages(places, clients, origins, settings, lives=(api.live, pictures.live))

@@ -7,7 +7,7 @@ import asyncio
 import uvloop
 
 #: Those of the HTTP port: the loop of doors, whose TLS is another than asyncio's.
-ON_UVLOOP = ("test_web", "test_pages", "test_relay", "test_files", "test_pictures")
+ON_UVLOOP = ("test_web", "test_pages", "test_relay", "test_files", "test_pictures", "test_sounds")
 
 
 def pytest_asyncio_loop_factories(config, item):
