@@ -111,6 +111,8 @@ class SessionOut(TypedDict):
     """Cores that it uses, lately; null when nobody knows, as in the first look at it."""
     memory: int | None
     """Bytes that it holds; null when nobody knows."""
+    outdated: bool | None
+    """Whether its next start takes another image; null when nobody knows."""
     reason: str | None
     """Why it sleeps, stops or ended."""
     created_at: Time
@@ -196,6 +198,8 @@ class Use:
     verdict: Verdict | None = None
     """None unless it is ready or frozen."""
     usage: Usage = UNKNOWN
+    next_image: str | None = None
+    """The id of the image that starts take now; None when nobody knows."""
 
     @property
     def kinds(self) -> list[str]:
@@ -246,6 +250,7 @@ def session_out(session: Session, desktop: Desktop, owner: str, use: Use) -> Ses
         "kept_until": time_or_none(session.kept_until),
         "cpu": None if use.usage.cpu is None else round(use.usage.cpu, 3),
         "memory": use.usage.memory,
+        "outdated": None if use.next_image is None else session.image != use.next_image,
         # A session that thawed keeps in its record why it froze.
         "reason": None if awake else session.reason,
         "created_at": time(session.created_at),

@@ -40,6 +40,7 @@ class SessionRoutes:
         self._explainer = services.explainer
         self._policies = services.policies
         self._meter = services.meter
+        self._maintenance = services.maintenance
         self._views = SessionViews(store=store, services=services)
 
     async def list(self, request: web.Request) -> web.Response:
@@ -60,10 +61,13 @@ class SessionRoutes:
             if (desktop := desktops.get(session.desktop_id)) is not None
         ]
         usages = await self._meter.of([row.session for row in rows])
+        image = await self._maintenance.next_image()
 
         async def out(row: _Row) -> models.SessionOut:
             session = row.session
-            use = self._views.use(session, present[session.id], policies, usages[session.id])
+            use = self._views.use(
+                session, present[session.id], policies, usages[session.id], next_image=image
+            )
             return models.session_out(session, row.desktop, row.owner, use)
 
         return await page(

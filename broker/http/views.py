@@ -34,6 +34,7 @@ class SessionViews:
         self._watches = services.watches
         self._policies = services.policies
         self._meter = services.meter
+        self._maintenance = services.maintenance
 
     async def known(self, request: web.Request) -> Session:
         """That of the path. Raises `NotFound`."""
@@ -55,7 +56,9 @@ class SessionViews:
         owner = await Owners(self._store).of(desktop)
         present = self._presence.of(session.id) if session.live else []
         usage = (await self._meter.of([session]))[session.id]
-        use = self.use(session, present, await self._policies.idle([session]), usage)
+        image = await self._maintenance.next_image()
+        policies = await self._policies.idle([session])
+        use = self.use(session, present, policies, usage, next_image=image)
         headers = {"Location": f"{PREFIX}/sessions/{session.id}"} if status == 201 else None
         told = models.session_out(session, desktop, owner, use)
         return web.json_response(told, status=status, headers=headers)
@@ -66,15 +69,18 @@ class SessionViews:
         present: Sequence[Present],
         policies: Callable[[Session], IdlePolicy],
         usage: Usage,
+        *,
+        next_image: str | None,
     ) -> models.Use:
         """What is known of its use."""
         watch = self._watches.current(session, policies(session))
         if watch is None:
-            return models.Use(present=present, usage=usage)
+            return models.Use(present=present, usage=usage, next_image=next_image)
         facts = watch.facts(self._watches.clock.monotonic(), attached=bool(present))
         return models.Use(
             present=present,
             idle=alone(facts) if facts.frozen is None else None,
             verdict=judge(facts, watch.policy),
             usage=usage,
+            next_image=next_image,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core.errors import BadRequest, InMaintenance
+from broker.core.errors import BadRequest, DeskError, InMaintenance
 from broker.core.model import SessionState
 from broker.service.inside import Notice
 
@@ -24,6 +24,9 @@ log = structlog.get_logger()
 
 #: Characters that can be told at once, and seconds that they stay on the screen.
 LONGEST, SHOWN = 1000, 600.0
+
+#: Seconds for which it is known which image comes next: lists of sessions ask all the time.
+_FRESH = 10.0
 
 #: Desktops that are told at once.
 _AT_ONCE = 32
@@ -60,6 +63,9 @@ class Maintenance:
         self._image = image
         self._known = False
         self._drain: Drain | None = None
+        self._next: str | None = None
+        self._asked = float("-inf")
+        self._asking = asyncio.Lock()
 
     async def standing(self) -> Drain | None:
         """The one that is announced."""
@@ -122,6 +128,20 @@ class Maintenance:
         shown = await asyncio.gather(*(tell(session) for session in running))
         log.info("everybody told", told=sum(shown), missed=len(shown) - sum(shown))
         return Told(told=sum(shown), missed=len(shown) - sum(shown))
+
+    async def next_image(self) -> str | None:
+        """The id of the image that starts take now, as of some seconds ago; None when the engine
+        does not tell.
+        """
+        async with self._asking:
+            now = self._clock.monotonic()
+            if now - self._asked >= _FRESH:
+                try:
+                    self._next = await self._engine.image_id(self._image)
+                except DeskError:
+                    self._next = None
+                self._asked = now
+            return self._next
 
     async def outdated(self) -> Sequence[Outdated]:
         """Sessions whose next start takes another image, the oldest first. Raises `DeskError` when

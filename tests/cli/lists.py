@@ -36,6 +36,7 @@ _SESSION = {
     "kept_until": None,
     "cpu": 0.25,
     "memory": 524_288_000,
+    "outdated": False,
     "reason": None,
     "created_at": AT,
     "changed_at": LATER,

@@ -78,6 +78,20 @@ async def test_a_session_tells_what_it_uses(api, broker, world, session):
     assert (await api("GET", f"/sessions/{session.id}"))[1]["cpu"] == 0.125
 
 
+async def test_a_session_tells_whether_its_next_start_takes_another_image(
+    api, broker, world, session
+):
+    """In a list, and alone; an engine that is away is no refusal."""
+    assert (await api("GET", "/sessions"))[1]["items"][0]["outdated"] is False
+    world.engine.images["desk:latest"] = "sha256:new"
+    broker.clock.advance(10)
+    assert (await api("GET", "/sessions"))[1]["items"][0]["outdated"] is True
+    assert (await api("GET", f"/sessions/{session.id}"))[1]["outdated"] is True
+    broker.clock.advance(10)
+    with outage(world):
+        assert (await api("GET", "/sessions"))[1]["items"][0]["outdated"] is None
+
+
 async def test_a_desktop_gets_another_size(api, broker, session):
     path = f"/sessions/{session.id}/size"
     status, told = await api("PUT", path, json={"width": 1600, "height": 900})

@@ -145,3 +145,17 @@ async def test_who_runs_an_image_of_before_is_known(world):
     await broker.sessions.stop(old.id, reason="test", actor="x")
     await broker.ensure(desktop)
     assert await broker.maintenance.outdated() == []
+
+
+async def test_which_image_comes_next_is_asked_once_in_ten_seconds(world):
+    """And while the engine is away, nobody knows."""
+    broker = await world.broker()
+    assert await broker.maintenance.next_image() == world.engine.images["desk:latest"]
+    world.engine.images["desk:latest"] = "sha256:new"
+    broker.clock.advance(9)
+    assert await broker.maintenance.next_image() != "sha256:new"
+    broker.clock.advance(1)
+    assert await broker.maintenance.next_image() == "sha256:new"
+    del world.engine.images["desk:latest"]
+    broker.clock.advance(10)
+    assert await broker.maintenance.next_image() is None

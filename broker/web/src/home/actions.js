@@ -10,7 +10,9 @@ import { complain, say } from "../lib/notices.js";
 const PATIENCE = 20;
 
 const SIZES = ["1280x800", "1440x900", "1920x1080", "2560x1440", "1024x768", "800x600"];
-const SIDES = { min: 64, max: 8192 };
+/** Bounds of the broker. */
+const WIDTHS = { min: 320, max: 7680 };
+const HEIGHTS = { min: 200, max: 4320 };
 
 export async function start(data, desktop) {
   data.asked.set(desktop.id, Date.now());
@@ -54,10 +56,10 @@ export const extend = (data, desktop) =>
   keepAwake({ session: desktop.session, name: desktop.name, onDone: () => data.refresh() });
 
 export function resize(data, desktop) {
-  const number = (name, value) =>
-    h("input", { type: "number", name, value, required: true, inputmode: "numeric", ...SIDES });
-  const width = number("width", 1280);
-  const height = number("height", 800);
+  const number = (name, value, bounds) =>
+    h("input", { type: "number", name, value, required: true, inputmode: "numeric", ...bounds });
+  const width = number("width", 1280, WIDTHS);
+  const height = number("height", 800, HEIGHTS);
   const sizes = h(
     "select",
     {
