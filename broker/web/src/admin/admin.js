@@ -1,12 +1,13 @@
 /** The admin's page: who is here, what was done, who may in, how Desk is. */
 import "./admin.css";
 import { api } from "../lib/api.js";
-import { fill, h } from "../lib/dom.js";
+import { fill, h, write } from "../lib/dom.js";
 import { moment } from "../lib/format.js";
 import { account, header } from "../lib/header.js";
 import { t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
 import { busy, complain } from "../lib/notices.js";
+import { sentence } from "../lib/sentences.js";
 import { start } from "../signin/start.js";
 import { auditView } from "./audit.js";
 import { AdminData } from "./data.js";
@@ -27,7 +28,7 @@ function show(root, me) {
 
   function update() {
     view?.update();
-    quiet.textContent = data.live ? "" : t("Not live just now; looked at every few seconds.");
+    write(quiet, data.problem ? sentence(data.problem) : data.live ? "" : t("Not live just now; looked at every few seconds."));
     fill(banners, draining(data), troubles(data.status).map((one) => note("bad", one)));
   }
 

@@ -1,6 +1,5 @@
 /** What the page knows of all sessions, kept up by events, or by asking where none come. */
 import { api, events, list } from "../lib/api.js";
-import { complain } from "../lib/notices.js";
 import { joined } from "./rows.js";
 
 /** Milliseconds: between an event and the question, between two questions, while events come. */
@@ -16,6 +15,8 @@ export class AdminData {
   status = null;
   maintenance = null;
   live = false;
+  /** Why the last look told less than all; null when it told all. */
+  problem = null;
 
   #changed;
   #heard;
@@ -72,27 +73,26 @@ export class AdminData {
     if (this.#asking) return;
     this.#asking = true;
     this.#asked = Date.now();
-    try {
-      await this.#ask();
-    } catch (problem) {
-      if (problem.status !== 401) complain(problem);
-    }
+    await this.#ask();
     this.#asking = false;
     this.#due = Infinity;
     this.#plan(this.live ? LIVE : POLLED);
     this.#changed();
   }
 
+  /** Each by itself: what is not told now leaves the rest as it is. */
   async #ask() {
-    const [sessions, attachments, status, maintenance] = await Promise.all([
-      list("/sessions"),
-      list("/attachments"),
-      api("GET", "/status"),
-      api("GET", "/maintenance"),
-    ]);
+    const asked = [list("/sessions"), list("/attachments"), api("GET", "/status"), api("GET", "/maintenance")];
+    const told = await Promise.allSettled(asked);
+    const refusal = told.find((one) => one.status === "rejected")?.reason ?? null;
+    if (refusal !== null && refusal.name !== "Problem") throw refusal;
+    this.problem = refusal?.status === 401 ? null : refusal;
+    const [sessions, attachments, status, maintenance] = told.map((one) => one.value ?? null);
     const at = Date.now();
-    this.rows = joined(sessions.map((session) => ({ ...session, told_at: at })), attachments);
-    this.status = status;
-    this.maintenance = maintenance;
+    if (sessions !== null) {
+      this.rows = joined(sessions.map((session) => ({ ...session, told_at: at })), attachments ?? []);
+    }
+    this.status = status ?? this.status;
+    this.maintenance = maintenance ?? this.maintenance;
   }
 }

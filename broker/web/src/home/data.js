@@ -1,6 +1,5 @@
 /** What the page knows of its user's desktops, kept up by events, or by asking where none come. */
 import { api, events, list } from "../lib/api.js";
-import { complain } from "../lib/notices.js";
 
 /** Milliseconds. */
 const SOON = 400;
@@ -21,6 +20,8 @@ export class Data {
   /** Desktops that a start was asked for, and when. */
   asked = new Map();
   live = false;
+  /** Why the last look told less than all; null when it told all. */
+  problem = null;
 
   /** By session, when its desktop was last asked. */
   #explained = new Map();
@@ -115,34 +116,33 @@ export class Data {
     document.addEventListener("visibilitychange", look, { once: true });
   }
 
+  /** Each list by itself: what one does not tell leaves the others as they are. */
   async #ask() {
     const mine = `?user=${encodeURIComponent(this.#me.user)}`;
     const at = Date.now();
-    try {
-      const [desktops, sessions, shares] = await Promise.all([
-        list(`/desktops${mine}`),
-        list(`/sessions${mine}`),
-        this.#me.allowed.includes("share") ? list("/shares").catch(none) : [],
-      ]);
-      this.#take(desktops, sessions, shares, at);
-    } catch (problem) {
-      if (problem.status !== 401) complain(problem);
-    }
+    const shares = this.#me.allowed.includes("share") ? list("/shares").catch(none) : [];
+    const asked = [list(`/desktops${mine}`), list(`/sessions${mine}`), shares];
+    const told = await Promise.allSettled(asked);
+    const refusal = told.find((one) => one.status === "rejected")?.reason ?? null;
+    if (refusal !== null && refusal.name !== "Problem") throw refusal;
+    this.problem = refusal?.status === 401 ? null : refusal;
+    this.#take(...told.map((one) => one.value ?? null), at);
   }
 
   #take(desktops, sessions, shares, at) {
-    this.desktops = desktops;
+    if (desktops !== null) this.desktops = desktops;
+    if (shares !== null) this.shares = byDesktop(shares);
+    if (sessions !== null) this.#run(sessions, at);
+    this.#changed(this);
+  }
+
+  #run(sessions, at) {
     this.sessions = new Map(
       sessions.map((session) => [session.desktop_id, this.#fresher({ ...session, told_at: at })]),
     );
-    this.shares = byDesktop(shares);
     const living = new Set(sessions.map((session) => session.id));
     for (const id of this.whys.keys()) if (!living.has(id)) this.whys.delete(id);
     for (const id of this.#explained.keys()) if (!living.has(id)) this.#explained.delete(id);
-    for (const desktop of desktops) {
-      if (desktop.state !== "stopped" && desktop.state !== "archived") this.asked.delete(desktop.id);
-    }
-    this.#changed(this);
   }
 
   /** The list is told without asking desktops: what one said itself lately is nearer the truth. */

@@ -1,7 +1,8 @@
 /** The part of the page that shows desktops. */
-import { fill, h, keyed } from "../lib/dom.js";
+import { fill, h, keyed, write } from "../lib/dom.js";
 import { t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
+import { sentence } from "../lib/sentences.js";
 import { add } from "./actions.js";
 import { card } from "./card.js";
 import { DEFAULT_DESKTOP } from "./lines.js";
@@ -42,10 +43,10 @@ export function desktopsView(me, data) {
   );
 
   function update() {
-    quiet.textContent = data.live ? "" : t("Not live just now; looked at every few seconds.");
-    quiet.hidden = data.live;
+    write(quiet, data.problem ? sentence(data.problem) : data.live ? "" : t("Not live just now; looked at every few seconds."));
+    quiet.hidden = quiet.textContent === "";
     if (data.desktops === null) {
-      fill(empty, h("p", { class: "soft" }, t("Loading …")));
+      fill(empty, data.problem === null && h("p", { class: "soft" }, t("Loading …")));
       return;
     }
     const gone = new Set(cards.children);
