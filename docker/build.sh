@@ -20,8 +20,8 @@ die() { say "$*"; exit 1; }
 
 usage() {
   cat >&2 <<TEXT
-usage: ${0##*/} [--flavour xfce|xfce-cjk] [--name-only]
-  --flavour    xfce (the default), or xfce-cjk with Chinese, Japanese and Korean fonts
+usage: ${0##*/} [--flavour xfce|xfce-cjk|xfce-sound|xfce-cjk-sound] [--name-only]
+  --flavour    xfce (the default); -cjk has Chinese, Japanese and Korean fonts, -sound can be heard in a browser
   --name-only  print the reference, build no image
 TEXT
 }
@@ -39,8 +39,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 case "$flavour" in
-  xfce) build_args=(FONTS_CJK=0) ;;
-  xfce-cjk) build_args=(FONTS_CJK=1) ;;
+  xfce) build_args=(FONTS_CJK=0 SOUND=0) ;;
+  xfce-cjk) build_args=(FONTS_CJK=1 SOUND=0) ;;
+  xfce-sound) build_args=(FONTS_CJK=0 SOUND=1) ;;
+  xfce-cjk-sound) build_args=(FONTS_CJK=1 SOUND=1) ;;
   *) usage; exit 2 ;;
 esac
 

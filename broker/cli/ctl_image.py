@@ -51,10 +51,10 @@ def image() -> None:
 @verb(image, "build")
 @click.option(
     "--flavour",
-    type=click.Choice(["xfce", "xfce-cjk"]),
+    type=click.Choice(["xfce", "xfce-cjk", "xfce-sound", "xfce-cjk-sound"]),
     default="xfce",
     show_default=True,
-    help="The second has Chinese, Japanese and Korean fonts.",
+    help="With -cjk it has Chinese, Japanese and Korean fonts, with -sound it is heard in a browser.",
 )
 @_CONFIG
 def build(desk: Desk, path: Path, flavour: str) -> None:

@@ -70,9 +70,11 @@ class Server:
         async with self.client.get(f"{self.origin}/sign-in") as answer:
             return (await answer.json())["in"]
 
-    async def screen(self, origin: str | None = None) -> aiohttp.ClientWebSocketResponse:
+    async def screen(
+        self, origin: str | None = None, what: str = "screen"
+    ) -> aiohttp.ClientWebSocketResponse:
         return await self.client.ws_connect(
-            f"{self.origin}/ws/screen", headers={"Origin": origin or self.origin}
+            f"{self.origin}/ws/{what}", headers={"Origin": origin or self.origin}
         )
 
 
@@ -253,3 +255,26 @@ async def test_pages_are_kept_as_their_names_allow_and_carry_the_policy(server: 
     assert len(await script.read()) < 200
     for path in ("/../shadow", "/%2e%2e/shadow", "/assets/", "/nothing"):
         assert (await server.client.get(server.origin + path)).status == 404
+
+
+async def test_what_the_desktop_plays_is_heard_as_long_as_somebody_listens(
+    server: Server, modules: Modules, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await server.sign_in(WORD)
+    monkeypatch.setattr(modules.relay, "LISTEN", ["/nowhere/parec"])
+    async with await server.screen(what="sound") as silent:
+        await silent.receive()
+        assert silent.close_code == 4404
+    async with await server.screen() as screen:
+        assert "sound" not in (await screen.receive_json())["ready"]["rights"]
+    told = tmp_path / "pid"
+    program = f"echo $$ > {told}; printf wave; exec sleep 60"
+    monkeypatch.setattr(modules.relay, "LISTEN", ["/bin/sh", "-c", program])
+    async with await server.screen() as screen:
+        assert "sound" in (await screen.receive_json())["ready"]["rights"]
+    async with await server.screen(what="sound") as sound:
+        assert await sound.receive_bytes() == b"wave"
+    listening = Path(f"/proc/{told.read_text().strip()}")
+    async with asyncio.timeout(10):
+        while listening.exists():
+            await asyncio.sleep(0.01)

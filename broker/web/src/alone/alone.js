@@ -64,6 +64,7 @@ function show() {
   });
   openViewer(root, {
     socket: "/ws/screen",
+    sound: "/ws/sound",
     home: null,
     actions: { "sign-in": () => location.reload() },
     tools: () => [[leave, () => true]],

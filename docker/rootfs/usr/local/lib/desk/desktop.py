@@ -137,7 +137,19 @@ def services(settings: Settings) -> list[Service]:
     # and the panel is not there any later.
     start = ["/bin/sh", "-c", "desk-ready --timeout 5; exec xfce4-session"]
     session = Service("session", start, env, needs=("x", "bus"), umask=0o022)
-    return [x, bus, xpra, session]
+    return [x, bus, xpra, session, *_sound(env)]
+
+
+def _sound(env: Mapping[str, str]) -> list[Service]:
+    """What plays to nowhere and is heard there, in an image that has it. It needs no right of its own."""
+    if not os.path.exists("/usr/bin/pipewire-pulse"):
+        return []
+    wait = "until [ -S $XDG_RUNTIME_DIR/pipewire-0 ]; do sleep 0.1; done; exec"
+    return [
+        Service("pipewire", ["/usr/bin/pipewire"], env, needs=("bus",)),
+        Service("wireplumber", ["/bin/sh", "-c", f"{wait} wireplumber"], env, needs=("pipewire",)),
+        Service("pulse", ["/bin/sh", "-c", f"{wait} pipewire-pulse"], env, needs=("pipewire",)),
+    ]
 
 
 def _environment(settings: Settings) -> dict[str, str]:

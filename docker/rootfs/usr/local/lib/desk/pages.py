@@ -30,6 +30,11 @@ def main() -> None:
     os.initgroups(USER, UID)
     os.setgid(UID)
     os.setuid(UID)
+    os.environ.update(
+        DISPLAY=f":{os.environ['DESK_DISPLAY']}",
+        XAUTHORITY=f"/run/user/{UID}/Xauthority",
+        XDG_RUNTIME_DIR=f"/run/user/{UID}",
+    )
     import relay  # not before: it is large, and needs no rights
 
     relay.serve(listener, ours)

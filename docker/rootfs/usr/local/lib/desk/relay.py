@@ -9,6 +9,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ VNC_SOCKET = "/run/desk/vnc.sock"
 CLIPBOARD = ["/usr/bin/timeout", "2", "/usr/bin/xclip", "-o", "-selection", "clipboard", "-t", "UTF8_STRING"]  # fmt: skip
 CLIPBOARD_BYTES = 1 << 20
 RIGHTS = ["control", "resize", "clipboard_in", "clipboard_out"]
+# In an image with sound alone.
+LISTEN = ["/usr/bin/parec", "--device=@DEFAULT_MONITOR@", "--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=20"]  # fmt: skip
 
 CHUNK = 64 * 1024
 MESSAGE_BYTES = 4 << 20
@@ -124,6 +127,7 @@ class Alone:
         app.router.add_post("/sign-in", self._enter)
         app.router.add_post("/sign-out", self._leave)
         app.router.add_get("/ws/screen", self._screen)
+        app.router.add_get("/ws/sound", self._sound)
         app.router.add_get("/{path:.*}", self._page)
         return app
 
@@ -194,6 +198,14 @@ class Alone:
         return found if await self._passwords.mark() == found.mark else None
 
     async def _screen(self, request: web.Request) -> web.WebSocketResponse:
+        return await self._serve(request, _relay)
+
+    async def _sound(self, request: web.Request) -> web.WebSocketResponse:
+        return await self._serve(request, _play)
+
+    async def _serve(
+        self, request: web.Request, way: Callable[[web.WebSocketResponse], Awaitable[None]]
+    ) -> web.WebSocketResponse:
         _demand_own_page(request)
         viewer = web.WebSocketResponse(
             compress=False, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT
@@ -207,10 +219,41 @@ class Alone:
         else:
             signed_in.viewers.add(viewer)
             try:
-                await _relay(viewer)
+                await way(viewer)
             finally:
                 signed_in.viewers.discard(viewer)
         return viewer
+
+
+async def _play(viewer: web.WebSocketResponse) -> None:
+    """What the desktop plays; the program ends with its listener."""
+    if not _has_sound():
+        await viewer.close(code=4404, message=b"This desktop has no sound.")
+        return
+    program = await asyncio.create_subprocess_exec(
+        *LISTEN,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert program.stdout
+    try:
+        async with asyncio.TaskGroup() as both:
+            down = both.create_task(
+                _down(program.stdout, viewer, b"The sound of the desktop went away.")
+            )
+            await viewer.receive()  # It has nothing to say: this is its end.
+            down.cancel()
+    except* OSError:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            program.kill()
+        await program.wait()
+
+
+def _has_sound() -> bool:
+    return os.path.exists(LISTEN[0])
 
 
 async def _relay(viewer: web.WebSocketResponse) -> None:
@@ -220,13 +263,14 @@ async def _relay(viewer: web.WebSocketResponse) -> None:
         await viewer.close(code=1011, message=b"The desktop's screen is not there.")
         return
     try:
-        ready = {"desktop": "Desk", "rights": RIGHTS, "session": None, "share": False}
+        rights = [*RIGHTS, "sound"] if _has_sound() else RIGHTS
+        ready = {"desktop": "Desk", "rights": rights, "session": None, "share": False}
         await viewer.send_json({"ready": {**ready, "clipboard": await _copied()}})
         if not _is_go(await viewer.receive()):
             await viewer.close(code=4400, message=b"The page said something unforeseen.")
             return
         async with asyncio.TaskGroup() as both:
-            down = both.create_task(_down(reader, viewer))
+            down = both.create_task(_down(reader, viewer, b"The desktop's screen went away."))
             await _up(viewer, writer)
             down.cancel()
     except* OSError:
@@ -256,11 +300,11 @@ async def _dial(
         await asyncio.sleep(0.5)
 
 
-async def _down(reader: asyncio.StreamReader, viewer: web.WebSocketResponse) -> None:
-    """Each chunk waits until the one before is on its way: a slow browser slows the X server."""
+async def _down(reader: asyncio.StreamReader, viewer: web.WebSocketResponse, end: bytes) -> None:
+    """Each chunk waits until the one before is on its way: a slow browser slows what it comes from."""
     while data := await reader.read(CHUNK):
         await viewer.send_bytes(data)
-    await viewer.close(code=1012, message=b"The desktop's screen went away.")
+    await viewer.close(code=1012, message=end)
 
 
 async def _up(viewer: web.WebSocketResponse, writer: asyncio.StreamWriter) -> None:
