@@ -22,6 +22,8 @@ from broker.engine.docker import DockerEngine
 from broker.http.admin import AdminApi
 from broker.http.apisocket import ApiSocket
 from broker.http.gateway import GatewayServer
+from broker.http.routes import PREFIX
+from broker.http.signin import BACK
 from broker.kept import ByParent, BySystemd
 from broker.service.connections import Doors
 from broker.service.files import SessionKeys
@@ -30,6 +32,7 @@ from broker.service.inside import SshInside
 from broker.service.ready import SshProbe
 from broker.service.reload import Reload
 from broker.service.services import Services
+from broker.sources.oidc import Provider
 from broker.sources.registry import build
 from broker.system import lag, net, netlink, sockets, syslog
 from broker.system.bait import bait
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from broker.core.gateway import WordReply
     from broker.core.interfaces import Clock, Engine, GuardedPackets, Store
     from broker.core.model import InstanceId, SessionId
-    from broker.core.outside import PasswordSource
+    from broker.core.outside import PasswordSource, SignOnProvider
     from broker.kept import Origin
     from broker.service.loops import Loop
     from broker.system.notify import Supervisor
@@ -160,6 +163,7 @@ class Broker:
         instance: InstanceId,
         *,
         sources: Sequence[PasswordSource],
+        provider: SignOnProvider | None,
         metrics: Metrics,
         packets: GuardedPackets | None = None,
     ) -> None:
@@ -193,6 +197,7 @@ class Broker:
             metrics=metrics,
             witness=syslog.tell,
             sources=sources,
+            provider=provider,
         )
 
     @classmethod
@@ -204,9 +209,12 @@ class Broker:
         packets: GuardedPackets | None = None,
     ) -> Broker:
         """Open the state and the engine; `stack` closes them. Raises `StateUnusable`, and
-        `ConfigError` when a source of passwords cannot be made.
+        `ConfigError` when a source of passwords or the provider of sign-ins cannot be made.
         """
         sources = build(config.login.sources, clock)
+        provider = None
+        if config.oidc is not None:
+            provider = Provider(config.oidc, f"{config.web.url}{PREFIX}{BACK}", clock)
         store = await open_store(database_of(config), clock)
         stack.push_async_callback(store.close)
         instance = await store.instance()
@@ -220,6 +228,7 @@ class Broker:
             clock,
             instance,
             sources=sources,
+            provider=provider,
             metrics=metrics,
             packets=packets,
         )

@@ -94,6 +94,10 @@ def test_every_key_can_be_set():
              requests_per_connection: 10, viewers: 9, viewers_per_user: 3, header: 4k, headers: 8k, body: 64k, upload: 1g,
              handshake_timeout: 5s, header_timeout: 6s, body_timeout: 7s, answer_timeout: 60s,
              stall_timeout: 9s}}
+        oidc:
+          {name: campus, issuer: "https://id.example/realm", client_id: desk,
+           client_secret: /etc/desk/oidc, scopes: [openid, groups], user_claim: sub,
+           groups_claim: groups, groups: {/staff: staff, /all: [a, b]}, create: false}
         engine: {socket: unix:///run/other.sock}
         network: {pool: 172.20.0.0/16, resolvers: [9.9.9.9, 1.1.1.1]}
         pools: {ports: 3000-3999, displays: 2000-2999, uids: 500000-500999}
@@ -242,7 +246,7 @@ def test_an_unknown_key_is_told_with_those_that_are_known():
         (
             "desk.yaml:1: colour: this key is unknown; allowed are allow, audit, database,"
             " database_password, engine, idle, limits, log, log_level, login, network,"
-            " pools, share, ssh, starts, state, template, web."
+            " oidc, pools, share, ssh, starts, state, template, web."
         ),
         (
             "desk.yaml:3: web.port: this key is unknown; allowed are limits, listen, monitors,"
@@ -353,6 +357,13 @@ MISTAKES = {
     "web: {url: desk.example}": "web.url: found 'desk.example'; allowed is https://HOST[:PORT]",
     "web: {sign_in: {idle: 8d}}": "web.sign_in.idle: found '8d'; allowed is at most longest (7 d).",
     "web: {sign_in: {idle: 1m}}": "web.sign_in.idle: found '1m'; allowed is 5m to 30d.",
+    "oidc: {name: x, issuer: 'http://id.example', client_id: a, client_secret: /s}": "oidc.issuer: found 'http://id.example'; allowed is the provider's https://HOST[:PORT][/PATH]; http:// on loopback alone.",
+    "oidc: {name: x, issuer: 'https://id.example/?x', client_id: a, client_secret: /s}": "oidc.issuer: found 'https://id.example/?x'; allowed is",
+    "oidc: {name: x, issuer: 'https://id.example', client_id: a, client_secret: s}": "oidc.client_secret: found 's'; allowed is an absolute path",
+    "oidc: {name: local, issuer: 'https://id.example', client_id: a, client_secret: /s}": "oidc.name: found 'local'; allowed is a name of",
+    "oidc: {name: x, issuer: 'https://id.example', client_id: a, client_secret: /s, scopes: [profile]}": "oidc.scopes: found '['profile']'; allowed are scopes with 'openid' among them.",
+    "oidc: {name: x, issuer: 'https://id.example', client_id: a, client_secret: /s, groups: {a: B C}}": "oidc.groups.a: found 'B C'; The group name 'B C' cannot be used",
+    "oidc: {name: x, issuer: 'https://id.example', client_id: a, client_secret: /s}": "oidc: found",
     "web: {patience: 2m}": "web.patience: found '2m'; allowed is 0.1s to 1m.",
     "web: {limits: {body: 17m}}": "web.limits.body: found '17m'; allowed is 1k to 16m.",
     "web: {limits: {connections: 0}}": "web.limits.connections: found '0'; input should be greater than",

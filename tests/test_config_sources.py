@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from broker.config import parse
+from broker.config.oidc import OidcConfig
 from broker.config.sources import _KINDS, LdapSource, WebhookSource
 from broker.core.errors import ConfigError
 
@@ -164,3 +165,31 @@ def test_the_example_of_the_page_can_be_used():
     )
     config = parse("template: {image: a}\n" + example, "config.md")
     assert [source.name for source in config.login.sources] == ["campus", "portal"]
+
+
+def test_a_provider_has_a_name_of_its_own_and_a_way_back():
+    """Accounts say where they come from by it, and it sends people somewhere."""
+    oidc = (
+        "oidc: {name: NAME, issuer: 'https://id.example', client_id: a, client_secret: /s}\n"
+        "login:\n  sources:\n    - {kind: webhook, name: portal, url: 'https://p', secret: /s}\n"
+    )
+    here = "template: {image: a}\nweb: {url: 'https://desk.example'}\n"
+    assert parse(here + oidc.replace("NAME", "campus"), "x").oidc.name == "campus"
+    with pytest.raises(ConfigError, match="no entry of 'login.sources' has"):
+        parse(here + oidc.replace("NAME", "portal"), "x")
+    with pytest.raises(ConfigError, match=r"beside 'web.url'"):
+        parse("template: {image: a}\n" + oidc.replace("NAME", "campus"), "x")
+
+
+def test_the_page_of_keys_has_every_key_of_a_provider():
+    """And nothing else."""
+    table = (
+        PAGE.read_text(encoding="utf-8")
+        .split("### OpenID Connect")[1]
+        .split("| key |")[1]
+        .split("\n\n")[0]
+    )
+    told = re.findall(r"^\| `([a-z_]+)` \| (.+?) \|", table, re.MULTILINE)
+    assert [key for key, _ in told] == list(OidcConfig.model_fields)
+    wanted = {key for key, default in told if default == "required"}
+    assert wanted == {k for k, f in OidcConfig.model_fields.items() if f.is_required()}

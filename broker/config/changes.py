@@ -60,6 +60,7 @@ _RULES: dict[str, Needs] = {
     "web.sign_in": Needs.BROKER,
     "web.limits.requests": Needs.DOORS | Needs.BROKER,
     "login.sources": Needs.BROKER,
+    "oidc": Needs.BROKER,
     "audit": Needs.BROKER,
     "engine": Needs.BROKER,
     "network": Needs.BROKER,

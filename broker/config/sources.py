@@ -47,8 +47,9 @@ def _group_name(name: str) -> str:
         raise ValueError(error.public.rstrip(".")) from None
 
 
-_File = Annotated[Path, AfterValidator(_absolute)]
-_Groups = Annotated[
+SourceName = Annotated[str, AfterValidator(_source_name)]
+AbsoluteFile = Annotated[Path, AfterValidator(_absolute)]
+GroupNames = Annotated[
     tuple[Annotated[str, AfterValidator(_group_name)], ...],
     BeforeValidator(_group_names, json_schema_input_type=str | list[str]),
 ]
@@ -57,11 +58,11 @@ _Groups = Annotated[
 class _Source(Model):
     """What every kind of source has."""
 
-    name: Annotated[str, AfterValidator(_source_name)]
+    name: SourceName
     create: bool = True
-    groups: dict[str, _Groups] = Field(default_factory=dict)
+    groups: dict[str, GroupNames] = Field(default_factory=dict)
     """The source's own names of groups to Desk's; what is not here counts for nothing."""
-    ca: _File | None = None
+    ca: AbsoluteFile | None = None
     timeout: Annotated[Seconds, bounded(0.1, 60, "0.1s to 1m")] = 5.0
 
 
@@ -78,7 +79,7 @@ class LdapSource(_Source):
     search_filter: str = "(uid={name})"
     search_dn: str | None = None
     """Who searches; none: anybody may."""
-    search_password: _File | None = None
+    search_password: AbsoluteFile | None = None
     group_attribute: str | None = "memberOf"
     """Of a person's entry: the names of the groups that they are in."""
     group_base: str | None = None
@@ -151,7 +152,7 @@ class WebhookSource(_Source):
 
     kind: Literal["webhook"]
     url: str
-    secret: _File
+    secret: AbsoluteFile
     """A file with the token that the service knows Desk by."""
 
     @field_validator("url")

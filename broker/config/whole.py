@@ -19,6 +19,7 @@ from broker.config.desktops import (
 )
 from broker.config.kinds import Model, at
 from broker.config.login import AllowConfig, LoginConfig, ShareConfig
+from broker.config.oidc import OidcConfig  # noqa: TC001 - pydantic reads the annotation
 from broker.config.ssh import SshConfig
 from broker.config.web import WebConfig
 from broker.core.policy import Policy
@@ -45,6 +46,8 @@ class Config(Model):
     share: ShareConfig = ShareConfig()
     audit: AuditConfig = AuditConfig()
     web: WebConfig = WebConfig()
+    oidc: OidcConfig | None = None
+    """A provider of OpenID Connect by which people may sign in with a browser."""
     engine: EngineConfig = EngineConfig()
     network: NetworkConfig = NetworkConfig()
     pools: PoolsConfig = PoolsConfig()
@@ -72,6 +75,16 @@ class Config(Model):
         password = self.database_password
         if password is not None and (self.database is None or not password.is_absolute()):
             raise at(self, "database_password", "allowed is an absolute path, beside 'database'")
+        return self
+
+    @model_validator(mode="after")
+    def _provider_knows_the_way_back(self) -> Config:
+        if self.oidc is None:
+            return self
+        if self.oidc.name in {source.name for source in self.login.sources}:
+            raise at(self, "oidc", "allowed is a name that no entry of 'login.sources' has")
+        if self.web.url is None:
+            raise at(self, "oidc", "allowed beside 'web.url', to which the provider sends people")
         return self
 
     @property

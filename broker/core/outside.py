@@ -49,6 +49,44 @@ class PasswordSource(Protocol):
         """Let go of what it holds; nothing is asked afterwards."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Who somebody is to a provider."""
+
+    name: str
+    """As it came: it need not be one that anybody can have here."""
+    groups: frozenset[str]
+    """Names of Desk's own groups."""
+
+
+class NotBelieved(Exception):
+    """What came back with a browser proves nobody. Its text is for the log alone."""
+
+
+class SignOnProvider(Protocol):
+    """Somebody else, whose word counts for who sits before a browser. Both methods are bounded in
+    time, and raise `SourceUnavailable` when the provider does not answer as agreed.
+    """
+
+    @property
+    def name(self) -> str:
+        """As in the configuration; an account that came from here bears it."""
+
+    @property
+    def create(self) -> bool:
+        """Whether somebody without an account gets one."""
+
+    async def begin(self, *, state: str, nonce: str, challenge: str) -> str:
+        """Where to send a browser, to come back with `state` and a code; `challenge` is the
+        verifier's SHA-256, in url-safe base64 without padding.
+        """
+
+    async def finish(self, *, code: str, verifier: str, nonce: str, issuer: str | None) -> Claims:
+        """Whom the code is of, which came back with the browser that was sent with `nonce`;
+        `issuer` is who the answer says gave it. Raises `NotBelieved`.
+        """
+
+
 def can_be_password(text: str) -> bool:
     """Whether it may be passed on at all. The empty one may not: to some services that is a login
     as nobody, which succeeds; and some read only as far as a NUL.

@@ -140,6 +140,8 @@ class Route:
     """None: for callers who have everybody's alone."""
     body: type[BaseModel] | None = None
     query: tuple[Query, ...] = ()
+    foreign: bool = False
+    """Whether somebody else makes its query: what is unknown there is passed over."""
     answers: Mapping[int, Answer]
     refuses: tuple[type[DeskError], ...] = ()
     """Beside what any route refuses."""
@@ -167,7 +169,7 @@ class Route:
     def _parsed(self, sent: MultiMapping[str]) -> dict[str, str | int]:
         known = {one.name: one for one in self.query}
         for name in sent:
-            if name not in known:
+            if name not in known and not self.foreign:
                 allowed = f"allowed: {', '.join(known)}" if known else "there is none"
                 raise BadRequest(public=f"Unknown parameter {shown(name)}; {allowed}.")
         return {name: one.read(sent[name]) for name, one in known.items() if name in sent}

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from broker.core import errors
-from broker.core.gateway import SIGN_IN
+from broker.core.gateway import SIGN_IN, STATE
 from broker.core.tokens import Scope
 from broker.core.useragent import browser_of
 from broker.http.calls import PAGING, page, read
 from broker.http.kinds import Time, time
-from broker.http.routes import BY_HANDLER, Noun, Page, Query, Route, caller_of
+from broker.http.routes import BY_HANDLER, Noun, Page, Query, Route, asked, caller_of
 from broker.http.whose import SIGNED_IN
 from broker.service.entry import Entered
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.core.gateway import CodeWanted
     from broker.core.interfaces import Store
     from broker.core.signins import SignIn
     from broker.service.services import Services
+
+
+log = structlog.get_logger()
+
+#: Where a provider sends browsers afterwards.
+BACK = "/sign-in/oidc/back"
 
 
 class _In(BaseModel):
@@ -92,9 +101,10 @@ class SignInRoutes:
         self._entry = services.entry
         self._sign_ins = services.sign_ins
         self._policies = services.policies
+        self._sso = services.sso
 
     async def ways(self, _request: web.Request) -> web.Response:
-        told: WaysOut = {"password": await self._policies.by_password(), "oidc": None}
+        told: WaysOut = {"password": await self._policies.by_password(), "oidc": self._sso.name}
         return web.json_response(told)
 
     async def by_password(self, request: web.Request) -> web.Response:
@@ -120,6 +130,31 @@ class SignInRoutes:
                 body.token, address=_address(request), browser=_browser(request)
             )
         )
+
+    async def leave(self, _request: web.Request) -> web.Response:
+        """Whoever is sent here is no program, but somebody before a page."""
+        try:
+            cookie, url = await self._sso.begin()
+        except (errors.SourceUnavailable, errors.CapacityExhausted) as error:
+            return _to(_refused(error))
+        return _to(url, {STATE: cookie})
+
+    async def come_back(self, request: web.Request) -> web.Response:
+        try:
+            entered = await self._entry.by_provider(
+                request.headers.get(STATE, ""),
+                state=asked(request, "state") or "",
+                code=asked(request, "code") or "",
+                issuer=asked(request, "iss"),
+                address=_address(request),
+                browser=_browser(request),
+            )
+        except errors.NotFound:
+            raise
+        except errors.DeskError as error:
+            log.info("a provider's answer signed nobody in", code=error.code, detail=str(error))
+            return _to(_refused(error), {STATE: ""})
+        return _to("/", {STATE: "", SIGN_IN: entered.secret})
 
     async def sign_out(self, request: web.Request) -> web.Response:
         """Whoever calls by something else than a sign-in is out already."""
@@ -166,6 +201,15 @@ def _entered(found: Entered | CodeWanted) -> web.Response:
         return web.json_response(told, headers={SIGN_IN: found.secret})
     wanted: EnteredOut = {"user": None, "ticket": found.ticket}
     return web.json_response(wanted)
+
+
+def _to(url: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=302, headers={hdrs.LOCATION: url, **(headers or {})})
+
+
+def _refused(error: errors.DeskError) -> str:
+    """The page that says so."""
+    return f"/#refused={error.code}"
 
 
 def _address(request: web.Request) -> str:
@@ -231,6 +275,34 @@ SIGNING_IN = Noun(
             open=True,
             body=ByLink,
             answers={200: EnteredOut},
+        ),
+        Route(
+            method="GET",
+            path="/sign-in/oidc",
+            handler=SignInRoutes.leave,
+            name="leave_for_provider",
+            summary="Send a browser to the provider of sign-ins.",
+            needs=None,
+            whose=BY_HANDLER,
+            open=True,
+            answers={302: None},
+        ),
+        Route(
+            method="GET",
+            path=BACK,
+            handler=SignInRoutes.come_back,
+            name="come_back_from_provider",
+            summary="Take up a browser that comes back from there, and send it to its page.",
+            needs=None,
+            whose=BY_HANDLER,
+            open=True,
+            query=(
+                Query(name="code", summary="What the provider gave."),
+                Query(name="state", summary="What the browser was sent away with."),
+                Query(name="iss", summary="Who the provider says it is."),
+            ),
+            foreign=True,
+            answers={302: None},
         ),
         Route(
             method="POST",

@@ -10,7 +10,7 @@ from broker.core.model import LOCAL
 from broker.core.policy import Way
 from broker.core.sources import within
 from broker.service.certificates import Verdict
-from broker.service.identities import PASSWORD, outside
+from broker.service.identities import OIDC, PASSWORD, outside
 
 if TYPE_CHECKING:
     from broker.core.gateway import Allowance, Login, OfferedKey
@@ -47,11 +47,19 @@ class Credentials:
     """Judges keys and certificates that are offered, and looks again at what let somebody in."""
 
     def __init__(
-        self, *, store: Store, policies: Policies, certificates: Certificates, clock: Clock
+        self,
+        *,
+        store: Store,
+        policies: Policies,
+        certificates: Certificates,
+        provider: str | None,
+        clock: Clock,
     ) -> None:
+        """`provider` is whose word counts for who somebody is, if anybody's does."""
         self._store = store
         self._policies = policies
         self._certificates = certificates
+        self._provider = provider
         self._clock = clock
 
     async def offered(self, login: Login, key: OfferedKey, address: str) -> Proof | None:
@@ -97,7 +105,7 @@ class Credentials:
     async def holder(self, name: str, user_id: str, credential: str, address: str) -> User | None:
         """The user whom the credential proves still; None when it, or the account, is gone."""
         issued = Issued.parse(credential)
-        if issued is None and not credential.startswith(PASSWORD):
+        if issued is None and not credential.startswith((PASSWORD, OIDC)):
             found = await self._store.key_owner(credential)
             if found is None or found[1].id != user_id or not await self._counts(found[0], address):
                 return None
@@ -105,6 +113,9 @@ class Credentials:
         user = await self._enabled(name)
         if user is None or user.id != user_id:
             return None
+        if credential.startswith(OIDC):
+            vouched = credential.removeprefix(OIDC) == self._provider
+            return user if vouched and user.source in {LOCAL, self._provider} else None
         if issued is not None:
             authorities = (await self._policy(user)).authorities
             gone = await self._certificates.still(issued, authorities=authorities)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broker.core.signins import SignIn
     from broker.service.gateway import LocalGateway
     from broker.service.links import Links
+    from broker.service.oidc import SingleSignOn
     from broker.service.signins import SignIns
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class Entry:
         gateway: LocalGateway,
         sign_ins: SignIns,
         links: Links,
+        sso: SingleSignOn,
         exempt: Sequence[str],
         clock: Clock,
     ) -> None:
@@ -59,6 +61,7 @@ class Entry:
         self._gateway = gateway
         self._sign_ins = sign_ins
         self._links = links
+        self._sso = sso
         self._exempt = [ipaddress.ip_network(text) for text in exempt]
         self._guesses = Blocks(GUESSES)
         self._clock = clock
@@ -86,6 +89,16 @@ class Entry:
             identity = await self._links.take(token, address)
             if identity is None:
                 raise Unauthenticated(f"a link from {address} that does not count", public=WRONG)
+            return await self._make(identity, browser)
+
+    async def by_provider(
+        self, cookie: str, *, state: str, code: str, issuer: str | None, address: str, browser: str
+    ) -> Entered:
+        """By what came back from a provider of sign-ins. Raises as `SingleSignOn.finish` does."""
+        with self._attempt(address):
+            identity = await self._sso.finish(
+                cookie, state=state, code=code, issuer=issuer, address=address
+            )
             return await self._make(identity, browser)
 
     async def _enter(

@@ -17,6 +17,9 @@ PASSWORD = "password:"  # noqa: S105 - a word, not one of them
 #: How the credential of a browser begins in which somebody signed in; the rest is the sign-in's id.
 BROWSER = "web:"
 
+#: How the credential of somebody begins for whom a provider vouched; the rest is its name.
+OIDC = "oidc:"
+
 #: What stands behind a method where a code was given too.
 CODE = "+code"
 
@@ -40,7 +43,9 @@ def actor_of(identity: Identity) -> Actor:
 
 
 def proof(credential: str, method: str) -> str:
-    """`key SHA256:…`, `certificate …` or `password`, with `+code`; `browser ID`."""
+    """`key SHA256:…`, `certificate …` or `password`, with `+code`; `browser ID`; `oidc NAME`."""
+    if credential.startswith(OIDC):
+        return f"oidc {credential.removeprefix(OIDC)}"
     if credential.startswith(BROWSER):
         return f"browser {credential.removeprefix(BROWSER)}"
     code = CODE if method.endswith(CODE) else ""

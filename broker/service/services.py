@@ -32,6 +32,7 @@ from broker.service.loops import Loop
 from broker.service.maintenance import Maintenance
 from broker.service.measures import Measures
 from broker.service.meter import Meter
+from broker.service.oidc import SingleSignOn
 from broker.service.passwords import Passwords
 from broker.service.policies import Policies
 from broker.service.presence import Presence
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
     from broker.config import Config
     from broker.core.interfaces import Clock, Engine, GuardedPackets, Store
-    from broker.core.outside import PasswordSource
+    from broker.core.outside import PasswordSource, SignOnProvider
     from broker.service.connections import Connections
     from broker.service.files import SessionKeys
     from broker.service.flights import Spawn
@@ -116,6 +117,7 @@ class Services:
         metrics: Metrics,
         witness: Callable[[str], None],
         sources: Sequence[PasswordSource] = (),
+        provider: SignOnProvider | None = None,
     ) -> None:
         template = config.template.template(TEMPLATE)
         self.config = config
@@ -208,8 +210,15 @@ class Services:
             clock=clock,
         )
         self.standing = Standing(revocations=self.certificates.revocations, connections=connections)
+        self.sso = SingleSignOn(
+            provider, store=store, groups=self.groups, policies=self.policies, clock=clock
+        )
         self.credentials = Credentials(
-            store=store, policies=self.policies, certificates=self.certificates, clock=clock
+            store=store,
+            policies=self.policies,
+            certificates=self.certificates,
+            provider=self.sso.name,
+            clock=clock,
         )
         self.codes = OneTimeCodes(store=store, clock=clock, issuer=config.login.codes.issuer)
         self.sign_ins = SignIns(
@@ -249,7 +258,10 @@ class Services:
             policies=self.policies,
             passwords=self.passwords,
             sign_ins=self.sign_ins,
-            sources=[source.name for source in sources],
+            sources=[
+                *(source.name for source in sources),
+                *([] if provider is None else [provider.name]),
+            ],
         )
         self.invites = Invites(store=store, clock=clock, valid=config.login.invites.valid)
         self.blocks = LoginBlocks(
@@ -356,6 +368,7 @@ class Services:
             gateway=self.gateway,
             sign_ins=self.sign_ins,
             links=self.links,
+            sso=self.sso,
             exempt=config.login.blocks.exempt,
             clock=clock,
         )

@@ -136,6 +136,8 @@ FOR_PROGRAMS = {
     "sign_in": _FOR_PAGES,
     "sign_in_by_code": _FOR_PAGES,
     "sign_in_by_link": _FOR_PAGES,
+    "leave_for_provider": _FOR_PAGES,
+    "come_back_from_provider": _FOR_PAGES,
     "sign_out": _FOR_PAGES,
     "get_codes": _FOR_ONESELF,
     "begin_codes": _FOR_ONESELF,

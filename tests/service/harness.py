@@ -441,6 +441,7 @@ class Broker:
         allow: dict | None = None,
         audit: dict | None = None,
         web: dict | None = None,
+        provider=None,
         inside: FakeInside | None = None,
         connections: FakeConnections | None = None,
     ) -> None:
@@ -499,6 +500,7 @@ class Broker:
             spawn=self.spawn,
             metrics=self.metrics,
             witness=self.witnessed.append,
+            provider=provider,
         )
         self.services.archivist._archives = MortalFiles(self.services.archives, fate)
         self.config_file = ConfigFile(world.directory / "desk.yaml", told)
