@@ -34,7 +34,10 @@ export const WORDS = {
   "Copy all": "全部复制",
   "I have kept them": "我已保存",
 
-  "Name, password or code are wrong.": "用户名、密码或验证码有误。",
+  "That did not work: the name, the password, the code or the link is wrong or too old.":
+    "登录失败：用户名、密码、验证码或链接有误或已过期。",
+  "That is not the code of just now. Look at the clocks of this device and of the one with the authenticator, and try the next code.":
+    "这不是当前的验证码。请检查两台设备的时间，并尝试下一个验证码。",
 };
 
 addWords("zh", WORDS);
