@@ -114,4 +114,5 @@ test("paths of a home", () => {
   assert.equal(coded("ä b/c#?.txt"), "%C3%A4%20b/c%23%3F.txt");
   assert.deepEqual([1, 2, 3].map((n) => renamed("a.tar.gz", n)), ["a.tar.gz", "a.tar (2).gz", "a.tar (3).gz"]);
   assert.equal(renamed(".bashrc", 2), ".bashrc (2)");
+  assert.equal(renamed("../../etc/passwd", 1), ".._.._etc_passwd");
 });
