@@ -1,18 +1,19 @@
 /** The way into a page that is for people who are signed in. */
-import { api, caller, onSignedOut } from "../lib/api.js";
+import { Problem, api, caller, onSignedOut } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { header } from "../lib/header.js";
 import { onLanguage, t, translate } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
 import { sentence } from "../lib/sentences.js";
 import { enrolment } from "./enrol.js";
-import { dropFragment, readLink } from "./fragment.js";
+import { dropFragment, readLink, readRefusal } from "./fragment.js";
 import { signIn } from "./signin.js";
 import "./words.js";
 
 // Before anything else can see it.
 const link = readLink(location.hash);
-if (link !== null) dropFragment();
+const refusal = readRefusal(location.hash);
+if (link !== null || refusal !== null) dropFragment();
 
 /**
  * Show in `root` what stands between somebody and the page, then call `show(me)`, which fills it
@@ -41,7 +42,7 @@ export async function start(root, show) {
       put(view.render);
     } catch (problem) {
       if (problem.name !== "Problem") throw problem;
-      if (problem.status === 401) outside();
+      if (problem.status === 401) outside(refused());
       else put(() => fill(root, header(), away(problem, enter)));
     }
   }
@@ -59,6 +60,9 @@ export async function start(root, show) {
   if (link.desktop === null) return enter();
   return location.replace(`/desktop/${link.desktop}`);
 }
+
+/** Why somebody who came back from elsewhere is not in. */
+const refused = () => refusal && new Problem(401, refusal.code, refusal.text);
 
 function mustEnrol(me, enter) {
   return h(

@@ -34,6 +34,12 @@ export const WORDS = {
   "Copy all": "全部复制",
   "I have kept them": "我已保存",
 
+  "Signing in there did not work. Try again.": "在那里登录未成功，请重试。",
+  "You have no account here, or it may not be used in a browser.": "您在这里没有账户，或该账户不能在浏览器中使用。",
+  "Who would say who you are does not answer. Try again later.": "身份提供方没有响应，请稍后重试。",
+  "Too many wrong tries. Try again later.": "错误次数过多，请稍后重试。",
+  "Too many sign-ins are under way. Try again later.": "正在登录的人过多，请稍后重试。",
+  "Signing in there is not set up any more.": "该登录方式已不可用。",
   "That did not work: the name, the password, the code or the link is wrong or too old.":
     "登录失败：用户名、密码、验证码或链接有误或已过期。",
   "That is not the code of just now. Look at the clocks of this device and of the one with the authenticator, and try the next code.":
