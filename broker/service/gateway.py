@@ -16,6 +16,7 @@ from broker.core.errors import (
     SourceUnavailable,
 )
 from broker.core.model import DEFAULT_DESKTOP, SessionId, SessionState, desktop_name, shown
+from broker.core.shares import guest_id
 from broker.service import sentences
 from broker.service.authentication import ENROL_FIRST
 from broker.service.identities import actor_of
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from broker.service.accounts import Accounts
     from broker.service.authentication import Authentication
     from broker.service.connections import Connections
+    from broker.service.guests import Guests
     from broker.service.health import Health
     from broker.service.host import Host
     from broker.service.presence import Presence
@@ -76,6 +78,7 @@ class LocalGateway:
         authentication: Authentication,
         reconciler: Reconciler,
         seats: Seats,
+        guests: Guests,
         presence: Presence,
         host: Host,
         words: Words,
@@ -90,6 +93,7 @@ class LocalGateway:
         self._authentication = authentication
         self._reconciler = reconciler
         self._seats = seats
+        self._guests = guests
         self._presence = presence
         self._host = host
         self._words = words
@@ -221,7 +225,11 @@ class LocalGateway:
     async def catch_up(self, holdings: Holdings, door: DoorControl) -> None:
         for identity in holdings.identities:
             try:
-                await self._authentication.still(identity)
+                if guest_id(identity.credential) is not None:
+                    # It proves nobody: what it is good for is asked of nobody else.
+                    await self._guests.still(identity)
+                else:
+                    await self._authentication.still(identity)
             except AccessDenied as refusal:
                 door.end_credential(identity.credential, refusal.public)
             else:

@@ -21,6 +21,8 @@ from broker.service.firewall import Firewall
 from broker.service.flights import Flights
 from broker.service.gateway import LocalGateway
 from broker.service.groups import Groups
+from broker.service.guests import LOOK_EVERY as SHARES_EVERY
+from broker.service.guests import Guests
 from broker.service.happenings import Happenings
 from broker.service.health import Health
 from broker.service.holdback import Holdback
@@ -28,6 +30,7 @@ from broker.service.invites import Invites
 from broker.service.launch import Launcher
 from broker.service.links import Links
 from broker.service.logins import Logins
+from broker.service.looking import Looking
 from broker.service.loops import Loop
 from broker.service.maintenance import Maintenance
 from broker.service.measures import Measures
@@ -42,6 +45,7 @@ from broker.service.recovery import Recovery
 from broker.service.revocations import Revocations
 from broker.service.seats import Seats
 from broker.service.sessions import Sessions
+from broker.service.shares import Shares
 from broker.service.signins import LOOK_EVERY as SIGN_INS_EVERY
 from broker.service.signins import SignIns
 from broker.service.sources import Newcomers, Sources
@@ -240,10 +244,15 @@ class Services:
             clock=clock,
             url=config.web.pages,
         )
+        self._begin_sharing(
+            store=store, inside=inside, connections=connections, clock=clock, spawn=spawn
+        )
         self.seats = Seats(
             store=store,
             sessions=self.sessions,
             sign_ins=self.sign_ins,
+            guests=self.guests,
+            looking=self.looking,
             standing=self.standing,
             keys=keys,
         )
@@ -343,6 +352,9 @@ class Services:
             explainer=self.explainer,
             policies=self.policies,
             links=self.links,
+            shares=self.shares,
+            guests=self.guests,
+            looking=self.looking,
             spawn=spawn,
             clock=clock,
         )
@@ -356,6 +368,7 @@ class Services:
             authentication=self.authentication,
             reconciler=self.reconciler,
             seats=self.seats,
+            guests=self.guests,
             presence=self.presence,
             host=host,
             words=self.words,
@@ -372,6 +385,33 @@ class Services:
             exempt=config.login.blocks.exempt,
             clock=clock,
         )
+
+    def _begin_sharing(
+        self,
+        *,
+        store: Store,
+        inside: Inside,
+        connections: Connections,
+        clock: Clock,
+        spawn: Spawn,
+    ) -> None:
+        """What lets others see a desktop."""
+        self.shares = Shares(
+            store=store,
+            policies=self.policies,
+            connections=connections,
+            clock=clock,
+            url=self.config.web.pages,
+        )
+        self.guests = Guests(
+            store=store,
+            shares=self.shares,
+            inside=inside,
+            connections=connections,
+            clock=clock,
+            spawn=spawn,
+        )
+        self.looking = Looking(store=store, policies=self.policies, inside=inside, clock=clock)
 
     def _begin_loops(
         self, *, store: Store, clock: Clock, metrics: Metrics, witness: Callable[[str], None]
@@ -401,6 +441,7 @@ class Services:
             "archive", self._archive, archive_every(self.config.idle.archive_after)
         )
         self.revoking = loop("revoke", self.standing.look, LIST_EVERY)
+        self.sharing = loop("shares", self.guests.look, SHARES_EVERY)
         self.expiring = loop("expire", self.sign_ins.look, SIGN_INS_EVERY)
         self.loops: tuple[Loop, ...] = (
             self.reconciling,
@@ -411,6 +452,7 @@ class Services:
             self.archiving,
             self.revoking,
             self.expiring,
+            self.sharing,
             *(
                 [loop("audit", Witness(store, witness).look, TELL_EVERY)]
                 if self.config.audit.syslog

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import BadRequest
 from broker.core.model import shown
+from broker.core.shares import Mode
 from broker.service.identities import actor_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "keep": ("keep [NAME]", "keep it awake for as long as one may"),
     "sleep": ("sleep [NAME]", "let it sleep now; programs stay as they are"),
     "web": ("web [NAME]", "a link that signs a browser in, once: to your page or that desktop"),
+    "share": (
+        "share [NAME] [MODE] [TIME]",
+        "a link to show a desktop: MODE ro, to look, or rw, to take part; ro and 30m when not said",
+    ),
+    "share ls": ("share ls", "what you show, and who is in or asks to be"),
+    "share end": ("share end ID", "end a share, or send one guest away"),
+    "share let-in": ("share let-in ID", "let in whoever asks"),
+    "share refuse": ("share refuse ID", "do not let them in"),
     "whoami": ("whoami", "who you are here, how you proved it, and what you may do"),
     "keys": ("keys", "the keys that prove you"),
     "keys add": ("keys add LINE", "add a key: a line as in a .pub file or authorized_keys"),
@@ -42,7 +51,12 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 
 #: What is answered inside a desktop: whatever runs there speaks for it alone.
-INSIDE = frozenset({"help", "status", "why", "stop", "extend", "keep", "sleep"})
+INSIDE = frozenset(
+    {
+        *("help", "status", "why", "stop", "extend", "keep", "sleep"),
+        *("share ls", "share end", "share let-in", "share refuse"),
+    }
+)
 
 #: What is answered to whoever is let in to set up a one-time code; not what takes one away, for
 #: their connection can be older than the code.
@@ -59,6 +73,8 @@ class Call:
     time: str | None = None
     name: str | None = None
     """Of a desktop."""
+    mode: str | None = None
+    """Of a share."""
     said: tuple[str, ...] = field(default=(), repr=False)
     """What else the word needs, as its usage names it; a line in its parts. Can be a code."""
     as_json: bool = False
@@ -98,7 +114,12 @@ def parse(argv: Sequence[str], *, inside: bool = False) -> Call:
         plain = ["help"]
     word, rest = _word(plain, inside=inside)
     usage = WORDS[word][0] if not inside else WORDS[word][0].replace(" [NAME]", "")
-    time = rest.pop(0) if "[TIME]" in usage and rest and rest[0][:1].isdigit() else None
+    mode = time = None
+    if "[MODE]" in usage:
+        time = rest.pop() if rest and rest[-1][:1].isdigit() else None
+        mode = rest.pop() if rest and rest[-1] in tuple(Mode) else None
+    elif "[TIME]" in usage:
+        time = rest.pop(0) if rest and rest[0][:1].isdigit() else None
     name = rest.pop(0) if "[NAME]" in usage and rest else None
     wanted = [part for part in usage.split() if part.isalpha() and part.isupper()]
     if wanted == ["LINE"]:
@@ -109,7 +130,7 @@ def parse(argv: Sequence[str], *, inside: bool = False) -> Call:
         said, rest = rest[: len(wanted)], rest[len(wanted) :]
     if rest or len(said) < len(wanted) or (name or "").startswith("-"):
         raise BadRequest(public=f"This is written 'desk {usage} [--json]'.")
-    return Call(word, time, name, tuple(said), "--json" in argv)
+    return Call(word, time, name, mode, tuple(said), "--json" in argv)
 
 
 def _word(plain: list[str], *, inside: bool) -> tuple[str, list[str]]:
@@ -119,17 +140,18 @@ def _word(plain: list[str], *, inside: bool) -> tuple[str, list[str]]:
     pair = _ALIASES.get(pair, pair)
     if len(plain) > 1 and pair in allowed:
         return pair, plain[2:]
-    if plain[0] not in allowed:
-        where = " inside a desktop" if inside else ""
-        first = ", ".join(dict.fromkeys(name.split()[0] for name in allowed))
-        raise BadRequest(public=f"{shown(plain[0])} is no word of Desk{where}; there are {first}.")
     family = [WORDS[name][0] for name in allowed if name.split()[0] == plain[0]]
-    if len(family) > 1 and len(plain) > 1:
-        raise BadRequest(
-            public=f"{shown(plain[1])} is no word of 'desk {plain[0]}'; there are"
-            f" {', '.join(family)}."
-        )
-    return plain[0], plain[1:]
+    if not family or (len(plain) == 1 and plain[0] not in allowed):
+        where = " inside a desktop" if inside else ""
+        firsts = ((name.split()[0], name) for name in allowed)
+        first = ", ".join(dict.fromkeys(one if one in allowed else name for one, name in firsts))
+        raise BadRequest(public=f"{shown(plain[0])} is no word of Desk{where}; there are {first}.")
+    takes = WORDS.get(plain[0], ("",))[0] != plain[0]
+    if plain[0] in allowed and (takes or len(plain) == 1 or len(family) == 1):
+        return plain[0], plain[1:]
+    raise BadRequest(
+        public=f"{shown(plain[1])} is no word of 'desk {plain[0]}'; there are {', '.join(family)}."
+    )
 
 
 def listed(rows: Sequence[Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ from broker.service.browser_words import BrowserWords
 from broker.service.desktop_words import DesktopWords
 from broker.service.identity_words import IdentityWords
 from broker.service.ownaccess import OwnAccess
+from broker.service.share_words import ShareWords
 from broker.service.vocabulary import ENROLLING, INSIDE, WORDS, Caller, Facts, parse
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from broker.service.codes import OneTimeCodes
     from broker.service.desktop_words import Say
     from broker.service.flights import Spawn
+    from broker.service.guests import Guests
     from broker.service.links import Links
+    from broker.service.looking import Looking
     from broker.service.policies import Policies
     from broker.service.presence import Presence
     from broker.service.reaper import Reaper
     from broker.service.sessions import Sessions
+    from broker.service.shares import Shares
     from broker.service.watches import Watches
     from broker.service.why import Explainer
 
@@ -63,6 +67,9 @@ class Words:
         explainer: Explainer,
         policies: Policies,
         links: Links,
+        shares: Shares,
+        guests: Guests,
+        looking: Looking,
         spawn: Spawn,
         clock: Clock,
     ) -> None:
@@ -86,10 +93,12 @@ class Words:
             own, store=store, policies=policies, end=accounts.end, later=self._later
         )
         browsers = BrowserWords(store=store, links=links)
+        sharing = ShareWords(store=store, shares=shares, guests=guests, looking=looking)
         self._answers: dict[str, Say] = {
             **desktops.answers(),
             **people.answers(),
             **browsers.answers(),
+            **sharing.answers(),
         }
 
     async def answer(self, identity: Identity, argv: Sequence[str]) -> WordReply:

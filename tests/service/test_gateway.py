@@ -311,10 +311,12 @@ async def test_readyz_tells_of_a_loop_that_has_not_succeeded_in_time(broker):
         "events": "the loop 'events' last succeeded 121 s ago",
         "firewall": "the loop 'firewall' last succeeded 121 s ago",
         "revoke": "the loop 'revoke' last succeeded 121 s ago",
+        "expire": "the loop 'expire' last succeeded 121 s ago",
+        "shares": "the loop 'shares' last succeeded 121 s ago",
     }
     broker.clock.advance(60)
     assert set(await readiness(broker)) == {
-        *("reconcile", "reap", "events", "canary", "firewall", "revoke")
+        *("reconcile", "reap", "events", "canary", "firewall", "revoke", "expire", "shares")
     }
     broker.clock.advance(30 * 86400)
     assert set(await readiness(broker)) == {loop.name for loop in broker.services.loops}

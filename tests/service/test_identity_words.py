@@ -11,7 +11,7 @@ import pyotp
 import pytest
 from structlog.testing import capture_logs
 
-from broker.core.gateway import CodeWanted, Login
+from broker.core.gateway import Allowance, CodeWanted, Login
 from broker.service.vocabulary import ENROLLING, INSIDE, WORDS
 from tests.service.harness import new_key
 from tests.service.people import ABROAD, HOME, PASSWORD, Person, outcome
@@ -89,7 +89,7 @@ async def test_who_one_is_is_told_with_how_and_from_where(broker, person, ada):
         "from      192.0.2.7",
         "groups    none",
         "let in by key, password, password+code",
-        "allowed   forward_local, forward_remote, agent, x11, sftp, pty",
+        f"allowed   {', '.join(Allowance)}",
         "desktops  3 at most, 3 running at a time",
     ]
     await person.ways("password", allow__x11=False)
@@ -358,7 +358,8 @@ async def enrolling(person):
 @pytest.mark.parametrize("word", sorted(set(WORDS) - ENROLLING))
 async def test_who_has_to_set_up_a_code_has_no_other_words(broker, enrolling, word):
     """And is told what to do."""
-    argv = [*word.split(), *(["x"] * WORDS[word][0].replace("[", "").count("KEY"))]
+    wanted = WORDS[word][0].split()
+    argv = [*word.split(), *(["x"] * (wanted.count("KEY") + wanted.count("ID")))]
     if word == "keys rename":
         argv.append("y")
     if word == "keys add":

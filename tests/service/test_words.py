@@ -325,7 +325,7 @@ async def test_inside_there_are_no_words_for_other_desktops(broker, inside, word
     assert (reply.status, reply.stdout) == (2, "")
     assert reply.stderr == (
         f"desk: '{word}' is no word of Desk inside a desktop; there are help, status, why, stop,"
-        " extend, keep, sleep. (bad_request)\n"
+        " extend, keep, sleep, share ls, share end, share let-in, share refuse. (bad_request)\n"
     )
 
 
