@@ -57,7 +57,7 @@ class AdminApi:
             "logins": LoginRoutes(store=store, services=services),
             "codes": CodeRoutes(store=store, services=services),
             "invites": InviteRoutes(store=store, services=services, ssh_port=ssh_port),
-            "sign-in": SignInRoutes(store=store, services=services),
+            "sign-in": SignInRoutes(store=store, services=services, ssh_port=ssh_port),
             "tokens": TokenRoutes(store=store, services=services, ssh_port=ssh_port),
             "groups": GroupRoutes(services=services),
             "desktops": DesktopRoutes(store=store, services=services),

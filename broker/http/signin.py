@@ -65,6 +65,8 @@ class WaysOut(TypedDict):
     password: bool
     oidc: str | None
     """The name of who is asked else, where there is somebody."""
+    ssh_port: int
+    """Where `ssh desk@HOST desk web` gives whoever has a key a link."""
 
 
 class EnteredOut(TypedDict):
@@ -96,15 +98,20 @@ class SignInRoutes:
     it, but the header that is between door and broker.
     """
 
-    def __init__(self, *, store: Store, services: Services) -> None:
+    def __init__(self, *, store: Store, services: Services, ssh_port: int) -> None:
         self._store = store
+        self._ssh_port = ssh_port
         self._entry = services.entry
         self._sign_ins = services.sign_ins
         self._policies = services.policies
         self._sso = services.sso
 
     async def ways(self, _request: web.Request) -> web.Response:
-        told: WaysOut = {"password": await self._policies.by_password(), "oidc": self._sso.name}
+        told: WaysOut = {
+            "password": await self._policies.by_password(),
+            "oidc": self._sso.name,
+            "ssh_port": self._ssh_port,
+        }
         return web.json_response(told)
 
     async def by_password(self, request: web.Request) -> web.Response:

@@ -71,7 +71,8 @@ async def wrong(visitor, path, body):
 
 async def test_a_password_signs_a_browser_in(ada, broker):
     """It has its user's own things, and the audit names the browser."""
-    assert await ada("GET", "/sign-in") == (200, {"password": True, "oidc": None})
+    status, ways = await ada("GET", "/sign-in")
+    assert (status, ways) == (200, {"password": True, "oidc": None, "ssh_port": 2222})
     assert await ada.sign_in() == {"user": "ada", "ticket": None}
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", ada.cookie)
     status, caller = await ada("GET", "/caller")

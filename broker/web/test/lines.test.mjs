@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { lines, sshConfig } from "../src/home/lines.js";
+import { lines, sshConfig, webLine } from "../src/lib/lines.js";
 
 const PLACE = { hostname: "desk.example", port: 2222, desktop: "main", display: 1000 };
 const texts = (place) => lines({ ...PLACE, ...place }).map(([, line]) => line);
@@ -29,4 +29,8 @@ test("the usual port is not said, and brackets stand in URLs alone", () => {
 test("the block for ssh's configuration names each desktop differently", () => {
   assert.equal(sshConfig(PLACE), "Host desk\n    HostName desk.example\n    Port 2222\n    User desk");
   assert.match(sshConfig({ ...PLACE, desktop: "work" }), /^Host desk-work\n[^]*User desk\+work$/);
+});
+
+test("a link for a browser is asked for by name and port", () => {
+  assert.equal(webLine("desk.example", 2222), "ssh -p 2222 desk@desk.example desk web");
 });

@@ -4,7 +4,7 @@ import { field } from "../lib/dialog.js";
 import { fill, h } from "../lib/dom.js";
 import { t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
-import { DEFAULT_DESKTOP, lines, sshConfig } from "./lines.js";
+import { DEFAULT_DESKTOP, lines, sshConfig } from "../lib/lines.js";
 
 let chosen = null;
 

@@ -5,7 +5,7 @@ import { icon } from "../lib/icons.js";
 import { sentence } from "../lib/sentences.js";
 import { add } from "./actions.js";
 import { card } from "./card.js";
-import { DEFAULT_DESKTOP } from "./lines.js";
+import { DEFAULT_DESKTOP } from "../lib/lines.js";
 import { Doorbell, showShares } from "./shares.js";
 
 /** Milliseconds between two looks at the clock. */

@@ -4,6 +4,7 @@ import { field } from "../lib/dialog.js";
 import { fill, h } from "../lib/dom.js";
 import { t } from "../lib/i18n.js";
 import { icon } from "../lib/icons.js";
+import { webLine } from "../lib/lines.js";
 import { sentence, waiting } from "../lib/sentences.js";
 
 /** The view; `problem` is why one has to sign in again, `onDone` is called when one is in. */
@@ -36,7 +37,7 @@ async function choose(show, problem, onDone) {
     ways.oidc &&
       h("a", { class: "button", href: `${PREFIX}/sign-in/oidc` }, icon("key"), t("Sign in with {name}", { name: ways.oidc })),
     h("p", { class: "hint" }, t("With a key, but no password?"), " ", t("This prints a link that signs you in:")),
-    h("code", { class: "break" }, `ssh desk@${location.hostname} desk web`),
+    h("code", { class: "break" }, webLine(location.hostname, ways.ssh_port)),
   );
 }
 

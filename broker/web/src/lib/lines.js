@@ -39,3 +39,6 @@ export function sshConfig({ hostname, port, desktop }) {
 }
 
 const hostAlias = (desktop) => (desktop === DEFAULT_DESKTOP ? "desk" : `desk-${desktop}`);
+
+/** What prints a link that signs a browser in. */
+export const webLine = (hostname, port) => `ssh${flag("-p", port)} desk@${bare(hostname)} desk web`;
