@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Store
     from broker.core.model import Desktop, Session
     from broker.service.accounts import Accounts
+    from broker.service.lines import Entrance
     from broker.service.policies import Policies
     from broker.service.presence import Presence
     from broker.service.reaper import Reaper
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 #: Seconds that `extend` gives when no time is said, as the button of a warning says none.
 _EXTEND = 4 * 3600.0
+
+#: How `connect` calls each of its lines.
+_PURPOSES = {
+    "shell": "a shell",
+    "files": "files",
+    "window": "in a window",
+    "vscode": "VS Code",
+    "browser": "in a browser",
+}
 
 #: Seconds by which a step has to come before the end of a keep to be worth a word.
 _SOON = 60.0
@@ -47,6 +57,7 @@ class DesktopWords:
         reaper: Reaper,
         explainer: why.Explainer,
         policies: Policies,
+        entrance: Entrance,
         later: Callable[[Callable[[], Awaitable[object]]], None],
     ) -> None:
         self._store = store
@@ -57,6 +68,7 @@ class DesktopWords:
         self._reaper = reaper
         self._explainer = explainer
         self._policies = policies
+        self._entrance = entrance
         self._later = later
 
     def answers(self) -> Mapping[str, Say]:
@@ -69,6 +81,8 @@ class DesktopWords:
             "extend": self.extend,
             "keep": self.keep,
             "sleep": self.sleep,
+            "connect": self.connect,
+            "ssh-config": self.ssh_config,
         }
 
     async def list(self, caller: Caller, _call: Call) -> Facts:
@@ -154,6 +168,18 @@ class DesktopWords:
         if facts["state"] != SessionState.FROZEN:
             raise Conflict(public=f"{desktop.name} is wanted by somebody just now. Try again.")
         return Facts(facts, f"{desktop.name} sleeps; the next connect wakes it.")
+
+    async def connect(self, caller: Caller, call: Call) -> Facts:
+        desktop = await self._named(caller, call)
+        session = await self._store.live_session(desktop.id)
+        display = None if session is None else session.display
+        lines = self._entrance.lines(desktop.name, desktop.id, display)
+        told = [f"{_PURPOSES[purpose]:<14}{line}" for purpose, line in lines.items()]
+        return Facts(lines, "\n".join(told))
+
+    async def ssh_config(self, caller: Caller, call: Call) -> Facts:
+        block = self._entrance.block((await self._named(caller, call)).name)
+        return Facts({"block": block}, block)
 
     async def _watch(self, desktop: Desktop) -> Watch:
         session = await self._store.live_session(desktop.id)

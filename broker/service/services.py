@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from broker.service.accounts import TEMPLATE, Accounts
@@ -28,6 +29,7 @@ from broker.service.health import Health
 from broker.service.holdback import Holdback
 from broker.service.invites import Invites
 from broker.service.launch import Launcher
+from broker.service.lines import Entrance
 from broker.service.links import Links
 from broker.service.logins import Logins
 from broker.service.looking import Looking
@@ -355,6 +357,9 @@ class Services:
             shares=self.shares,
             guests=self.guests,
             looking=self.looking,
+            entrance=Entrance.of(
+                url=config.web.url, host=socket.gethostname(), port=config.ssh.listen.port
+            ),
             spawn=spawn,
             clock=clock,
         )

@@ -27,6 +27,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "extend": ("extend [TIME] [NAME]", "keep it awake for so long, 4h when not said; 0 ends that"),
     "keep": ("keep [NAME]", "keep it awake for as long as one may"),
     "sleep": ("sleep [NAME]", "let it sleep now; programs stay as they are"),
+    "connect": ("connect [NAME]", "lines for ssh, sftp, xpra, VS Code and a browser"),
+    "ssh-config": ("ssh-config [NAME]", "a block for ~/.ssh/config, by which 'ssh desk' is enough"),
     "web": ("web [NAME]", "a link that signs a browser in, once: to your page or that desktop"),
     "share": (
         "share [NAME] [MODE] [TIME]",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from broker.service.desktop_words import Say
     from broker.service.flights import Spawn
     from broker.service.guests import Guests
+    from broker.service.lines import Entrance
     from broker.service.links import Links
     from broker.service.looking import Looking
     from broker.service.policies import Policies
@@ -70,6 +71,7 @@ class Words:
         shares: Shares,
         guests: Guests,
         looking: Looking,
+        entrance: Entrance,
         spawn: Spawn,
         clock: Clock,
     ) -> None:
@@ -86,6 +88,7 @@ class Words:
             reaper=reaper,
             explainer=explainer,
             policies=policies,
+            entrance=entrance,
             later=self._later,
         )
         own = OwnAccess(store=store, accounts=accounts, codes=codes, policies=policies, clock=clock)

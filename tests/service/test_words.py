@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from datetime import timedelta
 
 import pytest
@@ -524,3 +525,24 @@ async def test_words_never_raise(broker, ada, argv):
     reply = await say(broker, ada, *argv)
     assert reply.status in {0, 1, 2}
     assert bool(reply.stdout) != bool(reply.stderr)
+
+
+# ------------------------------------------------------------------------- connect, ssh-config
+
+
+async def test_lines_to_connect_with_name_the_desktop_and_its_display(broker, ada):
+    started = await ok(broker, ada, "start", "art", "--json")
+    told = await ok(broker, ada, "connect", "art", "--json")
+    assert told["shell"].endswith(f"desk+art@{socket.gethostname()}")
+    assert told["window"].endswith(f"/{started['display'].removeprefix(':')}")
+    assert (await ok(broker, ada, "connect", "art")).splitlines()[0].startswith("a shell   ")
+    block = await ok(broker, ada, "ssh-config", "art")
+    assert block == (await ok(broker, ada, "ssh-config", "art", "--json"))["block"]
+    assert "User desk+art" in block
+
+
+async def test_lines_for_a_desktop_that_is_not_there_say_so(broker, ada):
+    for word in ("connect", "ssh-config"):
+        reply = await say(broker, ada, word, "art")
+        assert (reply.status, reply.stdout) == (1, "")
+        assert "You have no desktop 'art'" in reply.stderr
