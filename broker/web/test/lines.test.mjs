@@ -16,18 +16,30 @@ test("the default desktop needs no name and no display", () => {
 
 test("another one is named behind a plus, and to xpra by its display while it has one", () => {
   assert.equal(texts({ desktop: "work", display: 1012 })[0], "ssh -p 2222 desk+work@desk.example");
-  assert.equal(texts({ desktop: "work", display: 1012 })[2], "xpra attach ssh://desk@desk.example:2222/1012");
-  assert.equal(texts({ desktop: "work", display: null })[2], "xpra attach ssh://desk+work@desk.example:2222/");
+  assert.equal(
+    texts({ desktop: "work", display: 1012 })[2],
+    "xpra attach ssh://desk@desk.example:2222/1012",
+  );
+  assert.equal(
+    texts({ desktop: "work", display: null })[2],
+    "xpra attach ssh://desk+work@desk.example:2222/",
+  );
 });
 
 test("the usual port is not said, and brackets stand in URLs alone", () => {
   assert.equal(texts({ port: 22 })[0], "ssh desk@desk.example");
   assert.equal(texts({ hostname: "[2001:db8::1]" })[0], "ssh -p 2222 desk@2001:db8::1");
-  assert.equal(texts({ hostname: "[2001:db8::1]" })[2], "xpra attach ssh://desk@[2001:db8::1]:2222/");
+  assert.equal(
+    texts({ hostname: "[2001:db8::1]" })[2],
+    "xpra attach ssh://desk@[2001:db8::1]:2222/",
+  );
 });
 
 test("the block for ssh's configuration names each desktop differently", () => {
-  assert.equal(sshConfig(PLACE), "Host desk\n    HostName desk.example\n    Port 2222\n    User desk");
+  assert.equal(
+    sshConfig(PLACE),
+    "Host desk\n    HostName desk.example\n    Port 2222\n    User desk",
+  );
   assert.match(sshConfig({ ...PLACE, desktop: "work" }), /^Host desk-work\n[^]*User desk\+work$/);
 });
 

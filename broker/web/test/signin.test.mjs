@@ -3,7 +3,10 @@ import { test } from "node:test";
 import { readLink, readRefusal } from "../src/signin/fragment.js";
 
 test("a link says its token, and a desktop only where that is an id", () => {
-  assert.deepEqual(readLink("#link=abc_-1&desktop=0123456789abcdef"), { token: "abc_-1", desktop: "0123456789abcdef" });
+  assert.deepEqual(readLink("#link=abc_-1&desktop=0123456789abcdef"), {
+    token: "abc_-1",
+    desktop: "0123456789abcdef",
+  });
   for (const odd of ["../admin", "//evil.example", "0123", "0123456789ABCDEF"]) {
     assert.equal(readLink(`#link=abc&desktop=${odd}`).desktop, null, odd);
   }

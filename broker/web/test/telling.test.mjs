@@ -18,7 +18,10 @@ test("what never sleeps says so", () => {
 
 test("the reason is what counts, and how long ago it was by now", () => {
   const why = { counts: "input", signals: { input: 60 }, told_at: NOW - 60_000, kept_for: 0 };
-  assert.equal(because({ state: "ready" }, session, why, NOW), "Keyboard or mouse in the desktop, 2 minutes ago");
+  assert.equal(
+    because({ state: "ready" }, session, why, NOW),
+    "Keyboard or mouse in the desktop, 2 minutes ago",
+  );
   assert.equal(because({ state: "ready" }, session, null, NOW), "");
   assert.equal(because({ state: "stopped" }, null, why, NOW), "");
 });
@@ -29,6 +32,9 @@ test("a signal of a newer broker is told by its own name", () => {
 });
 
 test("who is in it is told with what they use", () => {
-  assert.equal(inside({ attached: 2, kinds: ["browser", "shell"] }), "2 connected: a browser, a shell");
+  assert.equal(
+    inside({ attached: 2, kinds: ["browser", "shell"] }),
+    "2 connected: a browser, a shell",
+  );
   assert.equal(inside({ attached: 0, kinds: [] }), "");
 });

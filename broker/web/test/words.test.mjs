@@ -17,8 +17,12 @@ const TABLE = /^const [A-Z_]+ = [{[].*?[}\]];$/gms;
 const SENTENCE = /[A-Za-z] [a-z“]|^[A-Z][a-z]+$/;
 
 function sentences(source) {
-  const found = SAID.flatMap((pattern) => [...source.matchAll(pattern)].flatMap((match) => match.slice(1)));
-  const tables = (source.match(TABLE) ?? []).flatMap((table) => [...table.matchAll(new RegExp(LITERAL, "g"))].map((match) => match[1]));
+  const found = SAID.flatMap((pattern) =>
+    [...source.matchAll(pattern)].flatMap((match) => match.slice(1)),
+  );
+  const tables = (source.match(TABLE) ?? []).flatMap((table) =>
+    [...table.matchAll(new RegExp(LITERAL, "g"))].map((match) => match[1]),
+  );
   return [...found, ...tables.filter((text) => SENTENCE.test(text))];
 }
 
@@ -28,8 +32,14 @@ for (const part of PARTS) {
   test(`every sentence of ${part} is there in Chinese`, async () => {
     const folder = join(SOURCES, part);
     const files = readdirSync(folder).filter((name) => name.endsWith(".js"));
-    const known = { ...COMMON, ...(part === "lib" ? {} : { ...(await words("signin")), ...(await words(part)) }) };
+    const known = {
+      ...COMMON,
+      ...(part === "lib" ? {} : { ...(await words("signin")), ...(await words(part)) }),
+    };
     const texts = files.flatMap((name) => sentences(readFileSync(join(folder, name), "utf8")));
-    assert.deepEqual([...new Set(texts)].filter((text) => !Object.hasOwn(known, text)), []);
+    assert.deepEqual(
+      [...new Set(texts)].filter((text) => !Object.hasOwn(known, text)),
+      [],
+    );
   });
 }

@@ -20,7 +20,8 @@ const VIEWS = { sessions: sessionsView, audit: auditView, users: usersView, syst
 const HEADS = { sessions: "Sessions", audit: "Audit", users: "Users", system: "System" };
 
 function show(root, me) {
-  if (!me.admin) return { render: () => fill(root, header({ end: end(me) }), refused()), close() {} };
+  if (!me.admin)
+    return { render: () => fill(root, header({ end: end(me) }), refused()), close() {} };
   let view = null;
   const banners = h("div", { class: "stack banners" });
   const quiet = h("span", { class: "soft small", role: "status" });
@@ -28,8 +29,19 @@ function show(root, me) {
 
   function update() {
     view?.update();
-    write(quiet, data.problem ? sentence(data.problem) : data.live ? "" : t("Not live just now; looked at every few seconds."));
-    fill(banners, draining(data), troubles(data.status).map((one) => note("bad", one)));
+    write(
+      quiet,
+      data.problem
+        ? sentence(data.problem)
+        : data.live
+          ? ""
+          : t("Not live just now; looked at every few seconds."),
+    );
+    fill(
+      banners,
+      draining(data),
+      troubles(data.status).map((one) => note("bad", one)),
+    );
   }
 
   function render() {
@@ -41,7 +53,13 @@ function show(root, me) {
     fill(
       root,
       header({ tabs, current: part, end: end(me) }),
-      h("main", { class: "page stack" }, h("div", { class: "row apart" }, h("h1", null, t(HEADS[part])), quiet), banners, view.element),
+      h(
+        "main",
+        { class: "page stack" },
+        h("div", { class: "row apart" }, h("h1", null, t(HEADS[part])), quiet),
+        banners,
+        view.element,
+      ),
     );
     update();
   }
@@ -57,7 +75,8 @@ function show(root, me) {
   };
 }
 
-const note = (kind, text, ...more) => h("div", { class: `note ${kind}` }, icon("alert"), h("span", { class: "break" }, text), more);
+const note = (kind, text, ...more) =>
+  h("div", { class: `note ${kind}` }, icon("alert"), h("span", { class: "break" }, text), more);
 
 function draining(data) {
   const drain = data.maintenance;
@@ -68,7 +87,9 @@ function draining(data) {
     drain.message,
   ];
   const resume = h("button", { type: "button", class: "small" }, t("Start desktops again"));
-  resume.addEventListener("click", () => busy(resume, () => api("DELETE", "/maintenance")).then(() => data.refresh()));
+  resume.addEventListener("click", () =>
+    busy(resume, () => api("DELETE", "/maintenance")).then(() => data.refresh()),
+  );
   return note("warn", words.filter(Boolean).join(" "), resume);
 }
 
@@ -76,11 +97,19 @@ const refused = () =>
   h(
     "main",
     { class: "page narrow" },
-    h("div", { class: "card padded stack" }, h("h1", null, t("Administration")), h("p", null, t("This page is for administrators.")), h("p", null, h("a", { href: "/" }, t("Your desktops")))),
+    h(
+      "div",
+      { class: "card padded stack" },
+      h("h1", null, t("Administration")),
+      h("p", null, t("This page is for administrators.")),
+      h("p", null, h("a", { href: "/" }, t("Your desktops"))),
+    ),
   );
 
 const end = (me) =>
-  account(me, [{ label: t("Your desktops"), icon: "screen", href: "/" }], () => signOut().catch(complain));
+  account(me, [{ label: t("Your desktops"), icon: "screen", href: "/" }], () =>
+    signOut().catch(complain),
+  );
 
 async function signOut() {
   await api("POST", "/sign-out");

@@ -46,7 +46,12 @@ export function auditView() {
   }
 
   const filter = (name, label, placeholder) => {
-    const input = h("input", { type: "search", value: chosen[name], "aria-label": label, placeholder });
+    const input = h("input", {
+      type: "search",
+      value: chosen[name],
+      "aria-label": label,
+      placeholder,
+    });
     let timer;
     input.addEventListener("input", () => {
       chosen[name] = input.value.trim();
@@ -61,11 +66,29 @@ export function auditView() {
   const element = h(
     "div",
     { class: "stack" },
-    h("div", { class: "row tools" }, filter("user", t("User"), t("A user's name, whole")), filter("action", t("What was done"), t("What was done: session. …"))),
+    h(
+      "div",
+      { class: "row tools" },
+      filter("user", t("User"), t("A user's name, whole")),
+      filter("action", t("What was done"), t("What was done: session. …")),
+    ),
     h(
       "div",
       { class: "card scrolled" },
-      h("table", { class: "cards audit" }, h("thead", null, h("tr", null, columns.map((one) => h("th", { scope: "col" }, t(one))))), body),
+      h(
+        "table",
+        { class: "cards audit" },
+        h(
+          "thead",
+          null,
+          h(
+            "tr",
+            null,
+            columns.map((one) => h("th", { scope: "col" }, t(one))),
+          ),
+        ),
+        body,
+      ),
       none,
     ),
     h("div", { class: "row" }, older),
@@ -94,7 +117,8 @@ export function auditView() {
 const wanted = (entry) => entry.action.includes(chosen.action);
 
 function row(entry) {
-  const cell = (label, value, kind = null) => h("td", { "data-label": t(label), class: kind }, value);
+  const cell = (label, value, kind = null) =>
+    h("td", { "data-label": t(label), class: kind }, value);
   const by = entry.proof === null ? [] : [h("div", { class: "soft small break" }, entry.proof)];
   return h(
     "tr",

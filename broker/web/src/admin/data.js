@@ -82,7 +82,12 @@ export class AdminData {
 
   /** Each by itself: what is not told now leaves the rest as it is. */
   async #ask() {
-    const asked = [list("/sessions"), list("/attachments"), api("GET", "/status"), api("GET", "/maintenance")];
+    const asked = [
+      list("/sessions"),
+      list("/attachments"),
+      api("GET", "/status"),
+      api("GET", "/maintenance"),
+    ];
     const told = await Promise.allSettled(asked);
     const refusal = told.find((one) => one.status === "rejected")?.reason ?? null;
     if (refusal !== null && refusal.name !== "Problem") throw refusal;
@@ -90,7 +95,10 @@ export class AdminData {
     const [sessions, attachments, status, maintenance] = told.map((one) => one.value ?? null);
     const at = Date.now();
     if (sessions !== null) {
-      this.rows = joined(sessions.map((session) => ({ ...session, told_at: at })), attachments ?? []);
+      this.rows = joined(
+        sessions.map((session) => ({ ...session, told_at: at })),
+        attachments ?? [],
+      );
     }
     this.status = status ?? this.status;
     this.maintenance = maintenance ?? this.maintenance;

@@ -31,7 +31,9 @@ export function deeds(row, data, details) {
 async function look(row) {
   const yes = await confirm({
     title: t("Look over {name}?", { name: nameOf(row) }),
-    text: t("You see their screen. It is written into the audit; they may be asked or told, as the policy says."),
+    text: t(
+      "You see their screen. It is written into the audit; they may be asked or told, as the policy says.",
+    ),
     yes: t("Look over"),
   });
   if (yes) window.open(`/desktop/${row.desktop_id}?look`, "_blank", "noopener");
@@ -43,7 +45,8 @@ function message(row) {
     {
       title: t("Message to {name}", { name: nameOf(row) }),
       yes: t("Send"),
-      submit: (said) => api("POST", `/sessions/${row.id}/message`, { text: oneLine(said.get("text")) }),
+      submit: (said) =>
+        api("POST", `/sessions/${row.id}/message`, { text: oneLine(said.get("text")) }),
       onDone: ({ seen }) =>
         seen ? say(t("It is shown in the desktop.")) : say(t("Nobody there could see it."), "warn"),
     },
@@ -67,7 +70,9 @@ async function stop(row, again) {
 async function kill(row, again) {
   const yes = await confirm({
     title: t("Kill {name}?", { name: nameOf(row) }),
-    text: t("It ends at once, and its programs are not asked. For one that does not stop. The home is kept."),
+    text: t(
+      "It ends at once, and its programs are not asked. For one that does not stop. The home is kept.",
+    ),
     yes: t("Kill"),
     danger: true,
   });

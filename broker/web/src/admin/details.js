@@ -10,7 +10,11 @@ import { kindWord, stateWord } from "../lib/telling.js";
 import { nameOf } from "./deeds.js";
 
 export function showDetails(row) {
-  const why = h("div", { class: "stack", role: "status" }, h("p", { class: "soft" }, t("The desktop is asked …")));
+  const why = h(
+    "div",
+    { class: "stack", role: "status" },
+    h("p", { class: "soft" }, t("The desktop is asked …")),
+  );
   open(
     { title: nameOf(row), wide: true },
     facts(row),
@@ -38,7 +42,9 @@ function facts(row) {
   return h(
     "dl",
     { class: "facts" },
-    said.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
+    said
+      .filter(([, value]) => value)
+      .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
   );
 }
 
@@ -50,8 +56,17 @@ function clients(row) {
       { class: "break" },
       h("b", null, one.kinds.map(kindWord).join(t(", "))),
       " ",
-      h("span", { class: "soft" }, t("from {address}, since {ago}", { address: one.from, ago: ago(one.since) })),
-      h("div", { class: "soft small" }, one.client, one.idle === null ? "" : ` · ${t("idle for {duration}", { duration: duration(one.idle) })}`),
+      h(
+        "span",
+        { class: "soft" },
+        t("from {address}, since {ago}", { address: one.from, ago: ago(one.since) }),
+      ),
+      h(
+        "div",
+        { class: "soft small" },
+        one.client,
+        one.idle === null ? "" : ` · ${t("idle for {duration}", { duration: duration(one.idle) })}`,
+      ),
     );
   return h("ul", { class: "plain stack tight" }, row.clients.map(line));
 }

@@ -61,13 +61,19 @@ export function sessionsView(data) {
         anew();
       },
     },
-    KINDS.map(([value, label]) => h("option", { value, selected: value === chosen.kind }, t(label))),
+    KINDS.map(([value, label]) =>
+      h("option", { value, selected: value === chosen.kind }, t(label)),
+    ),
   );
   const heads = COLUMNS.map(([column, label]) => head(column, label, anew));
   const table = h(
     "table",
     { class: "cards sessions" },
-    h("thead", null, h("tr", null, heads, h("th", null, h("span", { class: "unseen" }, t("Actions"))))),
+    h(
+      "thead",
+      null,
+      h("tr", null, heads, h("th", null, h("span", { class: "unseen" }, t("Actions")))),
+    ),
     body,
   );
 
@@ -80,11 +86,21 @@ export function sessionsView(data) {
     for (const one of heads) mark(one);
     if (data.rows === null) return fill(none, t("Loading …"));
     fill(sums, summary(data));
-    const rows = sorted(filtered(data.rows, chosen.query, chosen.kind), chosen.column, chosen.descending);
+    const rows = sorted(
+      filtered(data.rows, chosen.query, chosen.kind),
+      chosen.column,
+      chosen.descending,
+    );
     write(found, count(rows.length, "{n} session", "{n} sessions"));
     write(none, rows.length === 0 ? t("There is none like that.") : "");
     const now = Date.now();
-    keyed(body, growing.shown(rows), (row) => row.id, (row) => rowOf(row, data, made), (element, row) => element.update(row, now));
+    keyed(
+      body,
+      growing.shown(rows),
+      (row) => row.id,
+      (row) => rowOf(row, data, made),
+      (element, row) => element.update(row, now),
+    );
     if (made.size > data.rows.length) forget(made, data.rows);
     return undefined;
   }
@@ -114,7 +130,11 @@ function head(column, label, anew) {
     anew();
   };
   const button = h("button", { type: "button", class: "sort", onclick: act }, t(label));
-  return h("th", { class: NUMBERS.has(column) ? "number" : null, scope: "col", "data-column": column }, button);
+  return h(
+    "th",
+    { class: NUMBERS.has(column) ? "number" : null, scope: "col", "data-column": column },
+    button,
+  );
 }
 
 function mark(one) {
@@ -132,7 +152,10 @@ function rowOf(first, data, made) {
   const people = h("span");
   const from = h("span", { class: "soft small" });
   const cells = Object.fromEntries(
-    COLUMNS.map(([column, label]) => [column, h("td", { "data-label": t(label), class: NUMBERS.has(column) ? "number" : null })]),
+    COLUMNS.map(([column, label]) => [
+      column,
+      h("td", { "data-label": t(label), class: NUMBERS.has(column) ? "number" : null }),
+    ]),
   );
   cells.user.append(who);
   const display = h("div");
@@ -141,7 +164,11 @@ function rowOf(first, data, made) {
   set(cells.user, "class", "head");
   cells.state.append(h("div", null, state, " ", old));
   cells.attached.append(h("div", null, people, from));
-  const actions = menu(t("Actions for {name}", { name: nameOf(first) }), () => deeds(row, data, showDetails), { small: true });
+  const actions = menu(
+    t("Actions for {name}", { name: nameOf(first) }),
+    () => deeds(row, data, showDetails),
+    { small: true },
+  );
   const element = h("tr", null, Object.values(cells), h("td", { class: "actions" }, actions));
 
   element.update = (next, now) => {
@@ -151,10 +178,23 @@ function rowOf(first, data, made) {
     write(state, stateWord(row.state));
     set(state, "title", ago(row.changed_at, now));
     old.hidden = row.outdated !== true;
-    write(people, row.attached === 0 ? t("nobody") : `${number(row.attached)} · ${row.kinds.map(kindWord).join(t(", "))}`);
+    write(
+      people,
+      row.attached === 0
+        ? t("nobody")
+        : `${number(row.attached)} · ${row.kinds.map(kindWord).join(t(", "))}`,
+    );
     set(people, "class", row.attached === 0 ? "soft" : null);
-    write(from, row.clients.map((one) => t("{address}, {ago}", { address: one.from, ago: ago(one.since, now) })).join("; "));
-    write(cells.idle, row.idle === null ? "" : duration(row.idle + (now - row.told_at) / 1000, "short"));
+    write(
+      from,
+      row.clients
+        .map((one) => t("{address}, {ago}", { address: one.from, ago: ago(one.since, now) }))
+        .join("; "),
+    );
+    write(
+      cells.idle,
+      row.idle === null ? "" : duration(row.idle + (now - row.told_at) / 1000, "short"),
+    );
     write(cells.next, !JUDGED.has(row.state) ? "" : nextWord(row.next, left(row, now), "short"));
     write(cells.cpu, row.cpu === null || row.cpu === undefined ? "" : number(row.cpu, 2));
     write(cells.memory, row.memory === null || row.memory === undefined ? "" : bytes(row.memory));
@@ -169,12 +209,14 @@ function rowOf(first, data, made) {
 function summary(data) {
   const all = totals(data.rows);
   const starts = data.status?.starts;
-  const one = (value, label) => h("div", { class: "sum" }, h("b", null, value), h("span", { class: "soft small" }, label));
+  const one = (value, label) =>
+    h("div", { class: "sum" }, h("b", null, value), h("span", { class: "soft small" }, label));
   return [
     one(number(all.people), count(all.people, "person connected", "people connected")),
     one(number(all.awake), t("awake")),
     one(number(all.asleep), t("asleep")),
-    starts && one(`${number(starts.under_way)} + ${number(starts.waiting)}`, t("starting + waiting")),
+    starts &&
+      one(`${number(starts.under_way)} + ${number(starts.waiting)}`, t("starting + waiting")),
     one(number(all.cpu, 1), t("cores in use")),
     one(bytes(all.memory), t("memory in use")),
   ];

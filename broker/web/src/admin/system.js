@@ -25,7 +25,12 @@ export function troubles(status) {
 
 export function systemView(data) {
   const state = h("div", { class: "grid" });
-  const element = h("div", { class: "stack" }, state, h("div", { class: "grid" }, work(data), outdatedSection()));
+  const element = h(
+    "div",
+    { class: "stack" },
+    state,
+    h("div", { class: "grid" }, work(data), outdatedSection()),
+  );
 
   function update() {
     if (data.status === null) return;
@@ -35,7 +40,8 @@ export function systemView(data) {
   return { element, update, close() {} };
 }
 
-const card = (title, ...children) => h("section", { class: "card padded stack" }, h("h2", null, title), children);
+const card = (title, ...children) =>
+  h("section", { class: "card padded stack" }, h("h2", null, title), children);
 
 const health = (good, text) => h("span", { class: `state ${good ? "good" : "bad"}` }, text);
 
@@ -54,9 +60,18 @@ function broker(status) {
       line(t("Runs since"), moment(status.since)),
       line(t("Engine"), health(engine.up, engine.up ? engine.version : t("does not answer"))),
       engine.problem && line(t("It says"), engine.problem),
-      line(t("Network rules"), health(status.network === "ok", status.network === "ok" ? t("in place") : status.network)),
-      line(t("Starting"), t("{n} of {most} at once", { n: number(starts.under_way), most: number(starts.at_once) })),
-      line(t("Waiting"), t("{n} of {most}", { n: number(starts.waiting), most: number(starts.waiting_most) })),
+      line(
+        t("Network rules"),
+        health(status.network === "ok", status.network === "ok" ? t("in place") : status.network),
+      ),
+      line(
+        t("Starting"),
+        t("{n} of {most} at once", { n: number(starts.under_way), most: number(starts.at_once) }),
+      ),
+      line(
+        t("Waiting"),
+        t("{n} of {most}", { n: number(starts.waiting), most: number(starts.waiting_most) }),
+      ),
     ),
   );
 }
@@ -67,10 +82,26 @@ function leases(status) {
       "div",
       { class: "pool" },
       h("span", null, t(POOLS[kind] ?? kind)),
-      h("meter", { min: 0, max: Math.max(1, of), high: of * 0.9, optimum: 0, value: used, "aria-label": t(POOLS[kind] ?? kind) }),
-      h("span", { class: "soft nowrap" }, t("{n} of {most}", { n: number(used), most: number(of) })),
+      h("meter", {
+        min: 0,
+        max: Math.max(1, of),
+        high: of * 0.9,
+        optimum: 0,
+        value: used,
+        "aria-label": t(POOLS[kind] ?? kind),
+      }),
+      h(
+        "span",
+        { class: "soft nowrap" },
+        t("{n} of {most}", { n: number(used), most: number(of) }),
+      ),
     );
-  return card(t("In use"), status.leases.length === 0 ? h("p", { class: "soft" }, t("Not known yet.")) : status.leases.map(pool));
+  return card(
+    t("In use"),
+    status.leases.length === 0
+      ? h("p", { class: "soft" }, t("Not known yet."))
+      : status.leases.map(pool),
+  );
 }
 
 function doors(status) {
@@ -78,8 +109,15 @@ function doors(status) {
     head: h("b", null, door.door),
     lines: [
       count(door.attachments, "{n} client in desktops", "{n} clients in desktops"),
-      door.connections !== null && t("{n} connections, {known} of them signed in", { n: number(door.connections), known: number(door.authenticated ?? 0) }),
-      t("heard {ago}", { ago: ago(door.heard_at) }) + (door.lag === null ? "" : ` · ${t("late by {n} ms at most", { n: number(door.lag * 1000) })}`),
+      door.connections !== null &&
+        t("{n} connections, {known} of them signed in", {
+          n: number(door.connections),
+          known: number(door.authenticated ?? 0),
+        }),
+      t("heard {ago}", { ago: ago(door.heard_at) }) +
+        (door.lag === null
+          ? ""
+          : ` · ${t("late by {n} ms at most", { n: number(door.lag * 1000) })}`),
     ],
     end: [],
   });
@@ -101,7 +139,11 @@ function loops(status) {
 function work(data) {
   return card(
     t("Before work on this host"),
-    h("p", { class: "soft" }, t("Let nothing start any more, and tell everybody so; what runs goes on.")),
+    h(
+      "p",
+      { class: "soft" },
+      t("Let nothing start any more, and tell everybody so; what runs goes on."),
+    ),
     h(
       "div",
       { class: "row" },
@@ -150,7 +192,12 @@ function broadcast() {
 }
 
 const told = ({ told: shown, missed }) =>
-  say(t("Shown in {told} desktops; {missed} could not show it.", { told: number(shown), missed: number(missed) }));
+  say(
+    t("Shown in {told} desktops; {missed} could not show it.", {
+      told: number(shown),
+      missed: number(missed),
+    }),
+  );
 
 function outdatedSection() {
   return section({
@@ -160,7 +207,9 @@ function outdatedSection() {
       things(
         found.map((one) => ({
           head: `${one.user} / ${one.name}`,
-          lines: [`${stateWord(one.state)} · ${t("runs since {time}", { time: moment(one.since) })}`],
+          lines: [
+            `${stateWord(one.state)} · ${t("runs since {time}", { time: moment(one.since) })}`,
+          ],
           end: [],
         })),
         t("There are none."),

@@ -35,7 +35,13 @@ export function usersView() {
     const shown = users.filter((user) => user.name.toLowerCase().includes(query));
     found.textContent = count(shown.length, "{n} user", "{n} users");
     none.textContent = shown.length === 0 ? t("There is none like that.") : "";
-    keyed(body, growing.shown(shown), (user) => JSON.stringify(user), (user) => row(user, load), () => {});
+    keyed(
+      body,
+      growing.shown(shown),
+      (user) => JSON.stringify(user),
+      (user) => row(user, load),
+      () => {},
+    );
   }
 
   const search = h("input", {
@@ -49,7 +55,12 @@ export function usersView() {
       if (users) show();
     },
   });
-  const add = h("button", { type: "button", onclick: () => addUser(load) }, icon("plus"), t("Add a user"));
+  const add = h(
+    "button",
+    { type: "button", onclick: () => addUser(load) },
+    icon("plus"),
+    t("Add a user"),
+  );
   load();
   const columns = ["User", "Keys", "Password", "Since", ""];
   const element = h(
@@ -60,7 +71,26 @@ export function usersView() {
     h(
       "div",
       { class: "card scrolled" },
-      h("table", { class: "cards" }, h("thead", null, h("tr", null, columns.map((one) => h("th", { scope: "col" }, one ? t(one) : h("span", { class: "unseen" }, t("Actions")))))), body),
+      h(
+        "table",
+        { class: "cards" },
+        h(
+          "thead",
+          null,
+          h(
+            "tr",
+            null,
+            columns.map((one) =>
+              h(
+                "th",
+                { scope: "col" },
+                one ? t(one) : h("span", { class: "unseen" }, t("Actions")),
+              ),
+            ),
+          ),
+        ),
+        body,
+      ),
       none,
     ),
     growing.end,
@@ -76,23 +106,47 @@ function row(user, again) {
       { label: t("Invite …"), icon: "key", act: () => invite(user) },
       user.enabled
         ? { label: t("Disable …"), icon: "stop", danger: true, act: () => disable(user, again) }
-        : { label: t("Enable"), icon: "check", act: () => then(again, () => api("POST", `/users/${part(user.name)}/enable`)) },
+        : {
+            label: t("Enable"),
+            icon: "check",
+            act: () => then(again, () => api("POST", `/users/${part(user.name)}/enable`)),
+          },
     ],
     { small: true },
   );
   return h(
     "tr",
     null,
-    h("td", { class: "head" }, h("b", null, user.name), " ", user.admin && h("span", { class: "tag" }, t("admin")), " ", !user.enabled && h("span", { class: "tag warn" }, t("disabled"))),
+    h(
+      "td",
+      { class: "head" },
+      h("b", null, user.name),
+      " ",
+      user.admin && h("span", { class: "tag" }, t("admin")),
+      " ",
+      !user.enabled && h("span", { class: "tag warn" }, t("disabled")),
+    ),
     cell("Keys", user.keys),
-    cell("Password", user.source === LOCAL ? t("by Desk") : t("by {source}", { source: user.source })),
+    cell(
+      "Password",
+      user.source === LOCAL ? t("by Desk") : t("by {source}", { source: user.source }),
+    ),
     cell("Since", day(user.created_at)),
     h("td", { class: "actions" }, actions),
   );
 }
 
 function addUser(again) {
-  const name = h("input", { name: "name", type: "text", required: true, maxlength: 31, pattern: "[a-z][a-z0-9_\\-]*", autocapitalize: "none", autocomplete: "off", spellcheck: "false" });
+  const name = h("input", {
+    name: "name",
+    type: "text",
+    required: true,
+    maxlength: 31,
+    pattern: "[a-z][a-z0-9_\\-]*",
+    autocapitalize: "none",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   formDialog(
     {
       title: t("Add a user"),
@@ -104,7 +158,12 @@ function addUser(again) {
       },
     },
     field(t("Name"), name, t("1 to 31 characters a-z, 0-9, _ and -; a letter first.")),
-    h("label", { class: "line" }, h("input", { type: "checkbox", name: "admin" }), t("An administrator")),
+    h(
+      "label",
+      { class: "line" },
+      h("input", { type: "checkbox", name: "admin" }),
+      t("An administrator"),
+    ),
   );
 }
 
@@ -114,7 +173,13 @@ async function invite(user) {
     const made = await api("POST", `/users/${part(user.name)}/invites`, {});
     open(
       { title: t("Invite for {user}", { user: user.name }), wide: true },
-      h("p", null, t("Send them this command. Whoever runs it first binds their key to the account. It is shown now and never again.")),
+      h(
+        "p",
+        null,
+        t(
+          "Send them this command. Whoever runs it first binds their key to the account. It is shown now and never again.",
+        ),
+      ),
       copyable(`ssh -p ${made.port} ${made.login}@${location.hostname}`),
       h("p", { class: "soft" }, t("Valid until {time}", { time: moment(made.expires_at) })),
     );
@@ -126,7 +191,9 @@ async function invite(user) {
 async function disable(user, again) {
   const yes = await confirm({
     title: t("Disable {user}?", { user: user.name }),
-    text: t("Nothing lets them in any more, and what they have open ends. Desktops sleep in their time; homes stay."),
+    text: t(
+      "Nothing lets them in any more, and what they have open ends. Desktops sleep in their time; homes stay.",
+    ),
     yes: t("Disable"),
     danger: true,
   });
@@ -139,7 +206,10 @@ function blocksSection() {
     load: () => list("/login-blocks"),
     show: (blocks, again) => {
       element.hidden = blocks.length === 0;
-      return things(blocks.map((block) => blocked(block, again)), "");
+      return things(
+        blocks.map((block) => blocked(block, again)),
+        "",
+      );
     },
   });
   element.hidden = true;
@@ -149,9 +219,13 @@ function blocksSection() {
 function blocked(block, again) {
   const lift = () => then(again, () => api("DELETE", `/login-blocks/${part(block.account)}`));
   return {
-    head: block.account === null ? h("i", null, t("a name that nobody has")) : h("b", null, block.account),
+    head:
+      block.account === null
+        ? h("i", null, t("a name that nobody has"))
+        : h("b", null, block.account),
     lines: [
-      count(block.failures, "{n} wrong try", "{n} wrong tries") + (block.place === null ? "" : ` · ${block.place}`),
+      count(block.failures, "{n} wrong try", "{n} wrong tries") +
+        (block.place === null ? "" : ` · ${block.place}`),
       t("waits for {duration} more", { duration: duration(block.seconds) }),
     ],
     end: block.account === null ? [] : [smallButton(t("Lift"), lift)],

@@ -58,7 +58,8 @@ export const WORDS = {
   "Nobody there could see it.": "那里没有人能看到。",
   "What they read, in the desktop and on terminals": "对方在桌面和终端上看到的内容",
   "Stop {name}?": "停止 {name}？",
-  "Its programs end, and what is not saved is lost. The home is kept.": "程序会结束，未保存的内容将丢失。主目录会保留。",
+  "Its programs end, and what is not saved is lost. The home is kept.":
+    "程序会结束，未保存的内容将丢失。主目录会保留。",
   Stop: "停止",
   "Kill {name}?": "强制结束 {name}？",
   "It ends at once, and its programs are not asked. For one that does not stop. The home is kept.":
@@ -107,7 +108,8 @@ export const WORDS = {
   "Invite …": "邀请……",
   "Disable …": "停用……",
   Enable: "启用",
-  "1 to 31 characters a-z, 0-9, _ and -; a letter first.": "1 到 31 个字符：a-z、0-9、_ 和 -，以字母开头。",
+  "1 to 31 characters a-z, 0-9, _ and -; a letter first.":
+    "1 到 31 个字符：a-z、0-9、_ 和 -，以字母开头。",
   Add: "添加",
   "An administrator": "管理员",
   "Invite for {user}": "给 {user} 的邀请",
@@ -154,7 +156,8 @@ export const WORDS = {
   "not yet done": "尚未完成",
   "done {ago}": "{ago}完成",
   "Before work on this host": "主机维护前",
-  "Let nothing start any more, and tell everybody so; what runs goes on.": "不再启动任何桌面，并告知所有人；已运行的会继续。",
+  "Let nothing start any more, and tell everybody so; what runs goes on.":
+    "不再启动任何桌面，并告知所有人；已运行的会继续。",
   "Prepare maintenance …": "准备维护……",
   "Tell everybody …": "通知所有人……",
   "Prepare maintenance": "准备维护",
@@ -164,8 +167,10 @@ export const WORDS = {
   "What people are told beside": "附加说明",
   "Tell everybody": "通知所有人",
   Tell: "通知",
-  "What they read, in each desktop that runs and on terminals": "在每个运行中的桌面和终端上显示的内容",
-  "Shown in {told} desktops; {missed} could not show it.": "已在 {told} 个桌面显示；{missed} 个无法显示。",
+  "What they read, in each desktop that runs and on terminals":
+    "在每个运行中的桌面和终端上显示的内容",
+  "Shown in {told} desktops; {missed} could not show it.":
+    "已在 {told} 个桌面显示；{missed} 个无法显示。",
   "Desktops that run an old image": "运行旧映像的桌面",
   "runs since {time}": "运行自 {time}",
 };

@@ -80,7 +80,11 @@ export function resize(data, desktop) {
         }),
       onDone: () => done(data, t("The resolution is set.")),
     },
-    h("p", { class: "soft" }, t("A browser or xpra that fits the desktop to its window sets it anew.")),
+    h(
+      "p",
+      { class: "soft" },
+      t("A browser or xpra that fits the desktop to its window sets it anew."),
+    ),
     field(t("Common ones"), sizes),
     h("div", { class: "two" }, field(t("Width"), width), field(t("Height"), height)),
   );
@@ -103,9 +107,16 @@ export function add(data) {
       title: t("A new desktop"),
       yes: t("Make it"),
       submit: (said) => api("POST", "/desktops", { name: said.get("name") }),
-      onDone: (made) => done(data, t("“{name}” is made. Open it to start it.", { name: made.name })),
+      onDone: (made) =>
+        done(data, t("“{name}” is made. Open it to start it.", { name: made.name })),
     },
-    field(t("Name"), name, t("1 to 31 characters a-z, 0-9, _ and -; a letter first. The name of one that was removed brings its home back.")),
+    field(
+      t("Name"),
+      name,
+      t(
+        "1 to 31 characters a-z, 0-9, _ and -; a letter first. The name of one that was removed brings its home back.",
+      ),
+    ),
   );
 }
 

@@ -18,19 +18,32 @@ export function card(data, first, { share }) {
   let desktop = first;
   const image = h("img", { alt: "", hidden: true, draggable: "false" });
   const face = h("span", { class: "face" });
-  const picture = h("a", { class: "picture", href: `/desktop/${desktop.id}`, tabindex: "-1", "aria-hidden": "true" }, face, image);
+  const picture = h(
+    "a",
+    { class: "picture", href: `/desktop/${desktop.id}`, tabindex: "-1", "aria-hidden": "true" },
+    face,
+    image,
+  );
   const live = new Picture(image, desktop.id);
   const state = h("span", { class: "state" });
   const line = h("p", { class: "line" });
   const reason = h("span", { class: "break" });
-  const why = h("button", { type: "button", class: "link", onclick: () => showWhy(data, desktop) }, t("Why?"));
+  const why = h(
+    "button",
+    { type: "button", class: "link", onclick: () => showWhy(data, desktop) },
+    t("Why?"),
+  );
   const people = h("p", { class: "soft small" });
   const outdated = h(
     "div",
     { class: "note" },
     icon("restart"),
     h("span", null, t("A newer image is there.")),
-    h("button", { type: "button", class: "small", onclick: () => actions.restart(data, desktop) }, t("Restart")),
+    h(
+      "button",
+      { type: "button", class: "small", onclick: () => actions.restart(data, desktop) },
+      t("Restart"),
+    ),
   );
   const verbs = h("div", { class: "row" });
   const element = h(
@@ -53,18 +66,40 @@ export function card(data, first, { share }) {
       const awake = desktop.state === "ready";
       return [
         share && { label: t("Share …"), icon: "share", act: () => share(desktop) },
-        awake && { label: t("Resolution …"), icon: "screen", act: () => actions.resize(data, desktop) },
-        awake && { label: t("Let it sleep now"), icon: "moon", act: () => actions.sleep(data, desktop) },
-        session?.outdated && { label: t("Restart into the new image …"), icon: "restart", act: () => actions.restart(data, desktop) },
-        LIVE.includes(desktop.state) && { label: t("Stop …"), icon: "stop", act: () => actions.stop(data, desktop) },
-        { label: t("Remove …"), icon: "trash", danger: true, act: () => actions.remove(data, desktop) },
+        awake && {
+          label: t("Resolution …"),
+          icon: "screen",
+          act: () => actions.resize(data, desktop),
+        },
+        awake && {
+          label: t("Let it sleep now"),
+          icon: "moon",
+          act: () => actions.sleep(data, desktop),
+        },
+        session?.outdated && {
+          label: t("Restart into the new image …"),
+          icon: "restart",
+          act: () => actions.restart(data, desktop),
+        },
+        LIVE.includes(desktop.state) && {
+          label: t("Stop …"),
+          icon: "stop",
+          act: () => actions.stop(data, desktop),
+        },
+        {
+          label: t("Remove …"),
+          icon: "trash",
+          danger: true,
+          act: () => actions.remove(data, desktop),
+        },
       ];
     });
   }
 
   function verb(asked) {
     if (asked) return null;
-    const one = (label, act) => h("button", { type: "button", onclick: () => act(data, desktop) }, label);
+    const one = (label, act) =>
+      h("button", { type: "button", onclick: () => act(data, desktop) }, label);
     switch (desktop.state) {
       case "ready":
         return [one(t("Extend"), actions.extend), one(t("Stop"), actions.stop)];
@@ -84,12 +119,22 @@ export function card(data, first, { share }) {
     const now = Date.now();
     const session = data.session(desktop);
     const asked = data.asked.get(desktop.id);
-    const known = asked && !LIVE.includes(desktop.state) ? "starting" : asked && desktop.state === "frozen" ? "starting" : desktop.state;
+    const known =
+      asked && !LIVE.includes(desktop.state)
+        ? "starting"
+        : asked && desktop.state === "frozen"
+          ? "starting"
+          : desktop.state;
     live.state = desktop.state;
     set(element, "data-state", known);
     set(state, "class", `state ${known}`);
     write(state, stateWord(known));
-    write(line, known === "starting" ? starting(session, asked, now) : told(desktop, session, data.why(desktop), now));
+    write(
+      line,
+      known === "starting"
+        ? starting(session, asked, now)
+        : told(desktop, session, data.why(desktop), now),
+    );
     write(reason, because(desktop, session, data.why(desktop), now));
     reason.parentElement.hidden = !["ready", "frozen"].includes(known);
     why.hidden = known !== "ready";
@@ -122,10 +167,20 @@ function unlessOurs(problem) {
 }
 
 const openLink = (desktop) =>
-  h("a", { class: "button primary", href: `/desktop/${desktop.id}`, "aria-label": t("Open “{name}”", { name: desktop.name }) }, t("Open"));
+  h(
+    "a",
+    {
+      class: "button primary",
+      href: `/desktop/${desktop.id}`,
+      "aria-label": t("Open “{name}”", { name: desktop.name }),
+    },
+    t("Open"),
+  );
 
 function starting(session, asked, now) {
   const since = asked ?? (session ? Date.parse(session.changed_at) : now);
   const took = Math.max(0, Math.round((now - since) / 1000));
-  return took < 1 ? t("It can be opened already.") : t("For {duration}; it can be opened already.", { duration: duration(took) });
+  return took < 1
+    ? t("It can be opened already.")
+    : t("For {duration}; it can be opened already.", { duration: duration(took) });
 }

@@ -12,18 +12,39 @@ const FEW = 3;
 
 export function codesSection(me) {
   const place = `/users/${part(me.user)}/code`;
-  return section({ title: t("One-time codes"), load: () => api("GET", place), show: (found, again) => state(me, found, again) });
+  return section({
+    title: t("One-time codes"),
+    load: () => api("GET", place),
+    show: (found, again) => state(me, found, again),
+  });
 }
 
 function state(me, found, again) {
-  const button = (label) => h("div", { class: "row" }, smallButton(label, () => enrol(me, again)));
+  const button = (label) =>
+    h(
+      "div",
+      { class: "row" },
+      smallButton(label, () => enrol(me, again)),
+    );
   if (!found.enrolled) {
-    return [h("p", { class: "soft" }, t("Not set up: whoever learns your password can sign in.")), button(t("Set up"))];
+    return [
+      h("p", { class: "soft" }, t("Not set up: whoever learns your password can sign in.")),
+      button(t("Set up")),
+    ];
   }
-  const left = count(found.recovery_left, "{n} recovery code is left.", "{n} recovery codes are left.");
+  const left = count(
+    found.recovery_left,
+    "{n} recovery code is left.",
+    "{n} recovery codes are left.",
+  );
   const few = found.recovery_left < FEW;
   return [
-    h("p", { class: few ? "note warn" : "note good" }, icon(few ? "alert" : "check"), h("span", null, t("Set up."), " ", left)),
+    h(
+      "p",
+      { class: few ? "note warn" : "note good" },
+      icon(few ? "alert" : "check"),
+      h("span", null, t("Set up."), " ", left),
+    ),
     button(t("Set up anew")),
   ];
 }

@@ -26,7 +26,13 @@ export function connectView(me, data) {
       "p",
       { class: "note" },
       icon("key"),
-      h("span", null, t("These go by your key."), " ", h("a", { href: "#account" }, t("Look whether it is among your keys."))),
+      h(
+        "span",
+        null,
+        t("These go by your key."),
+        " ",
+        h("a", { href: "#account" }, t("Look whether it is among your keys.")),
+      ),
     ),
     box,
   );
@@ -39,8 +45,12 @@ export function connectView(me, data) {
     const now = JSON.stringify([names, displays]);
     if (now === known) return;
     known = now;
-    if (!names.includes(chosen)) chosen = names.includes(DEFAULT_DESKTOP) ? DEFAULT_DESKTOP : names[0];
-    fill(select, names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+    if (!names.includes(chosen))
+      chosen = names.includes(DEFAULT_DESKTOP) ? DEFAULT_DESKTOP : names[0];
+    fill(
+      select,
+      names.map((name) => h("option", { value: name, selected: name === chosen }, name)),
+    );
     which.hidden = names.length < 2;
     show();
   }
@@ -57,7 +67,9 @@ export function connectView(me, data) {
       box,
       lines(place).map(([purpose, line]) => section(t(purpose), copyable(line))),
       section(
-        t("For ~/.ssh/config; then “ssh {name}” is enough", { name: sshConfig(place).split(/\s+/)[1] }),
+        t("For ~/.ssh/config; then “ssh {name}” is enough", {
+          name: sshConfig(place).split(/\s+/)[1],
+        }),
         copyable(sshConfig(place)),
       ),
     );
@@ -66,4 +78,5 @@ export function connectView(me, data) {
   return { element, update, close() {} };
 }
 
-const section = (title, line) => h("section", { class: "stack tight" }, h("h2", { class: "quiet" }, title), line);
+const section = (title, line) =>
+  h("section", { class: "stack tight" }, h("h2", { class: "quiet" }, title), line);

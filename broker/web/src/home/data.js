@@ -87,7 +87,12 @@ export class Data {
     const why = await api("GET", `/sessions/${session.id}/why`);
     why.told_at = Date.now();
     this.whys.set(session.id, why);
-    this.sessions.set(desktop.id, { ...session, next: why.next, next_in: why.next_in, told_at: why.told_at });
+    this.sessions.set(desktop.id, {
+      ...session,
+      next: why.next,
+      next_in: why.next_in,
+      told_at: why.told_at,
+    });
     this.#changed(this);
     return why;
   }
@@ -148,7 +153,8 @@ export class Data {
   /** The list is told without asking desktops: what one said itself lately is nearer the truth. */
   #fresher(session) {
     const why = this.whys.get(session.id);
-    if (!why || why.state !== session.state || session.told_at - why.told_at > WHY_AGAIN) return session;
+    if (!why || why.state !== session.state || session.told_at - why.told_at > WHY_AGAIN)
+      return session;
     if ((session.next_in ?? Infinity) > (why.next_in ?? Infinity)) return session;
     return { ...session, next: why.next, next_in: why.next_in, told_at: why.told_at };
   }

@@ -16,7 +16,12 @@ export function desktopsView(me, data) {
   const cards = h("div", { class: "cards" });
   const empty = h("div", { class: "empty stack" });
   const quiet = h("span", { class: "soft small", role: "status" });
-  const make = h("button", { type: "button", onclick: () => add(data) }, icon("plus"), t("New desktop"));
+  const make = h(
+    "button",
+    { type: "button", onclick: () => add(data) },
+    icon("plus"),
+    t("New desktop"),
+  );
   const doorbell = new Doorbell();
   const watcher = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -37,13 +42,25 @@ export function desktopsView(me, data) {
   const element = h(
     "main",
     { class: "page stack" },
-    h("div", { class: "row apart" }, h("h1", null, t("Your desktops")), h("div", { class: "row" }, quiet, make)),
+    h(
+      "div",
+      { class: "row apart" },
+      h("h1", null, t("Your desktops")),
+      h("div", { class: "row" }, quiet, make),
+    ),
     cards,
     empty,
   );
 
   function update() {
-    write(quiet, data.problem ? sentence(data.problem) : data.live ? "" : t("Not live just now; looked at every few seconds."));
+    write(
+      quiet,
+      data.problem
+        ? sentence(data.problem)
+        : data.live
+          ? ""
+          : t("Not live just now; looked at every few seconds."),
+    );
     quiet.hidden = quiet.textContent === "";
     if (data.desktops === null) {
       fill(empty, data.problem === null && h("p", { class: "soft" }, t("Loading …")));
@@ -90,8 +107,23 @@ export function desktopsView(me, data) {
 
 const none = (data) => [
   h("p", null, t("You have no desktop yet.")),
-  h("p", { class: "soft" }, t("A desktop is a Linux computer of your own with a home that stays. It sleeps when nobody uses it.")),
-  h("div", { class: "row" }, h("button", { type: "button", class: "primary", onclick: () => add(data) }, icon("plus"), t("Make one"))),
+  h(
+    "p",
+    { class: "soft" },
+    t(
+      "A desktop is a Linux computer of your own with a home that stays. It sleeps when nobody uses it.",
+    ),
+  ),
+  h(
+    "div",
+    { class: "row" },
+    h(
+      "button",
+      { type: "button", class: "primary", onclick: () => add(data) },
+      icon("plus"),
+      t("Make one"),
+    ),
+  ),
 ];
 
 /** `desk-2` stands before `desk-10`. */
@@ -99,4 +131,6 @@ const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 /** The default one first, then by name. */
 const inOrder = (desktops) =>
-  [...desktops].sort((a, b) => (b.name === DEFAULT_DESKTOP) - (a.name === DEFAULT_DESKTOP) || byName(a.name, b.name));
+  [...desktops].sort(
+    (a, b) => (b.name === DEFAULT_DESKTOP) - (a.name === DEFAULT_DESKTOP) || byName(a.name, b.name),
+  );

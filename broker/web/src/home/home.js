@@ -45,7 +45,9 @@ function show(root, me) {
 }
 
 const end = (me) =>
-  account(me, [me.admin && { label: t("Administration"), icon: "eye", href: "/admin" }], () => signOut().catch(complain));
+  account(me, [me.admin && { label: t("Administration"), icon: "eye", href: "/admin" }], () =>
+    signOut().catch(complain),
+  );
 
 async function signOut() {
   await api("POST", "/sign-out");

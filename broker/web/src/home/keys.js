@@ -13,7 +13,11 @@ export function keysSection(me) {
     title: t("SSH keys"),
     action: { label: t("Add a key"), act: (again) => add(place, again) },
     load: () => list(place),
-    show: (keys, again) => things(keys.map((key) => thing(place, key, again)), t("You have no key yet: add one, and “ssh” lets you in by it.")),
+    show: (keys, again) =>
+      things(
+        keys.map((key) => thing(place, key, again)),
+        t("You have no key yet: add one, and “ssh” lets you in by it."),
+      ),
   });
 }
 
@@ -24,7 +28,10 @@ function thing(place, key, again) {
     lines: [
       h("span", { class: "mono" }, `${key.type} ${key.fingerprint}`),
       key.last_used_at
-        ? t("Last used {ago} from {address}", { ago: ago(key.last_used_at), address: key.last_used_from ?? "?" })
+        ? t("Last used {ago} from {address}", {
+            ago: ago(key.last_used_at),
+            address: key.last_used_from ?? "?",
+          })
         : t("Added {ago}, never used", { ago: ago(key.added_at) }),
       key.expires_at && t("Valid until {time}", { time: moment(key.expires_at) }),
       key.sources.length > 0 && t("Only from {places}", { places: key.sources.join(", ") }),
@@ -37,7 +44,14 @@ function thing(place, key, again) {
 }
 
 function add(place, again) {
-  const text = h("textarea", { name: "key", rows: 4, required: true, class: "mono", spellcheck: "false", placeholder: "ssh-ed25519 AAAA… ada@laptop" });
+  const text = h("textarea", {
+    name: "key",
+    rows: 4,
+    required: true,
+    class: "mono",
+    spellcheck: "false",
+    placeholder: "ssh-ed25519 AAAA… ada@laptop",
+  });
   formDialog(
     {
       title: t("Add a key"),
@@ -48,14 +62,29 @@ function add(place, again) {
         again();
       },
     },
-    field(t("The public key"), text, t("One line, as in ~/.ssh/id_ed25519.pub. Never the private key.")),
+    field(
+      t("The public key"),
+      text,
+      t("One line, as in ~/.ssh/id_ed25519.pub. Never the private key."),
+    ),
   );
 }
 
 function rename(at, key, again) {
-  const name = h("input", { name: "name", type: "text", required: true, maxlength: 64, value: key.name });
+  const name = h("input", {
+    name: "name",
+    type: "text",
+    required: true,
+    maxlength: 64,
+    value: key.name,
+  });
   formDialog(
-    { title: t("Rename a key"), yes: t("Rename"), submit: (said) => api("PATCH", at, { name: said.get("name") }), onDone: again },
+    {
+      title: t("Rename a key"),
+      yes: t("Rename"),
+      submit: (said) => api("PATCH", at, { name: said.get("name") }),
+      onDone: again,
+    },
     field(t("Name"), name),
   );
 }

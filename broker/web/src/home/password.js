@@ -17,7 +17,11 @@ export function passwordSection(me) {
     show: (user) =>
       user.source === LOCAL
         ? change(`${place}/password`)
-        : h("p", { class: "soft break" }, t("It is checked by “{source}”, and changed there.", { source: user.source })),
+        : h(
+            "p",
+            { class: "soft break" },
+            t("It is checked by “{source}”, and changed there.", { source: user.source }),
+          ),
   });
 }
 
@@ -26,24 +30,51 @@ function change(place) {
   const idle = () =>
     fill(
       box,
-      h("p", { class: "soft" }, t("A new one ends what was opened by the one before; if you signed in by it, this page too.")),
+      h(
+        "p",
+        { class: "soft" },
+        t(
+          "A new one ends what was opened by the one before; if you signed in by it, this page too.",
+        ),
+      ),
       h(
         "div",
         { class: "row" },
         h("button", { type: "button", class: "small", onclick: ask }, t("Set a new one")),
-        h("button", { type: "button", class: "small danger", onclick: (event) => remove(event.currentTarget, place) }, t("Take it away")),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "small danger",
+            onclick: (event) => remove(event.currentTarget, place),
+          },
+          t("Take it away"),
+        ),
       ),
     );
   const ask = () => {
-    const input = (name) => h("input", { name, type: "password", required: true, minlength: SHORTEST, autocomplete: "new-password" });
+    const input = (name) =>
+      h("input", {
+        name,
+        type: "password",
+        required: true,
+        minlength: SHORTEST,
+        autocomplete: "new-password",
+      });
     const again = input("again");
     const first = input("password");
-    const check = () => again.setCustomValidity(first.value === again.value ? "" : t("The two are not the same."));
+    const check = () =>
+      again.setCustomValidity(first.value === again.value ? "" : t("The two are not the same."));
     for (const one of [first, again]) one.addEventListener("input", check);
     fill(
       box,
       form(
-        { yes: t("Set"), submit: () => api("PUT", place, { password: first.value }), onDone: set, onCancel: idle },
+        {
+          yes: t("Set"),
+          submit: () => api("PUT", place, { password: first.value }),
+          onDone: set,
+          onCancel: idle,
+        },
         field(t("New password"), first, t("At least {n} characters.", { n: SHORTEST })),
         field(t("Once more"), again),
       ),
@@ -65,5 +96,8 @@ async function remove(button, place) {
     yes: t("Take it away"),
     danger: true,
   });
-  if (yes) await busy(button, () => api("DELETE", place).then(() => say(t("There is no password any more."))));
+  if (yes)
+    await busy(button, () =>
+      api("DELETE", place).then(() => say(t("There is no password any more."))),
+    );
 }

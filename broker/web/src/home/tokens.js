@@ -21,25 +21,44 @@ export function tokensSection(me) {
     text: t("A program that shows one uses the API as you, as far as its scopes allow."),
     action: { label: t("Make a token"), act: (again) => make(me, again) },
     load: () => list(`/tokens?user=${encodeURIComponent(me.user)}`),
-    show: (tokens, again) => things(tokens.map((token) => thing(token, again)), t("There are none.")),
+    show: (tokens, again) =>
+      things(
+        tokens.map((token) => thing(token, again)),
+        t("There are none."),
+      ),
   });
 }
 
 function thing(token, again) {
   return {
-    head: [h("b", null, token.name), " ", token.scopes.map((scope) => [h("span", { class: "tag" }, scope), " "])],
+    head: [
+      h("b", null, token.name),
+      " ",
+      token.scopes.map((scope) => [h("span", { class: "tag" }, scope), " "]),
+    ],
     lines: [
       token.last_used_at
-        ? t("Last used {ago} from {address}", { ago: ago(token.last_used_at), address: token.last_used_from ?? "?" })
+        ? t("Last used {ago} from {address}", {
+            ago: ago(token.last_used_at),
+            address: token.last_used_from ?? "?",
+          })
         : t("Made {ago}, never used", { ago: ago(token.made_at) }),
-      token.expires_at ? t("Valid until {time}", { time: moment(token.expires_at) }) : t("Valid without end"),
+      token.expires_at
+        ? t("Valid until {time}", { time: moment(token.expires_at) })
+        : t("Valid without end"),
     ],
     end: [smallButton(t("Revoke"), () => revoke(token, again), "danger")],
   };
 }
 
 function make(me, again) {
-  const name = h("input", { name: "name", type: "text", required: true, maxlength: 64, autocomplete: "off" });
+  const name = h("input", {
+    name: "name",
+    type: "text",
+    required: true,
+    maxlength: 64,
+    autocomplete: "off",
+  });
   const boxes = Object.entries(SCOPES)
     .filter(([scope]) => me.scopes.includes(scope))
     .map(([scope, gives]) =>
@@ -50,13 +69,20 @@ function make(me, again) {
         h("span", null, h("code", null, scope), " · ", t(gives)),
       ),
     );
-  const spans = Object.entries(SPANS).map(([span, label]) => h("option", { value: span, selected: span === "90d" }, t(label)));
+  const spans = Object.entries(SPANS).map(([span, label]) =>
+    h("option", { value: span, selected: span === "90d" }, t(label)),
+  );
   formDialog(
     {
       title: t("Make a token"),
       yes: t("Make it"),
       submit: (said) =>
-        api("POST", "/tokens", { name: said.get("name"), scopes: said.getAll("scopes"), valid: said.get("valid"), user: me.user }),
+        api("POST", "/tokens", {
+          name: said.get("name"),
+          scopes: said.getAll("scopes"),
+          valid: said.get("valid"),
+          user: me.user,
+        }),
       onDone: (token) => {
         again();
         showOnce(token);
@@ -73,7 +99,13 @@ function showOnce(token) {
     { title: t("Token “{name}”", { name: token.name }), wide: true },
     h("p", null, t("It is shown now and never again. Keep it as you keep a password.")),
     copyable(token.secret),
-    h("p", { class: "soft small" }, t("Programs show it as"), " ", h("code", null, "Authorization: Bearer …")),
+    h(
+      "p",
+      { class: "soft small" },
+      t("Programs show it as"),
+      " ",
+      h("code", null, "Authorization: Bearer …"),
+    ),
   );
 }
 

@@ -9,8 +9,15 @@ import { complain } from "../lib/notices.js";
 const FRESH = 2_000;
 
 export async function showWhy(data, desktop) {
-  const box = h("div", { class: "stack", role: "status" }, h("p", { class: "soft" }, t("The desktop is asked …")));
-  const dialog = open({ title: t("What keeps “{name}” awake", { name: desktop.name }), wide: true }, box);
+  const box = h(
+    "div",
+    { class: "stack", role: "status" },
+    h("p", { class: "soft" }, t("The desktop is asked …")),
+  );
+  const dialog = open(
+    { title: t("What keeps “{name}” awake", { name: desktop.name }), wide: true },
+    box,
+  );
   try {
     const why = await data.explain(desktop, FRESH);
     if (why === null) dialog.close();

@@ -31,10 +31,12 @@ export const WORDS = {
   "For {duration}; it can be opened already.": "已用时{duration}，现在就可以打开。",
 
   "Stop “{name}”?": "停止“{name}”？",
-  "Its programs end, and what is not saved is lost. The home is kept.": "程序会结束，未保存的内容将丢失。主目录会保留。",
+  "Its programs end, and what is not saved is lost. The home is kept.":
+    "程序会结束，未保存的内容将丢失。主目录会保留。",
   "Restart “{name}” into the new image?": "将“{name}”重启到新映像？",
   "Resolution of “{name}”": "“{name}”的分辨率",
-  "A browser or xpra that fits the desktop to its window sets it anew.": "浏览器或 xpra 适应窗口时会重新设置分辨率。",
+  "A browser or xpra that fits the desktop to its window sets it anew.":
+    "浏览器或 xpra 适应窗口时会重新设置分辨率。",
   "Common ones": "常用",
   Width: "宽",
   Height: "高",
@@ -97,7 +99,8 @@ export const WORDS = {
   "Account of {user}": "{user} 的账户",
   "SSH keys": "SSH 密钥",
   "Add a key": "添加密钥",
-  "You have no key yet: add one, and “ssh” lets you in by it.": "您还没有密钥：添加后即可用 ssh 登录。",
+  "You have no key yet: add one, and “ssh” lets you in by it.":
+    "您还没有密钥：添加后即可用 ssh 登录。",
   "Last used {ago} from {address}": "上次使用：{ago}，来自 {address}",
   "Added {ago}, never used": "{ago}添加，从未使用",
   "Valid until {time}": "有效期至 {time}",
@@ -105,11 +108,13 @@ export const WORDS = {
   Rename: "重命名",
   Add: "添加",
   "The public key": "公钥",
-  "One line, as in ~/.ssh/id_ed25519.pub. Never the private key.": "一行，如 ~/.ssh/id_ed25519.pub 的内容。切勿粘贴私钥。",
+  "One line, as in ~/.ssh/id_ed25519.pub. Never the private key.":
+    "一行，如 ~/.ssh/id_ed25519.pub 的内容。切勿粘贴私钥。",
   "The key “{name}” lets you in now.": "现在可以用密钥“{name}”登录。",
   "Rename a key": "重命名密钥",
   "Remove the key “{name}”?": "移除密钥“{name}”？",
-  "What it opened ends within seconds, and it lets nobody in any more.": "用它打开的连接会在几秒内结束，之后不能再用它登录。",
+  "What it opened ends within seconds, and it lets nobody in any more.":
+    "用它打开的连接会在几秒内结束，之后不能再用它登录。",
   Password: "密码",
   "It is checked by “{source}”, and changed there.": "密码由“{source}”校验，请在那里修改。",
   "A new one ends what was opened by the one before; if you signed in by it, this page too.":
@@ -122,7 +127,8 @@ export const WORDS = {
   "Once more": "再输入一次",
   "The password is set.": "密码已设置。",
   "Take the password away?": "删除密码？",
-  "Only keys let you in then. A last way in cannot be taken away.": "之后只能用密钥登录。最后一种登录方式不能删除。",
+  "Only keys let you in then. A last way in cannot be taken away.":
+    "之后只能用密钥登录。最后一种登录方式不能删除。",
   "There is no password any more.": "密码已删除。",
   "One-time codes": "一次性验证码",
   "Not set up: whoever learns your password can sign in.": "未设置：任何知道您密码的人都能登录。",
@@ -137,7 +143,8 @@ export const WORDS = {
   "From {address}, signed in {ago}": "来自 {address}，{ago}登录",
   "Last used {ago}": "上次使用：{ago}",
   "Tokens for programs": "程序令牌",
-  "A program that shows one uses the API as you, as far as its scopes allow.": "持有令牌的程序以您的身份使用 API，权限以其范围为限。",
+  "A program that shows one uses the API as you, as far as its scopes allow.":
+    "持有令牌的程序以您的身份使用 API，权限以其范围为限。",
   "Make a token": "创建令牌",
   "There are none.": "没有。",
   "Made {ago}, never used": "{ago}创建，从未使用",
@@ -155,7 +162,8 @@ export const WORDS = {
   "a year": "一年",
   "without end": "长期",
   "Token “{name}”": "令牌“{name}”",
-  "It is shown now and never again. Keep it as you keep a password.": "它只显示这一次，请像密码一样保管。",
+  "It is shown now and never again. Keep it as you keep a password.":
+    "它只显示这一次，请像密码一样保管。",
   "Programs show it as": "程序这样使用：",
   "Revoke the token “{name}”?": "吊销令牌“{name}”？",
   "What goes on by it ends within seconds.": "用它进行的操作会在几秒内结束。",

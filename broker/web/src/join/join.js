@@ -23,15 +23,33 @@ let waiting = null;
 let expires = null;
 
 function put(...contents) {
-  render = () => fill(root, header(), h("main", { class: "page narrow" }, h("div", { class: "card padded stack" }, contents.map((make) => make()))));
+  render = () =>
+    fill(
+      root,
+      header(),
+      h(
+        "main",
+        { class: "page narrow" },
+        h(
+          "div",
+          { class: "card padded stack" },
+          contents.map((make) => make()),
+        ),
+      ),
+    );
   render();
 }
 
 /** A stage that is words and perhaps a button; `reason` is the broker's, where it has one. */
 function tell(state, { reason = null, more = () => null } = {}) {
   const { title, text } = stage(state);
-  const words = () => (reason !== null && (language() === "en" || known(reason)) ? t(reason) : t(text));
-  put(() => h("h1", null, t(title)), () => h("p", { role: "status" }, words()), () => more());
+  const words = () =>
+    reason !== null && (language() === "en" || known(reason)) ? t(reason) : t(text);
+  put(
+    () => h("h1", null, t(title)),
+    () => h("p", { role: "status" }, words()),
+    () => more(),
+  );
 }
 
 function askName() {
@@ -50,8 +68,19 @@ function askName() {
     });
   put(
     () => h("h1", null, t("See somebody's desktop")),
-    () => h("p", { class: "soft" }, t("You were sent a link to a desktop. Its owner is told your name and asked whether you may come in.")),
-    () => form({ yes: t("Ask to come in"), submit: () => ask(token, typed.trim()), onDone: wait }, field(t("Your name"), name())),
+    () =>
+      h(
+        "p",
+        { class: "soft" },
+        t(
+          "You were sent a link to a desktop. Its owner is told your name and asked whether you may come in.",
+        ),
+      ),
+    () =>
+      form(
+        { yes: t("Ask to come in"), submit: () => ask(token, typed.trim()), onDone: wait },
+        field(t("Your name"), name()),
+      ),
   );
   root.querySelector("input").focus();
 }
@@ -60,8 +89,11 @@ async function wait() {
   token = "";
   waiting = new AbortController();
   const { signal } = waiting;
-  const cancel = () => h("button", { type: "button", class: "plain", onclick: giveUp }, t("Cancel"));
-  tell("asked", { more: () => h("div", { class: "row" }, h("span", { class: "spinner" }), cancel()) });
+  const cancel = () =>
+    h("button", { type: "button", class: "plain", onclick: giveUp }, t("Cancel"));
+  tell("asked", {
+    more: () => h("div", { class: "row" }, h("span", { class: "spinner" }), cancel()),
+  });
   try {
     const told = await answer(signal);
     if (!signal.aborted) enter(told);

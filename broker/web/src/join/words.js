@@ -8,17 +8,20 @@ export const WORDS = {
   "Your name": "您的名字",
   "Ask to come in": "请求进入",
   "Please wait": "请稍候",
-  "The owner is asked whether you may come in. This page goes on by itself.": "正在询问主人是否允许您进入，本页会自动继续。",
+  "The owner is asked whether you may come in. This page goes on by itself.":
+    "正在询问主人是否允许您进入，本页会自动继续。",
   "Not this time": "未获允许",
   "You were not let in.": "主人没有允许您进入。",
   "It is over": "已结束",
-  "You do not see the desktop any more: that was ended, or its time is over.": "您已不能查看此桌面：共享已被结束或已到期。",
+  "You do not see the desktop any more: that was ended, or its time is over.":
+    "您已不能查看此桌面：共享已被结束或已到期。",
   "You left": "您已离开",
   "You do not see the desktop any more.": "您已不再查看此桌面。",
   "This link is over": "链接已过期",
   "It was good for some time alone. Ask for a new one.": "链接只在一段时间内有效，请索取新的链接。",
   "This link leads nowhere": "链接无效",
-  "It was mistyped, its time is over, or it was ended. Ask for a new one.": "链接输入有误、已过期或已被结束，请索取新的链接。",
+  "It was mistyped, its time is over, or it was ended. Ask for a new one.":
+    "链接输入有误、已过期或已被结束，请索取新的链接。",
   "A link is needed": "需要链接",
   "This page shows a desktop to whoever was sent a link to it.": "此页面向收到链接的人显示桌面。",
 };

@@ -21,7 +21,11 @@ export function copyButton(text, source, label = t("Copy")) {
   button.addEventListener("click", async () => {
     const done = await copied(text());
     if (!done) getSelection().selectAllChildren(source);
-    fill(button, icon(done ? "check" : "edit"), h("span", { role: "status" }, done ? t("Copied") : t("Selected: press Ctrl+C")));
+    fill(
+      button,
+      icon(done ? "check" : "edit"),
+      h("span", { role: "status" }, done ? t("Copied") : t("Selected: press Ctrl+C")),
+    );
     setTimeout(face, SAID);
   });
   face();
@@ -31,5 +35,10 @@ export function copyButton(text, source, label = t("Copy")) {
 /** A line, or several, in fixed width, with its button. */
 export function copyable(text, label = t("Copy")) {
   const source = h("pre", { class: "mono", tabindex: "0" }, text);
-  return h("div", { class: "copyable" }, source, copyButton(() => text, source, label));
+  return h(
+    "div",
+    { class: "copyable" },
+    source,
+    copyButton(() => text, source, label),
+  );
 }

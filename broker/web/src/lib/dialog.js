@@ -12,13 +12,23 @@ export function open({ title, wide = false, onClose = () => {} }, ...children) {
   const id = `dialog-${made}`;
   const shut = h(
     "button",
-    { type: "button", class: "plain small square", "aria-label": t("Close"), onclick: () => dialog.close() },
+    {
+      type: "button",
+      class: "plain small square",
+      "aria-label": t("Close"),
+      onclick: () => dialog.close(),
+    },
     icon("close"),
   );
   const dialog = h(
     "dialog",
     { "aria-labelledby": id, class: wide ? "wide" : null },
-    h("div", { class: "stack" }, h("div", { class: "row apart title" }, h("h2", { id, class: "break" }, title), shut), children),
+    h(
+      "div",
+      { class: "stack" },
+      h("div", { class: "row apart title" }, h("h2", { id, class: "break" }, title), shut),
+      children,
+    ),
   );
   dialog.addEventListener("close", () => {
     dialog.remove();
@@ -31,7 +41,8 @@ export function open({ title, wide = false, onClose = () => {} }, ...children) {
 }
 
 /** What somebody who opened a dialog wants: to type, else to say no. The way out comes first by itself. */
-const first = (dialog) => dialog.querySelector("input, select, textarea") ?? dialog.querySelector(".buttons button");
+const first = (dialog) =>
+  dialog.querySelector("input, select, textarea") ?? dialog.querySelector(".buttons button");
 
 /** Ask; answers whether the answer was yes. */
 export function confirm({ title, text, yes, danger = false }) {
@@ -48,7 +59,11 @@ export function confirm({ title, text, yes, danger = false }) {
         "div",
         { class: "buttons" },
         h("button", { type: "button", onclick: () => dialog.close() }, t("Cancel")),
-        h("button", { type: "button", class: danger ? "primary danger" : "primary", onclick: accept }, yes),
+        h(
+          "button",
+          { type: "button", class: danger ? "primary danger" : "primary", onclick: accept },
+          yes,
+        ),
       ),
     );
   });
@@ -58,7 +73,10 @@ export function confirm({ title, text, yes, danger = false }) {
  * A form whose refusals are told in it. `submit(data)` does it, and raises Problem; `onDone` gets
  * what it answered.
  */
-export function form({ yes, submit, onDone = () => {}, onCancel = null, danger = false }, ...fields) {
+export function form(
+  { yes, submit, onDone = () => {}, onCancel = null, danger = false },
+  ...fields
+) {
   const complaint = h("div", { role: "alert" });
   const button = h("button", { type: "submit", class: danger ? "primary danger" : "primary" }, yes);
   const act = async (event) => {
@@ -69,7 +87,15 @@ export function form({ yes, submit, onDone = () => {}, onCancel = null, danger =
       onDone(await submit(new FormData(event.target)));
     } catch (problem) {
       if (problem.name !== "Problem") throw problem;
-      fill(complaint, h("p", { class: "note bad" }, icon("alert"), h("span", { class: "break" }, sentence(problem))));
+      fill(
+        complaint,
+        h(
+          "p",
+          { class: "note bad" },
+          icon("alert"),
+          h("span", { class: "break" }, sentence(problem)),
+        ),
+      );
     } finally {
       button.disabled = false;
     }
@@ -85,7 +111,10 @@ export function form({ yes, submit, onDone = () => {}, onCancel = null, danger =
 }
 
 /** A dialog with one form, closed when it is done. */
-export function formDialog({ title, wide = false, yes, submit, onDone = () => {}, danger }, ...fields) {
+export function formDialog(
+  { title, wide = false, yes, submit, onDone = () => {}, danger },
+  ...fields
+) {
   const done = (answer) => {
     dialog.close();
     onDone(answer);

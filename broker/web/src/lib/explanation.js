@@ -11,7 +11,12 @@ const JUDGED = new Set(["ready", "frozen"]);
 export function explanation(why) {
   const at = why.told_at ?? Date.now();
   return [
-    h("p", null, h("span", { class: `state ${why.state}` }, stateWord(why.state)), JUDGED.has(why.state) && ` · ${nextWord(why.next, why.next_in)}`),
+    h(
+      "p",
+      null,
+      h("span", { class: `state ${why.state}` }, stateWord(why.state)),
+      JUDGED.has(why.state) && ` · ${nextWord(why.next, why.next_in)}`,
+    ),
     why.reason && h("p", { class: "soft break" }, why.reason),
     why.state === "ready" && signals(why, at),
     why.changes.length > 0 && history(why.changes),
@@ -20,7 +25,10 @@ export function explanation(why) {
 
 function signals(why, at) {
   const seen = (signal) => {
-    if (signal === "keep") return why.kept_for > 0 ? t("for {duration} more", { duration: duration(why.kept_for) }) : t("no");
+    if (signal === "keep")
+      return why.kept_for > 0
+        ? t("for {duration} more", { duration: duration(why.kept_for) })
+        : t("no");
     const age = why.signals[signal];
     return age === undefined ? t("not seen") : ago(new Date(at - age * 1000).toISOString(), at);
   };
@@ -29,7 +37,12 @@ function signals(why, at) {
       "tr",
       { class: signal === why.counts ? "counts" : null },
       h("td", null, signalWord(signal)),
-      h("td", null, seen(signal), signal === why.counts && h("span", { class: "tag" }, t("this counts"))),
+      h(
+        "td",
+        null,
+        seen(signal),
+        signal === why.counts && h("span", { class: "tag" }, t("this counts")),
+      ),
     );
   return h(
     "table",
@@ -41,10 +54,23 @@ function signals(why, at) {
 
 function history(changes) {
   const line = (change) => {
-    const due = change.due_at === null ? t("nothing by itself") : `${stepWord(change.next)} ${moment(change.due_at)}`;
-    return h("li", null, h("span", { class: "soft" }, moment(change.at)), ` · ${signalWord(change.signal)} → ${due}`);
+    const due =
+      change.due_at === null
+        ? t("nothing by itself")
+        : `${stepWord(change.next)} ${moment(change.due_at)}`;
+    return h(
+      "li",
+      null,
+      h("span", { class: "soft" }, moment(change.at)),
+      ` · ${signalWord(change.signal)} → ${due}`,
+    );
   };
-  return h("details", null, h("summary", null, t("How that changed lately")), h("ul", { class: "plain small stack tight" }, changes.map(line)));
+  return h(
+    "details",
+    null,
+    h("summary", null, t("How that changed lately")),
+    h("ul", { class: "plain small stack tight" }, changes.map(line)),
+  );
 }
 
 const stepWord = (step) => (step === "stop" ? t("stop at") : t("sleep at"));

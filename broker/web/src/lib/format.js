@@ -51,7 +51,8 @@ export function duration(seconds, unitDisplay = "long") {
 
 /** `5 minutes ago`, `in 2 hours`; `seconds` is below 0 for what was. */
 export function relative(seconds) {
-  if (Math.abs(seconds) < 1) return format("RelativeTimeFormat", { numeric: "auto" }).format(0, "second");
+  if (Math.abs(seconds) < 1)
+    return format("RelativeTimeFormat", { numeric: "auto" }).format(0, "second");
   const [unit, n] = rounded(seconds);
   return format("RelativeTimeFormat", { numeric: "always" }).format(n, unit);
 }
@@ -65,7 +66,8 @@ export const moment = (time, timeStyle = "short") =>
   format("DateTimeFormat", { dateStyle: "medium", timeStyle }).format(new Date(time));
 
 /** The date alone. */
-export const day = (time) => format("DateTimeFormat", { dateStyle: "medium" }).format(new Date(time));
+export const day = (time) =>
+  format("DateTimeFormat", { dateStyle: "medium" }).format(new Date(time));
 
 /** Time of day alone when it is today. */
 export function clock(time, now = Date.now()) {

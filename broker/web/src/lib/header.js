@@ -37,5 +37,9 @@ export function header({ tabs = [], current = null, end = [] } = {}) {
 /** Who is signed in, and the way out; `items` are what a menu has, besides. */
 export function account(me, items, signOut) {
   const face = [h("span", { class: "who" }, me.user), icon("down")];
-  return menu(t("Account"), () => [...items, { label: t("Sign out"), icon: "power", act: signOut }], { face });
+  return menu(
+    t("Account"),
+    () => [...items, { label: t("Sign out"), icon: "power", act: signOut }],
+    { face },
+  );
 }

@@ -14,7 +14,9 @@ let chosen = first();
 function first() {
   const wanted = [remembered(), ...(globalThis.navigator?.languages ?? [])];
   for (const one of wanted) {
-    const short = String(one ?? "").slice(0, 2).toLowerCase();
+    const short = String(one ?? "")
+      .slice(0, 2)
+      .toLowerCase();
     if (short in LANGUAGES) return short;
   }
   return "en";

@@ -2,7 +2,8 @@
 import { s } from "./dom.js";
 
 const PATHS = {
-  alert: "M12 8v5M12 16.5v.01M10.3 4.2 2.9 17.5A2 2 0 0 0 4.6 20.5h14.8a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0Z",
+  alert:
+    "M12 8v5M12 16.5v.01M10.3 4.2 2.9 17.5A2 2 0 0 0 4.6 20.5h14.8a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0Z",
   back: "M15 5l-7 7 7 7",
   check: "M5 12.5 10 17.5 19 7",
   clipboard: "M9 4.5h6v3H9zM9 6H5.5v14.5h13V6H15",
@@ -30,7 +31,8 @@ const PATHS = {
   restart: "M19.5 12a7.5 7.5 0 1 1-2.2-5.3L19.5 9M19.5 4v5h-5",
   screen: "M3.5 5h17v11.5h-17zM9 20h6M12 16.5V20",
   search: "M10.5 4.5a6 6 0 1 0 0 12 6 6 0 0 0 0-12ZM15 15l5 5",
-  share: "M8.5 5a3.2 3.2 0 1 0 0 6.4 3.2 3.2 0 0 0 0-6.4ZM2.5 19.5c0-3.3 2.7-5.5 6-5.5s6 2.2 6 5.5M18 7.5v6M15 10.5h6",
+  share:
+    "M8.5 5a3.2 3.2 0 1 0 0 6.4 3.2 3.2 0 0 0 0-6.4ZM2.5 19.5c0-3.3 2.7-5.5 6-5.5s6 2.2 6 5.5M18 7.5v6M15 10.5h6",
   shrink: "M9 4v5H4M15 4v5h5M9 20v-5H4M15 20v-5h5",
   sound: "M4 9.5v5h3.5L12 19V5L7.5 9.5zM15.5 9a4 4 0 0 1 0 6M18 6.5a8 8 0 0 1 0 11",
   stop: "M6.5 6.5h11v11h-11z",
@@ -41,7 +43,11 @@ const PATHS = {
 
 /** A drawing of `PATHS`, which readers of screens skip. */
 export const icon = (name) =>
-  s("svg", { class: name === "more" ? "icon bold" : "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: PATHS[name] }));
+  s(
+    "svg",
+    { class: name === "more" ? "icon bold" : "icon", viewBox: "0 0 24 24", "aria-hidden": "true" },
+    s("path", { d: PATHS[name] }),
+  );
 
 /** The sign of Desk. */
 export const brand = () =>

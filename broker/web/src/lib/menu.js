@@ -27,7 +27,11 @@ export function menu(label, items, { small = false, face = null } = {}) {
     list.hidden = !open;
     button.setAttribute("aria-expanded", String(open));
     if (!open) return;
-    list.replaceChildren(...items().filter(Boolean).map((item) => entry(item, () => show(false))));
+    list.replaceChildren(
+      ...items()
+        .filter(Boolean)
+        .map((item) => entry(item, () => show(false))),
+    );
     list.classList.remove("up");
     const box = list.getBoundingClientRect();
     if (box.bottom > innerHeight && box.height < box.top) list.classList.add("up");

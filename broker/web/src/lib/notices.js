@@ -25,10 +25,21 @@ function edge() {
 export function say(text, kind = "good") {
   const shut = h(
     "button",
-    { class: "plain small square", type: "button", "aria-label": t("Close"), onclick: () => note.remove() },
+    {
+      class: "plain small square",
+      type: "button",
+      "aria-label": t("Close"),
+      onclick: () => note.remove(),
+    },
     icon("close"),
   );
-  const note = h("div", { class: `note ${kind}` }, icon(ICONS[kind]), h("span", { class: "break" }, text), shut);
+  const note = h(
+    "div",
+    { class: `note ${kind}` },
+    icon(ICONS[kind]),
+    h("span", { class: "break" }, text),
+    shut,
+  );
   edge().append(note);
   setTimeout(() => note.remove(), kind === "bad" ? SHOWN_BAD : SHOWN);
 }

@@ -22,7 +22,14 @@ export function section({ title, text = null, action = null, load, show }) {
   }
 
   again();
-  const button = action && h("button", { type: "button", class: "small", onclick: () => action.act(again) }, icon("plus"), action.label);
+  const button =
+    action &&
+    h(
+      "button",
+      { type: "button", class: "small", onclick: () => action.act(again) },
+      icon("plus"),
+      action.label,
+    );
   return h(
     "section",
     { class: "card padded stack" },
@@ -52,7 +59,12 @@ export function things(items, none) {
       h(
         "li",
         null,
-        h("div", { class: "what" }, h("div", { class: "break" }, head), lines.filter(Boolean).map((line) => h("div", { class: "soft small break" }, line))),
+        h(
+          "div",
+          { class: "what" },
+          h("div", { class: "break" }, head),
+          lines.filter(Boolean).map((line) => h("div", { class: "soft small break" }, line)),
+        ),
         h("div", { class: "row" }, end),
       ),
     ),

@@ -32,11 +32,11 @@ const CODES = {
 export function sentence(problem) {
   const said = problem.message;
   const general = CODES[problem.code];
-  if (language() === "en" || known(said) || general === undefined || !known(general)) return t(said);
+  if (language() === "en" || known(said) || general === undefined || !known(general))
+    return t(said);
   const wait = problem.retryAfter ? waiting(problem.retryAfter) : "";
   return `${t(general)}${wait} (${said})`;
 }
 
 /** When asking again may work. */
-export const waiting = (seconds) =>
-  t("Try again in {duration}.", { duration: duration(seconds) });
+export const waiting = (seconds) => t("Try again in {duration}.", { duration: duration(seconds) });

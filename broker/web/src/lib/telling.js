@@ -78,7 +78,9 @@ export const left = (session, now) =>
 /** What that hangs on: a line, or none. */
 export function because(desktop, session, why, now) {
   if (desktop.state === "frozen" && session !== null) {
-    return t("Asleep since {time}; windows stay as they are", { time: clock(session.changed_at, now) });
+    return t("Asleep since {time}; windows stay as they are", {
+      time: clock(session.changed_at, now),
+    });
   }
   if (desktop.state !== "ready" || !why?.counts) return "";
   if (why.counts === "keep") {

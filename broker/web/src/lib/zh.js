@@ -26,7 +26,8 @@ export const COMMON = {
   "The image of the desktops is missing; ask an administrator.": "缺少桌面映像，请联系管理员。",
   "The desktop could not start.": "桌面无法启动。",
   "Too many wrong tries.": "错误次数过多。",
-  "The desktop failed to start several times and waits before the next try.": "桌面多次启动失败，需等待后再试。",
+  "The desktop failed to start several times and waits before the next try.":
+    "桌面多次启动失败，需等待后再试。",
   "The desktop was stopped meanwhile.": "桌面已在此期间停止。",
   "The broker is about to stop; try again in some seconds.": "服务即将停止，请几秒后重试。",
   "No desktop starts just now: maintenance is being prepared.": "正在准备维护，暂时不能启动桌面。",

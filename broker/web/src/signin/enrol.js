@@ -22,7 +22,11 @@ export function enrolment({ user, onDone }) {
   });
   return fill(
     box,
-    h("p", { class: "soft" }, t("Any authenticator does: Aegis, FreeOTP, 2FAS, Google Authenticator, a password manager.")),
+    h(
+      "p",
+      { class: "soft" },
+      t("Any authenticator does: Aegis, FreeOTP, 2FAS, Google Authenticator, a password manager."),
+    ),
     h("div", { class: "row" }, begin),
   );
 }
@@ -36,14 +40,18 @@ function secret(box, user, made, onDone) {
     inputmode: "numeric",
     maxlength: 16,
   });
-  const submit = () => api("POST", `/users/${part(user)}/code/confirm`, { code: code.value.replace(/\s/g, "") });
+  const submit = () =>
+    api("POST", `/users/${part(user)}/code/confirm`, { code: code.value.replace(/\s/g, "") });
   fill(
     box,
     h("p", null, t("1. Scan this with your authenticator.")),
     h("img", { class: "qr", alt: t("A QR code with the secret below"), src: picture(made.qr) }),
     h("details", null, h("summary", null, t("It cannot be scanned?")), copyable(made.secret)),
     h("p", null, t("2. Type the code that it shows now.")),
-    form({ yes: t("Confirm"), submit, onDone: (answer) => recovery(box, answer.recovery, onDone) }, field(t("Code"), code)),
+    form(
+      { yes: t("Confirm"), submit, onDone: (answer) => recovery(box, answer.recovery, onDone) },
+      field(t("Code"), code),
+    ),
   );
   code.focus();
 }
@@ -52,11 +60,25 @@ function secret(box, user, made, onDone) {
 const picture = (svg) => `data:image/svg+xml,${encodeURIComponent(svg)}`;
 
 function recovery(box, codes, onDone) {
-  const list = h("ol", { class: "recovery mono" }, codes.map((code) => h("li", null, code)));
+  const list = h(
+    "ol",
+    { class: "recovery mono" },
+    codes.map((code) => h("li", null, code)),
+  );
   fill(
     box,
-    h("p", { class: "note good", role: "status" }, h("span", null, t("One-time codes are set up."))),
-    h("p", null, t("These recovery codes let you in without your phone, each once. They are shown now and never again: keep them.")),
+    h(
+      "p",
+      { class: "note good", role: "status" },
+      h("span", null, t("One-time codes are set up.")),
+    ),
+    h(
+      "p",
+      null,
+      t(
+        "These recovery codes let you in without your phone, each once. They are shown now and never again: keep them.",
+      ),
+    ),
     list,
     h(
       "div",

@@ -26,7 +26,11 @@ async function choose(show, problem, onDone) {
     ways = await api("GET", "/sign-in");
   } catch (refusal) {
     const again = () => choose(show, problem, onDone);
-    const button = h("button", { type: "button", class: "primary", onclick: again }, t("Try again"));
+    const button = h(
+      "button",
+      { type: "button", class: "primary", onclick: again },
+      t("Try again"),
+    );
     return show(title, bad(refusal), h("div", { class: "buttons" }, button));
   }
   return show(
@@ -35,14 +39,31 @@ async function choose(show, problem, onDone) {
     ways.password && passwordForm(show, onDone),
     ways.password && ways.oidc && h("p", { class: "or soft" }, t("or")),
     ways.oidc &&
-      h("a", { class: "button", href: `${PREFIX}/sign-in/oidc` }, icon("key"), t("Sign in with {name}", { name: ways.oidc })),
-    h("p", { class: "hint" }, t("With a key, but no password?"), " ", t("This prints a link that signs you in:")),
+      h(
+        "a",
+        { class: "button", href: `${PREFIX}/sign-in/oidc` },
+        icon("key"),
+        t("Sign in with {name}", { name: ways.oidc }),
+      ),
+    h(
+      "p",
+      { class: "hint" },
+      t("With a key, but no password?"),
+      " ",
+      t("This prints a link that signs you in:"),
+    ),
     h("code", { class: "break" }, webLine(location.hostname, ways.ssh_port)),
   );
 }
 
 function passwordForm(show, onDone) {
-  const user = input({ name: "user", autocomplete: "username", autocapitalize: "none", spellcheck: "false", maxlength: 256 });
+  const user = input({
+    name: "user",
+    autocomplete: "username",
+    autocapitalize: "none",
+    spellcheck: "false",
+    maxlength: 256,
+  });
   const password = input({ name: "password", type: "password", autocomplete: "current-password" });
   const submit = async () => {
     const answer = await api("POST", "/sign-in", { user: user.value, password: password.value });
@@ -50,7 +71,13 @@ function passwordForm(show, onDone) {
     return answer;
   };
   const next = (answer) => (answer.ticket ? codeForm(show, answer.ticket, onDone) : onDone());
-  return patientForm(t("Sign in"), submit, next, field(t("User name"), user), field(t("Password"), password));
+  return patientForm(
+    t("Sign in"),
+    submit,
+    next,
+    field(t("User name"), user),
+    field(t("Password"), password),
+  );
 }
 
 function codeForm(show, ticket, onDone) {
@@ -65,16 +92,30 @@ function codeForm(show, ticket, onDone) {
   const submit = () => api("POST", "/sign-in/code", { ticket, code: code.value.trim() });
   show(
     h("h1", null, t("One-time code")),
-    h("p", { class: "soft" }, t("The six digits that your authenticator shows now, or one of your recovery codes.")),
+    h(
+      "p",
+      { class: "soft" },
+      t("The six digits that your authenticator shows now, or one of your recovery codes."),
+    ),
     patientForm(t("Sign in"), submit, onDone, field(t("Code"), code)),
-    h("button", { type: "button", class: "plain", onclick: () => choose(show, null, onDone) }, icon("back"), t("Start again")),
+    h(
+      "button",
+      { type: "button", class: "plain", onclick: () => choose(show, null, onDone) },
+      icon("back"),
+      t("Start again"),
+    ),
   );
 }
 
 const input = (props) => h("input", { type: "text", required: true, ...props });
 
 const bad = (problem) =>
-  h("p", { class: "note bad", role: "alert" }, icon("alert"), h("span", { class: "break" }, sentence(problem)));
+  h(
+    "p",
+    { class: "note bad", role: "alert" },
+    icon("alert"),
+    h("span", { class: "break" }, sentence(problem)),
+  );
 
 /** A form that says why it was refused, and waits as long as it is told to, counting down. */
 function patientForm(label, submit, next, ...fields) {

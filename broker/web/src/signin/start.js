@@ -51,7 +51,9 @@ export async function start(root, show) {
   translate();
   onSignedOut((problem) => view && outside(problem));
   if (link === null) return enter();
-  put(() => fill(root, header(), h("p", { class: "page soft", role: "status" }, t("Signing in …"))));
+  put(() =>
+    fill(root, header(), h("p", { class: "page soft", role: "status" }, t("Signing in …"))),
+  );
   try {
     await api("POST", "/sign-in/link", { token: link.token });
   } catch (problem) {
@@ -72,7 +74,13 @@ function mustEnrol(me, enter) {
       "div",
       { class: "card padded stack" },
       h("h1", null, t("Set up one-time codes first")),
-      h("p", null, t("Your account asks for a code at each sign-in. It takes an app on your phone, and a minute.")),
+      h(
+        "p",
+        null,
+        t(
+          "Your account asks for a code at each sign-in. It takes an app on your phone, and a minute.",
+        ),
+      ),
       enrolment({ user: me.user, onDone: enter }),
     ),
   );
@@ -87,7 +95,11 @@ function away(problem, again) {
       { class: "card padded stack" },
       h("h1", null, t("Desk cannot be reached")),
       h("p", { class: "note bad" }, icon("alert"), h("span", null, sentence(problem))),
-      h("div", { class: "buttons" }, h("button", { class: "primary", type: "button", onclick: again }, t("Try again"))),
+      h(
+        "div",
+        { class: "buttons" },
+        h("button", { class: "primary", type: "button", onclick: again }, t("Try again")),
+      ),
     ),
   );
 }

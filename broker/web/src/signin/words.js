@@ -35,7 +35,8 @@ export const WORDS = {
   "I have kept them": "我已保存",
 
   "Signing in there did not work. Try again.": "在那里登录未成功，请重试。",
-  "You have no account here, or it may not be used in a browser.": "您在这里没有账户，或该账户不能在浏览器中使用。",
+  "You have no account here, or it may not be used in a browser.":
+    "您在这里没有账户，或该账户不能在浏览器中使用。",
   "Who would say who you are does not answer. Try again later.": "身份提供方没有响应，请稍后重试。",
   "Too many wrong tries. Try again later.": "错误次数过多，请稍后重试。",
   "Too many sign-ins are under way. Try again later.": "正在登录的人过多，请稍后重试。",
