@@ -52,7 +52,9 @@ class AccessDenied(DeskError):
 
 
 class Unauthenticated(DeskError):
-    """Who asks the API shows no token, or one that is unknown, expired or taken back."""
+    """Who asks the API shows no token and no cookie, or one that is unknown, over or taken back; or
+    tried to sign in with what is wrong.
+    """
 
     code = "unauthenticated"
     default = "Show a token that counts: 'Authorization: Bearer desk_…'."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from broker.core.digest import hashed
 from broker.core.errors import AccessDenied, NotFound, Unauthenticated
 from broker.core.gateway import Allowance, Identity
+from broker.core.issued import Issued
 from broker.core.signins import Proven, is_secret, new_secret
 from broker.core.tokens import ALL_SCOPES, Caller, Reach, Scope, csrf_of
 from broker.service.credentials import WAYS
@@ -231,7 +232,13 @@ class SignIns:
 
     def _over(self, sign_in: SignIn) -> bool:
         now = self._clock.now()
-        return now - sign_in.made_at >= self._longest or now - sign_in.last_used_at >= self._idle
+        aged = now - sign_in.made_at >= self._most(sign_in)
+        return aged or now - sign_in.last_used_at >= self._idle
+
+    def _most(self, sign_in: SignIn) -> timedelta:
+        """When a certificate ends is not known any more once it has let somebody in."""
+        issued = Issued.parse(sign_in.proven.credential) is not None
+        return self._idle if issued else self._longest
 
     # ------------------------------------------------------------------------------------ ended
 
@@ -253,6 +260,10 @@ class SignIns:
         known = await self._store.sign_ins()
         self._held &= {each.id for each in known}
         for each in known:
+            if now - each.made_at >= self._most(each):
+                with suppress(NotFound):  # signed out meanwhile
+                    await self._store.end_sign_in(each.id, actor="broker")
+                self._cut([each.id])
             used = each.id in self._held and each.user_id in users
             if used and now - each.last_used_at >= self._idle / 4:
                 await self._store.note_sign_in_use(each.id)

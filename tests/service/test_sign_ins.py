@@ -17,6 +17,7 @@ from broker.core.errors import (
     Unauthenticated,
 )
 from broker.core.gateway import Activity, Attachment, Holdings, Right
+from broker.core.issued import Hashes, Issued
 from broker.core.model import SessionState
 from broker.service.entry import WRONG
 from broker.service.links import MOST
@@ -405,3 +406,26 @@ async def test_a_code_set_up_in_the_browser_counts_for_it(broker, ada):
     await broker.refused(Unauthenticated, ada.caller())
     await broker.sign_ins.enrolled(caller.sign_in, actor=caller.actor)
     assert not (await ada.caller()).enrol
+
+
+async def test_a_certificate_signs_in_for_no_longer_than_one_may_be_idle(broker, keyed):
+    """When it ends is not known any more."""
+    identity, browser, _ = keyed
+    blob = Hashes(sha256=b"x" * 32, sha1=b"x" * 20)
+    issued = Issued(authority=blob, serial=7, key=blob, key_id=b"x" * 32)
+    broker.credentials.holder = lambda *_: soon(browser.person.user)
+    by_certificate = replace(identity, credential=str(issued), method="certificate")
+    await browser.follow(await link_of(broker, by_certificate))
+    for _hour in range(11):
+        broker.clock.advance(3600)
+        assert await browser.caller()
+    await broker.sign_ins.look()
+    assert broker.connections.ended == []
+    broker.clock.advance(3600)
+    await broker.refused(Unauthenticated, browser.caller())
+    await broker.sign_ins.look()
+    assert broker.connections.ended == [browser.credential]
+
+
+async def soon(value):
+    return value
