@@ -79,7 +79,7 @@ export class Panels {
 
 /** Arrows, Home and End move within a toolbar, which is one stop of Tab. */
 export function roving(bar) {
-  const stops = () => [...bar.querySelectorAll("a, button")].filter((one) => !one.hidden && !one.disabled);
+  const stops = () => [...bar.querySelectorAll("button")].filter((one) => !one.hidden && !one.disabled);
   function at(chosen) {
     for (const one of stops()) one.tabIndex = one === chosen ? 0 : -1;
   }

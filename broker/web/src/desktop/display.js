@@ -8,6 +8,7 @@ import { FIRST, Quality } from "./quality.js";
 
 const KEPT = "desk.picture";
 const SECOND = 1_000;
+const TOUCH = matchMedia("(pointer: coarse)");
 const SIZES = {
   resize: "Resize the desktop to this window",
   scale: "Scale the picture to this window",
@@ -60,7 +61,9 @@ export class Picture {
     const resize = choices.size === "resize" && this.#connection.may("resize");
     screen.resizeSession = resize;
     screen.scaleViewport = choices.size !== "scroll";
-    screen.clipViewport = choices.size === "scroll";
+    // Where fingers would scroll, they are the desktop's: there the picture is moved by a tool.
+    screen.clipViewport = choices.size === "scroll" && TOUCH.matches;
+    if (!screen.clipViewport) screen.dragViewport = false;
     screen.qualityLevel = choices.automatic ? this.#quality.level : choices.level;
   }
 
@@ -146,7 +149,7 @@ export function displayPanel(connection, picture) {
     "div",
     { class: "stack" },
     h("label", null, word("span", "Size"), size),
-    h("div", { class: "row" }, drag, word("span", "Move a picture that is larger than the window", { class: "hint" })),
+    TOUCH.matches && h("div", { class: "row" }, drag, word("span", "Move a picture that is larger than the window", { class: "hint" })),
     h("label", null, word("span", "Quality"), level),
     h("label", { class: "line" }, automatic, word("span", "By the speed of the connection")),
     figures,

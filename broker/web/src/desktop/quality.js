@@ -12,7 +12,7 @@ const PROMPT = 80;
 const QUIET = 30_000;
 
 /** Prompt answers in a row before a finer picture is tried. */
-const PATIENCE = 5;
+const PATIENCE = 3;
 
 /** Chooses a level of 0 to 9 from one measure after the other. */
 export class Quality {

@@ -48,7 +48,7 @@ class Viewer {
 
   constructor(parent, { socket, sound = null, home = "/", onState = () => {}, tools = () => [], actions = {} }) {
     this.#options = { onState };
-    this.#build(home);
+    this.#build(parent, home);
     parent.append(this.element);
     const clipboard = navigator.clipboard;
     this.copied = new Copied(clipboard ? (text) => clipboard.writeText(text) : null);
@@ -70,14 +70,14 @@ class Viewer {
     this.connection.open();
   }
 
-  #build(home) {
+  #build(parent, home) {
     this.name = h("strong", { class: "name" });
     this.status = h("span", { class: "state", role: "status" });
     this.badge = word("span", "View only", { class: "tag warn", hidden: true });
-    this.tools = h("div", { class: "viewer-tools" });
+    this.tools = h("div", { class: "viewer-tools", role: "toolbar", "aria-controls": "screen", "data-t-label": "Tools of the desktop" });
     this.bar = h(
       "header",
-      { class: "viewer-bar", role: "toolbar", "aria-controls": "screen", "data-t-label": "Tools of the desktop" },
+      { class: "viewer-bar" },
       home && h("a", { class: "brand", href: home, "data-t-label": "All desktops" }, brand()),
       h("span", { class: "viewer-told" }, this.name, this.status, this.badge),
       this.tools,
@@ -91,7 +91,7 @@ class Viewer {
     });
     this.hint = word("p", WAY_OUT, { class: "viewer-hint", id: "way-out" });
     this.veil = h("div", { class: "viewer-veil", hidden: true });
-    this.stage = h("div", { class: "viewer-stage" }, this.past, this.frame, this.field, this.hint, this.veil);
+    this.stage = h(parent.closest("main") === null ? "main" : "div", { class: "viewer-stage" }, this.past, this.frame, this.field, this.hint, this.veil);
     this.place = h("div", { class: "viewer-place" });
     this.handle = tool("down", "Show the bar", { class: "viewer-handle", hidden: true, onclick: () => this.showBar(true) });
     this.element = h("div", { class: "viewer" }, this.bar, this.banner, this.stage, this.place, this.handle);
@@ -115,7 +115,7 @@ class Viewer {
     ];
     this.offered = own.filter(([button]) => button);
     fill(this.tools, this.offered.map(([button]) => button));
-    this.settle = roving(this.bar);
+    this.settle = roving(this.tools);
     this.offer();
   }
 
@@ -157,7 +157,7 @@ class Viewer {
 
   #leaveKeyboard() {
     this.showBar(true);
-    this.bar.querySelector("a, button:not([hidden])").focus();
+    this.tools.querySelector("button:not([hidden])").focus();
   }
 
   /** A text for the desktop's clipboard. */
