@@ -125,7 +125,7 @@ export class Data {
   async #ask() {
     const mine = `?user=${encodeURIComponent(this.#me.user)}`;
     const at = Date.now();
-    const shares = this.#me.allowed.includes("share") ? list("/shares").catch(none) : [];
+    const shares = this.#me.allowed.includes("share") ? list(`/shares${mine}`).catch(none) : [];
     const asked = [list(`/desktops${mine}`), list(`/sessions${mine}`), shares];
     const told = await Promise.allSettled(asked);
     const refusal = told.find((one) => one.status === "rejected")?.reason ?? null;

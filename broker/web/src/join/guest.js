@@ -5,8 +5,12 @@ import { Problem, api, useCsrf } from "../lib/api.js";
 const AGAIN = 3_000;
 const OVER = new Set([401, 403, 404]);
 
-/** Ask to come in by the link's token. Raises Problem. */
-export const ask = (token, name) => api("POST", "/guests", { token, name });
+/** Ask to come in by the link's token; answers how it stands. Raises Problem. */
+export async function ask(token, name) {
+  const told = await api("POST", "/guests", { token, name });
+  useCsrf(told.csrf);
+  return told;
+}
 
 /** How it stands: what the broker says, or null when it knows nothing of this browser. Raises Problem. */
 export async function standing(query = "", signal = undefined) {

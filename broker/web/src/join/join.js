@@ -6,6 +6,7 @@ import { fill, h } from "../lib/dom.js";
 import { header } from "../lib/header.js";
 import { known, language, onLanguage, t, translate } from "../lib/i18n.js";
 import { complain } from "../lib/notices.js";
+import { tool } from "../desktop/bar.js";
 import { openViewer } from "../desktop/viewer.js";
 import { dropFragment } from "../signin/fragment.js";
 import { answer, ask, leave, standing } from "./guest.js";
@@ -78,7 +79,7 @@ function askName() {
       ),
     () =>
       form(
-        { yes: t("Ask to come in"), submit: () => ask(token, typed.trim()), onDone: wait },
+        { yes: t("Ask to come in"), submit: () => ask(token, typed.trim()), onDone: enter },
         field(t("Your name"), name()),
       ),
   );
@@ -86,7 +87,6 @@ function askName() {
 }
 
 async function wait() {
-  token = "";
   waiting = new AbortController();
   const { signal } = waiting;
   const cancel = () =>
@@ -111,6 +111,7 @@ async function giveUp() {
 /** Show what stands now. */
 function enter(told) {
   if (told === null) return tell(afterwards(expires, Date.now()));
+  token = "";
   expires = told.expires_at;
   if (told.state === "asked") return wait();
   if (told.state !== "in") return tell(told.state, { reason: told.reason });
@@ -126,9 +127,15 @@ function look() {
     home: null,
     guest: true,
     onState: (state, sentence, code) => state === "ended" && over(viewer, code),
-    tools: () => [],
+    tools: (made) => [[tool("close", "Leave", { onclick: () => quit(made) }), () => true]],
     actions: { leave: null, "sign-in": null, start: null },
   });
+}
+
+async function quit(viewer) {
+  viewer.close();
+  await leave();
+  tell("left");
 }
 
 /** The relay ended for good: the broker knows why. */

@@ -15,6 +15,7 @@ export const WORDS = {
   "It is over": "已结束",
   "You do not see the desktop any more: that was ended, or its time is over.":
     "您已不能查看此桌面：共享已被结束或已到期。",
+  Leave: "离开",
   "You left": "您已离开",
   "You do not see the desktop any more.": "您已不再查看此桌面。",
   "This link is over": "链接已过期",
