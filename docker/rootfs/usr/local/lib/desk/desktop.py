@@ -186,7 +186,8 @@ def _xvnc(settings: Settings) -> list[str]:
         # What is selected stays here; what is copied goes to the viewers, up to 2 MiB. What a viewer
         # copies is not selected here: that would end the selection which it is pasted over.
         "-SendPrimary=0", "-SetPrimary=0", "-MaxCutText", "2097152",
-        "-AlwaysShared=1", "-AcceptSetDesktopSize=1",
+        # All of a unix socket are one host to it: a viewer that says nothing would shut out the others.
+        "-UseBlacklist=0", "-AlwaysShared=1", "-AcceptSetDesktopSize=1",
         "-nolisten", "tcp", "-noreset", "+extension", "RANDR", "+extension", "Composite",
     ]  # fmt: skip
 
