@@ -16,8 +16,13 @@ export function languages() {
   );
 }
 
-/** `tabs` are `[fragment, label]`; `current` is one of the fragments; `end` stands at the right. */
+/**
+ * `tabs` are `[fragment, label]`; `current` is one of the fragments, and names the page in the
+ * browser's tab; `end` stands at the right.
+ */
 export function header({ tabs = [], current = null, end = [] } = {}) {
+  const here = tabs.find(([fragment]) => fragment === current)?.[1];
+  document.title = here ? `${here} · Desk` : "Desk";
   const links = tabs.map(([fragment, label]) =>
     h("a", { href: `#${fragment}`, "aria-current": fragment === current ? "page" : null }, label),
   );
