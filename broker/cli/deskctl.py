@@ -22,6 +22,7 @@ from broker.cli.ctl_maintenance import add_broadcast, add_outdated, maintenance
 from broker.cli.ctl_place import place, where
 from broker.cli.ctl_session import attachment, session
 from broker.cli.ctl_settings import policy, settings, template
+from broker.cli.ctl_share import share
 from broker.cli.ctl_signin import sign_in
 from broker.cli.ctl_status import add_status
 from broker.cli.ctl_token import add_whoami, token
@@ -55,6 +56,7 @@ for _noun in (
     session,
     attachment,
     desktop,
+    share,
     template,
     image,
     lease,

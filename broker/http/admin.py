@@ -16,6 +16,7 @@ from broker.http.doctor import DoctorRoutes
 from broker.http.events import EventRoutes
 from broker.http.groups import GroupRoutes
 from broker.http.guard import guarded
+from broker.http.guests import GuestRoutes
 from broker.http.invites import InviteRoutes
 from broker.http.leases import LeaseRoutes
 from broker.http.logins import LoginRoutes
@@ -26,6 +27,7 @@ from broker.http.problems import problems
 from broker.http.routes import PREFIX
 from broker.http.sessions import SessionRoutes
 from broker.http.settings import SettingRoutes
+from broker.http.shares import ShareRoutes
 from broker.http.signin import SignInRoutes
 from broker.http.status import StatusRoutes
 from broker.http.table import TABLE
@@ -63,6 +65,8 @@ class AdminApi:
             "desktops": DesktopRoutes(store=store, services=services),
             "sessions": SessionRoutes(store=store, services=services),
             "verbs": VerbRoutes(store=store, services=services),
+            "shares": ShareRoutes(store=store, services=services),
+            "guests": GuestRoutes(services=services),
             "attachments": AttachmentRoutes(store=store, services=services),
             "settings": SettingRoutes(services=services),
             "leases": LeaseRoutes(store=store),

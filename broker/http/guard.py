@@ -66,11 +66,18 @@ async def _look(route: Route, caller: Caller, request: web.Request, store: Store
     if route.whose is None or route.whose.find is None:
         return
     weak = route.needs is Scope.USERS and Scope.ADMIN not in caller.scopes
-    if caller.only is None and not weak:
+    if caller.only is None and not weak and not route.whose.owner_alone:
         return
     owner = await route.whose.find(store, request)
     if caller.only is not None and owner != caller.only:
         raise route.whose.missing(request)
+    if route.whose.owner_alone and owner != caller.user_id:
+        if owner is None:
+            raise route.whose.missing(request)
+        raise AccessDenied(
+            f"{caller.actor.name} is not the owner for {route.name}",
+            public="That is for its owner alone: nobody else consents for them.",
+        )
     if weak and owner is not None and owner != caller.user_id:
         user = await store.user_by_id(owner)
         if user is not None and user.admin:

@@ -93,6 +93,8 @@ class Whose:
     """What is said of a thing that is not there, and of another's: they are not told apart."""
     all_alone: bool = False
     """Whether it is nothing to do with one's own."""
+    owner_alone: bool = False
+    """Whether nobody may but the owner: not whoever has everybody's either."""
 
 
 #: Of lists, and of what is asked of the caller themselves.

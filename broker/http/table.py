@@ -10,6 +10,7 @@ from broker.http.desktops import DESKTOPS
 from broker.http.doctor import DOCTOR
 from broker.http.events import EVENTS
 from broker.http.groups import GROUPS
+from broker.http.guests import GUESTS
 from broker.http.invites import INVITES
 from broker.http.leases import LEASES
 from broker.http.logins import LOGINS
@@ -17,6 +18,7 @@ from broker.http.maintenance import MAINTENANCE
 from broker.http.openapi import API
 from broker.http.sessions import SESSIONS
 from broker.http.settings import SETTINGS
+from broker.http.shares import SHARES
 from broker.http.signin import SIGNING_IN
 from broker.http.status import STATUS
 from broker.http.tokens import TOKENS
@@ -35,6 +37,8 @@ TABLE = (
     DESKTOPS,
     SESSIONS,
     VERBS,
+    SHARES,
+    GUESTS,
     ATTACHMENTS,
     LEASES,
     SETTINGS,

@@ -47,6 +47,11 @@ async def _invite(store: Store, request: web.Request) -> UserId | None:
     return next(found, None)
 
 
+async def _share(store: Store, request: web.Request) -> UserId | None:
+    share = await store.share(request.match_info["id"])
+    return None if share is None else share.user_id
+
+
 def _no_user(request: web.Request) -> NotFound:
     return NotFound(public=f"There is no user {shown(request.match_info['name'])}.")
 
@@ -67,6 +72,10 @@ def _no_sign_in(_request: web.Request) -> NotFound:
     return NotFound(public="There is no such sign-in.")
 
 
+def _no_share(_request: web.Request) -> NotFound:
+    return NotFound(public="There is no such share.")
+
+
 def _no_invite(_request: web.Request) -> NotFound:
     return NotFound(public="There is no such unused invite.")
 
@@ -83,3 +92,8 @@ SESSION = Whose(find=_session, missing=no_session)
 INVITE = Whose(find=_invite, missing=_no_invite)
 SIGNED_IN = Whose(find=_sign_in, missing=_no_sign_in)
 TOKEN = Whose(find=_token, missing=no_token)
+SHARE = Whose(find=_share, missing=_no_share)
+
+#: The same, for whoever owns the desktop: consent is nobody else's to give.
+SHARER = Whose(find=_desktop, missing=no_desktop, owner_alone=True)
+SHARED_BY_OWNER = Whose(find=_share, missing=_no_share, owner_alone=True)

@@ -218,7 +218,7 @@ class Guests:
         """Raises `NotFound`."""
         found = await self._store.guest(which)
         if found is None:
-            raise NotFound(f"no guest {which}", public=f"There is no guest {shown(which)}.")
+            raise NotFound(f"no guest {which}", public="There is no such guest.")
         return found
 
     async def let_in(self, guest: Guest, *, actor: Actor | str) -> Guest:

@@ -312,6 +312,42 @@ LISTS = {
             }
         ],
     ),
+    "share ls": Listed(
+        "/shares",
+        [
+            {
+                "id": "9d3f0a7c51b2e864",
+                "user": "ada",
+                "desktop": "main",
+                "desktop_id": "b1946ac92492d234",
+                "mode": "rw",
+                "made_at": AT,
+                "expires_at": LATER,
+                "guests": [
+                    {
+                        "id": f"{n:016}",
+                        "name": name,
+                        "address": "198.51.100.7",
+                        "state": state,
+                        "since": AT,
+                    }
+                    for n, (name, state) in enumerate(
+                        [("Eve <b>", "in"), ("数据", "asked"), ("Mallory", "refused")]
+                    )
+                ],
+            },
+            {
+                "id": "1c0b5e2f7a498d36",
+                "user": "bob",
+                "desktop": "lab",
+                "desktop_id": "c4ca4238a0b92382",
+                "mode": "ro",
+                "made_at": AT,
+                "expires_at": LATER,
+                "guests": [],
+            },
+        ],
+    ),
     "lease ls": Listed(
         "/leases",
         [

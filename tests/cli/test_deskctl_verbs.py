@@ -13,7 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.cli import deskctl
+from broker.core.gateway import Allowance
 from broker.core.model import Actor
+from broker.core.shares import Mode
 from broker.core.tokens import ALL_SCOPES, Caller, Reach, Scope
 from broker.http.routes import PREFIX
 from broker.http.table import TABLE
@@ -98,6 +100,8 @@ VERBS = [
     Verb("session thaw {frozen}", ("thaw_session",), "{frozen}"),
     Verb("session resize {session} 1920x1080", ("resize_session",), "{session}"),
     Verb("session message {session} hello", ("message_session",), "{session}"),
+    Verb("share ls --user {sharing}", ("list_shares",), "id"),
+    Verb("share end {share}", ("end_share",), "{share}"),
     Verb("attachment ls --user ada", ("list_attachments",), "session"),
     Verb("desktop ls --all --user {running} --state ready", ("list_desktops",), "id"),
     Verb("desktop show {desktop}", ("get_desktop",), "{desktop}"),
@@ -131,6 +135,13 @@ _FOR_ONESELF = "a user's own, who has 'desk code' over SSH; an administrator tak
 
 FOR_PROGRAMS = {
     "get_openapi": "the API's own description",
+    "make_share": "its owner's alone: their page's, and 'desk share' says it",
+    "let_in_guest": "likewise",
+    "refuse_guest": "a page's; 'desk share refuse' says it",
+    "send_guest_away": "likewise; 'share end' ends all of them",
+    "come_as_guest": "a guest's page's",
+    "get_guest": "likewise",
+    "leave_as_guest": "likewise",
     "examine": "a part of what deskd doctor does, who looks at the host as well",
     "get_ways_to_sign_in": _FOR_PAGES,
     "sign_in": _FOR_PAGES,
@@ -276,6 +287,17 @@ class Scene:
 
     async def _session(self) -> str:
         return (await self._run())[1].id
+
+    async def _share(self) -> str:
+        desktop = await self.broker.desktop(f"runs{self.number}")
+        made, _ = await self.broker.shares.make(
+            desktop, mode=Mode.LOOK, valid=None, allowed=list(Allowance), actor="user:x"
+        )
+        return made.id
+
+    async def _sharing(self) -> str:
+        await self._share()
+        return f"runs{self.number}"
 
     async def _frozen(self) -> str:
         session = (await self._run())[1]

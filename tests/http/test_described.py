@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 
 import pytest
 import schemathesis
@@ -22,7 +23,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from structlog.testing import capture_logs
 
-from broker.core.model import Actor
+from broker.core.model import Actor, new_id
+from broker.core.shares import Mode
 from broker.http.openapi import document
 from broker.http.table import TABLE
 from tests.http.beside import CLIENT, Beside
@@ -68,12 +70,26 @@ async def things(broker):
     session = await broker.sessions.ensure(desktop, actor="x")
     invite, _ = await broker.invites.make(user, valid=None, actor="x")
     await broker.store.set_group("lab", priority=0, policy={}, actor="x")
-    ids = {"desktops": desktop.id, "sessions": session.id, "invites": invite.id, "tokens": "0" * 16}
+    share = await broker.store.add_share(
+        desktop.id, token_hash=new_id(), mode=Mode.LOOK, most=99, actor="x",
+        expires_at=broker.clock.now() + timedelta(hours=1),
+    )  # fmt: skip
+    guest = await broker.store.add_guest(
+        share.id, secret_hash=new_id(), name="Eve", address="::1", asked=9, most=9, actor="x"
+    )
+    ids = {
+        "shares": share.id,
+        "desktops": desktop.id,
+        "sessions": session.id,
+        "invites": invite.id,
+        "tokens": "0" * 16,
+    }
     names = {"groups": "lab", "templates": "default"}
     return lambda noun: {
         "id": ids.get(noun),
         "name": names.get(noun, "ada"),
         "user": "ada",
+        "guest": guest.id,
         "key": key.fingerprint,
         "account": "ada",
     }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
 from broker.core.model import SessionId, SessionState
+from broker.core.shares import Mode
 from broker.core.signins import Proven, new_secret
 from broker.core.tokens import ALL_SCOPES, Reach, Scope, csrf_of
 from broker.http.routes import PREFIX
 from broker.http.table import TABLE
+from broker.service import guests
 from broker.service.entry import WRONG
 from tests.service.harness import new_key
 
@@ -63,6 +66,8 @@ BODIES = {
     "Kill": lambda _: {},
     "NewDesktop": lambda cast: {"name": cast.fresh(), "user": cast.about},
     "Message": lambda _: {"text": "hello"},
+    "NewShare": lambda _: {},
+    "NewGuest": lambda _: {"token": "wrong", "name": "Eve"},  # refused, behind the rule
     "Size": lambda _: {"width": 1024, "height": 768},
     "Examination": lambda _: {},
     "Extend": lambda _: {"time": "1h"},
@@ -117,6 +122,7 @@ class Cast:
             desktop = await broker.desktop(name)
             session = await broker.ensure(desktop)
             self.things[person] |= {"desktops": desktop.id, "sessions": session.id}
+            self.things[person] |= await self._shown(desktop, name)
         invite, _ = await broker.invites.make(user, valid=None, actor="x")
         token = await broker.store.add_token(
             user.id, token_hash=f"{name}", name="t", scopes=[Scope.READ], reach=Reach.OWN,
@@ -130,6 +136,17 @@ class Cast:
             "invites": invite.id, "tokens": token.id, "sign-ins": sign_in.id,
         }  # fmt: skip
         return self.things[person]
+
+    async def _shown(self, desktop, name):
+        """A share of the desktop, and somebody who asks to come in by it."""
+        share = await self.broker.store.add_share(
+            desktop.id, token_hash=f"t{name}", mode=Mode.LOOK, most=9, actor="x",
+            expires_at=self.broker.clock.now() + timedelta(hours=1),
+        )  # fmt: skip
+        guest = await self.broker.store.add_guest(
+            share.id, secret_hash=f"g{name}", name="Eve", address=CLIENT, asked=9, most=9, actor="x"
+        )
+        return {"shares": share.id, "guest": guest.id}
 
     async def whole(self):
         """Whether all runs as it did; without desktops, a call has changed something."""
@@ -193,6 +210,8 @@ def expected(route, role, target):
         return 403
     if not route.own and role.reach is Reach.OWN:
         return 403
+    if route.whose is not None and route.whose.owner_alone and role.reach is Reach.ALL:
+        return None if target == "own" and role.who is not None else 403
     if route.name in ONES_OWN and (target != "own" or role.name == "kernel"):
         return 403 if role.reach is Reach.ALL else 404
     if role.name == "kernel":
@@ -219,7 +238,7 @@ async def call(api, cast, noun, route, role, target):
     own = role.who or "other"
     things = await cast.make(own if target == "own" else target)
     values = {"name": things["user"], "user": things["user"], "account": things["user"],
-              "key": things["key"], "id": things.get(route.path.split("/")[1])}  # fmt: skip
+              "key": things["key"], "guest": things.get("guest"), "id": things.get(route.path.split("/")[1])}  # fmt: skip
     values["name"] = {"groups": "group", "settings": "default"}.get(noun.name, values["name"])
     path = route.plain_path.format(**values)
     if route.name == "add_token":
@@ -237,7 +256,7 @@ async def call(api, cast, noun, route, role, target):
 @pytest.mark.parametrize("noun", TABLE, ids=lambda noun: noun.name)
 async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
     """Each role, at what is their own, another's, and an admin's."""
-    running = noun.name in {"desktops", "sessions", "verbs"}
+    running = noun.name in {"desktops", "sessions", "verbs", "shares"}
     wrong, cast = [], None
     for route, role, target in itertools.product(noun.routes, ROLES, TARGETS):
         if role.enrol and target != "own":
@@ -253,7 +272,7 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
             api if role.name == "kernel" else door, cast, noun, route, role, target
         )
         taken = {401, 403} if route.name in MAY_MISS else {401, 403, 404}
-        if route.open and detail == WRONG:
+        if route.open and detail in {WRONG, *NOBODY_KNOWS}:
             taken = set()
         fits = found == wanted if wanted else found not in taken and found < 500
         if not fits:
@@ -263,8 +282,11 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
     assert wrong == []
 
 
+#: How a link, and a cookie, are refused that are nobody's.
+NOBODY_KNOWS = {guests._NO_LINK, guests._NOBODY}
+
 #: What is the same for everybody.
-OPEN = {"get_openapi", "follow_events", "get_ways_to_sign_in"}
+OPEN = {"get_openapi", "follow_events", "get_ways_to_sign_in", "get_guest"}
 
 
 async def test_a_member_sees_nothing_of_anybody_else(door, broker):
@@ -303,7 +325,7 @@ async def test_anothers_thing_is_answered_as_if_it_were_not_there(door, broker):
         theirs = others.get(route.path.split("/")[1])
         for there in (theirs, "0" * 16):
             name = others["user"] if there == theirs else "nobody"
-            path = route.plain_path.format(id=there, name=name, key="k")
+            path = route.plain_path.format(id=there, name=name, key="k", guest="0" * 16)
             detail = await door.problem(
                 404, "not_found", route.method, path, json={}, headers=headers
             )
