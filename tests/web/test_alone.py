@@ -131,6 +131,8 @@ async def test_the_right_password_opens_the_screen_and_a_wrong_one_does_not(serv
     wrong = await server.sign_in("wrong")
     assert (wrong.status, await wrong.json()) == (401, {"detail": "That is not the password."})
     assert server.pauses == [1.0]
+    # What crypt(3) would take for the end of it.
+    assert (await server.sign_in(f"{WORD}\0more")).status == 401
     assert not await server.is_in()
     async with await server.screen() as refused:
         assert (await refused.receive()).type is aiohttp.WSMsgType.CLOSE

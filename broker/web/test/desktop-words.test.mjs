@@ -31,6 +31,17 @@ function spoken(folder) {
   return [...found].filter((text) => /^[^a-z].*[A-Za-z]/.test(text));
 }
 
+/** What the server of an image that stands alone refuses with. */
+function refusals() {
+  const place = new URL("../../../docker/rootfs/usr/local/lib/desk/relay.py", import.meta.url);
+  return [...readFileSync(place, "utf8").matchAll(new RegExp(`Refused\\(\\d+, ${TEXT}`, "g"))].map((match) => match[1]);
+}
+
+test("every refusal of the image alone is there in Chinese", () => {
+  assert.ok(refusals().length > 3);
+  assert.deepEqual(refusals().filter((text) => !Object.hasOwn(KNOWN.alone, text)), []);
+});
+
 for (const [folder, known] of Object.entries(KNOWN)) {
   test(`every sentence of ${folder} is there in Chinese`, () => {
     const texts = spoken(folder);
