@@ -25,10 +25,17 @@ export const guests = (data, desktop, state) =>
     share.guests.filter((guest) => guest.state === state).map((guest) => ({ share, guest })),
   );
 
-/** One line on who looks on; empty when nobody does. */
+/** One line on who looks on, and who waits to; empty when nobody does. */
 export function onlookers(data, desktop) {
-  const inside = guests(data, desktop, "in");
-  return inside.length === 0 ? "" : count(inside.length, "{n} guest is in", "{n} guests are in");
+  const inside = guests(data, desktop, "in").length;
+  const waiting = guests(data, desktop, "asked").length;
+  return [
+    inside > 0 && count(inside, "{n} guest is in", "{n} guests are in"),
+    waiting > 0 &&
+      count(waiting, "{n} guest waits for your answer", "{n} guests wait for your answer"),
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 /** The dialog of a desktop's shares; answers what brings it up to date. */

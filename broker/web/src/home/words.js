@@ -60,6 +60,8 @@ export const WORDS = {
   "look, type and click": "查看并操作",
   "{n} guest is in": "{n} 位访客",
   "{n} guests are in": "{n} 位访客",
+  "{n} guest waits for your answer": "{n} 位访客正在等您答复",
+  "{n} guests wait for your answer": "{n} 位访客正在等您答复",
   "Guests see the screen, and not whose it is. You are asked before each comes in.":
     "访客能看到屏幕，但看不到它属于谁。每位访客进入前都会询问您。",
   "They may": "允许",
