@@ -93,6 +93,15 @@ def enable(desk: Desk, name: str) -> None:
     desk.out.done(changed, f"What {name} has proves them again.", ident=name)
 
 
+@verb(user, "unbind")
+@USER
+def unbind(desk: Desk, name: str) -> None:
+    """Let another account of the provider of sign-ins be that user."""
+    desk.client.call("DELETE", f"/users/{part(name)}/provider")
+    told = f"The next one whom the provider calls {name} is that user."
+    desk.out.done({"name": name}, told, ident=name)
+
+
 @verb(user, "policy")
 @USER
 @WATCH

@@ -1,4 +1,6 @@
-"""The part of the store's contract that is about browsers: sign-ins, and links that make them."""
+"""The part of the store's contract that is about browsers: sign-ins, links that make them, and whom
+a provider of sign-ins means.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class BrowserState(Protocol):
-    """As in `Identities`. Whoever is disabled or removed has none of these any more."""
+    """As in `Identities`. Whoever is disabled has no sign-ins and links any more, and whoever is
+    removed nothing of this.
+    """
 
     # -- sign-ins
     async def add_sign_in(
@@ -77,4 +81,20 @@ class BrowserState(Protocol):
         """Use the link up: of any number who come with it at the same time one gets what it stands
         for. None for one that is unknown, used, too old, or whose user is disabled. `origin` is
         the address of who comes, for the audit.
+        """
+
+    # -- providers
+    async def user_vouched(self, source: str, subject: str) -> User | None:
+        """Who is bound to what the provider calls so for good; a disabled user too."""
+
+    async def vouch(
+        self, user_id: UserId, *, source: str, subject: str, actor: Actor | str
+    ) -> None:
+        """Bind the user to that. Idempotent. Raises `Conflict` when the user is bound to somebody
+        else of that source, or that to another user; `NotFound`.
+        """
+
+    async def unbind(self, user_id: UserId, *, actor: Actor | str) -> Sequence[str]:
+        """The user is bound to nobody any more; returns the sources. Raises `NotFound` when they
+        were not.
         """

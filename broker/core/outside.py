@@ -53,6 +53,8 @@ class PasswordSource(Protocol):
 class Claims:
     """Who somebody is to a provider."""
 
+    subject: str
+    """The provider's lasting word for them, which it gives to nobody else."""
     name: str
     """As it came: it need not be one that anybody can have here."""
     groups: frozenset[str]

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core.browserstate import BrowserState
-from broker.db import signins
+from broker.db import signins, vouched
+from broker.db.tables import vouched as vouched_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,3 +100,19 @@ class SqlBrowserState(BrowserState):
         return await self._do.write(
             lambda tx: signins.take_link(tx, token_hash, origin), actor=_NOBODY
         )
+
+    # -- providers
+    async def user_vouched(self, source: str, subject: str) -> User | None:
+        return await self._do.read(lambda db: vouched.user_vouched(db, source, subject))
+
+    async def vouch(
+        self, user_id: UserId, *, source: str, subject: str, actor: Actor | str
+    ) -> None:
+        await self._do.write(
+            lambda tx: vouched.vouch(tx, user_id, source=source, subject=subject),
+            actor=actor,
+            refusals={vouched_table.primary_key: vouched.elsewhere(source)},
+        )
+
+    async def unbind(self, user_id: UserId, *, actor: Actor | str) -> Sequence[str]:
+        return await self._do.write(lambda tx: vouched.unbind(tx, user_id), actor=actor)

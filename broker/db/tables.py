@@ -215,6 +215,17 @@ sign_in_link = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
+#: A provider's own word for a person: names can change there, and be given to somebody else.
+vouched = Table(
+    "vouched",
+    metadata,
+    Column("source", String(31), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("user_id", String(16), ForeignKey("user.id"), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    UniqueConstraint("user_id", "source"),
+)
+
 #: What was answered to a call, for whoever asks the same again.
 answer = Table(
     "answer",

@@ -18,6 +18,7 @@ from broker.db import (
     shares,
     signins,
     tokens,
+    vouched,
 )
 from broker.db.tables import desktop, user
 
@@ -67,6 +68,7 @@ async def remove_user(tx: Transaction, user_id: UserId) -> None:
     await invites.forget(tx, user_id)
     await tokens.forget(tx, user_id)
     await signins.forget(tx, user_id)
+    await vouched.forget(tx, user_id)
     await groups.forget(tx, user_id)
     await tx.connection.execute(
         update(user).where(user.c.id == user_id).values(removed_at=tx.now, enabled=False)

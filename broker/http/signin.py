@@ -16,7 +16,7 @@ from broker.core.useragent import browser_of
 from broker.http.calls import PAGING, page, read
 from broker.http.kinds import Time, time
 from broker.http.routes import BY_HANDLER, Noun, Page, Query, Route, asked, caller_of
-from broker.http.whose import SIGNED_IN
+from broker.http.whose import SIGNED_IN, USER_OF_ALL
 from broker.service.entry import Entered
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class SignInRoutes:
     def __init__(self, *, store: Store, services: Services, ssh_port: int) -> None:
         self._store = store
         self._ssh_port = ssh_port
+        self._accounts = services.accounts
         self._entry = services.entry
         self._sign_ins = services.sign_ins
         self._policies = services.policies
@@ -196,6 +197,11 @@ class SignInRoutes:
             out=out,
             where={"user": whose},
         )
+
+    async def unbind(self, request: web.Request) -> web.Response:
+        user = await self._accounts.user(request.match_info["name"])
+        await self._sign_ins.unbind(user, actor=caller_of(request).actor)
+        return web.Response(status=204)
 
     async def end(self, request: web.Request) -> web.Response:
         await self._sign_ins.end(request.match_info["id"], actor=caller_of(request).actor)
@@ -341,6 +347,17 @@ SIGNING_IN = Noun(
             summary="Sign a browser out, and end what is open by it.",
             needs=Scope.USERS,
             whose=SIGNED_IN,
+            answers={204: None},
+        ),
+        Route(
+            method="DELETE",
+            path="/users/{name}/provider",
+            handler=SignInRoutes.unbind,
+            name="unbind_user",
+            summary="Let another account of the provider be that user: the next one that has the"
+            " name there. What was signed in by the one before ends.",
+            needs=Scope.USERS,
+            whose=USER_OF_ALL,
             answers={204: None},
         ),
     ),

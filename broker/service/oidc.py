@@ -150,16 +150,26 @@ class SingleSignOn:
         )
 
     async def _user(self, provider: SignOnProvider, claims: Claims, address: str) -> User:
+        """Whom the provider meant the first time, whatever it calls them since; of whom it has not
+        spoken yet, the one of that name.
+        """
+        user = await self._store.user_vouched(provider.name, claims.subject)
+        if user is None:
+            user = await self._bound(provider, claims, address)
+        if not user.enabled or user.source not in {LOCAL, provider.name}:
+            raise _nobody(provider, user.name)
+        return user
+
+    async def _bound(self, provider: SignOnProvider, claims: Claims, address: str) -> User:
         """Of Desk's own, or one that came from there; made when nobody has the name."""
         try:
             name = user_name(claims.name)
         except BadRequest as error:
-            raise AccessDenied(
-                f"{provider.name} vouches for {shown(claims.name)}", public=error.public
-            ) from None
+            told = f"{provider.name} vouches for {shown(claims.name)}"
+            raise AccessDenied(told, public=error.public) from None
         user = await self._store.user(name)
+        actor = Actor(f"user:{name}", proof(f"{OIDC}{provider.name}", "oidc"), address)
         if user is None and provider.create:
-            actor = Actor(f"user:{name}", proof(f"{OIDC}{provider.name}", "oidc"), address)
             try:
                 user = await self._store.add_user(
                     name, admin=False, source=provider.name, actor=actor
@@ -167,11 +177,14 @@ class SingleSignOn:
             except Conflict:  # somebody was quicker: themselves, or an admin
                 user = await self._store.user(name)
         if user is None or not user.enabled or user.source not in {LOCAL, provider.name}:
-            raise AccessDenied(
-                f"{provider.name} vouches for {name}, who is nobody here",
-                public=f"You are {name} there, and have no account of that name here that is"
-                " enabled: ask your administrator.",
+            raise _nobody(provider, name)
+        try:
+            await self._store.vouch(
+                user.id, source=provider.name, subject=claims.subject, actor=actor
             )
+        except Conflict as error:
+            log.warning("a provider gave a name to somebody else", user=name, source=provider.name)
+            raise AccessDenied(str(error), public=error.public) from None
         return user
 
     @asynccontextmanager
@@ -189,3 +202,11 @@ class SingleSignOn:
             raise
         finally:
             self._here -= 1
+
+
+def _nobody(provider: SignOnProvider, name: str) -> AccessDenied:
+    return AccessDenied(
+        f"{provider.name} vouches for {name}, who is nobody here",
+        public=f"You are {name} there, and have no account of that name here that is enabled: ask"
+        " your administrator.",
+    )

@@ -15,7 +15,7 @@ from broker.core.issued import Issued
 from broker.core.signins import Proven, is_secret, new_secret
 from broker.core.tokens import ALL_SCOPES, Caller, Reach, Scope, csrf_of
 from broker.service.credentials import WAYS
-from broker.service.identities import BROWSER, CODE, actor_of
+from broker.service.identities import BROWSER, CODE, OIDC, actor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -250,6 +250,16 @@ class SignIns:
     async def end_by(self, credential: str) -> None:
         """All that stand by it: it proves nobody any more."""
         self._cut(await self._store.end_sign_ins_by(credential, actor="broker"))
+
+    async def unbind(self, user: User, *, actor: Actor) -> None:
+        """No provider means the user any more: the next one whom it calls so is bound anew. Raises
+        `NotFound` when none did.
+        """
+        for source in await self._store.unbind(user.id, actor=actor):
+            for each in await self._store.sign_ins(user.id):
+                if each.proven.credential == f"{OIDC}{source}":
+                    with suppress(NotFound):  # signed out meanwhile
+                        await self.end(each.id, actor=actor)
 
     async def look(self) -> None:
         """Forget those that are over, and end what is open by them. Whoever is in a desktop by one

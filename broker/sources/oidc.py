@@ -43,8 +43,9 @@ _ALGORITHMS = frozenset(
     f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)
 ) | {"EdDSA"}
 
-#: Characters of what comes back with a browser, and keys of a provider that are looked at.
-_CODE, _MOST_KEYS = 4096, 100
+#: Characters of what comes back with a browser, keys of a provider that are looked at, and
+#: characters of its word for a person.
+_CODE, _MOST_KEYS, _SUBJECT = 4096, 100, 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,10 @@ class Provider:
             for group in theirs:
                 if isinstance(group, str):
                     groups.update(self._config.groups.get(group, ()))
-        return Claims(name=name, groups=frozenset(groups))
+        subject = claims["sub"]
+        if not isinstance(subject, str) or not 1 <= len(subject) <= _SUBJECT:
+            raise NotBelieved("the subject is none")
+        return Claims(subject=subject, name=name, groups=frozenset(groups))
 
     # ----------------------------------------------------------------------------------- tokens
 

@@ -66,6 +66,7 @@ VERBS = [
     Verb("user key rm {keyed} ada@laptop", ("remove_key",), "ada@laptop"),
     Verb("user password set {user}", ("set_password",), "{user}", "another horse battery"),
     Verb("user password rm {typing}", ("remove_password",), "{typing}"),
+    Verb("user unbind {bound}", ("unbind_user",), "{bound}"),
     Verb("user code rm {coded}", ("remove_codes",), "{coded}"),
     Verb("invite ls --user {invited} --state open", ("list_invites",), "id"),
     Verb("invite rm {invite}", ("revoke_invite",), "{invite}"),
@@ -260,6 +261,12 @@ class Scene:
     async def _coded(self) -> str:
         person = await Person.make(self.broker, f"coded{self.number}")
         return (await person.enrol()).name
+
+    async def _bound(self) -> str:
+        name = f"bound{self.number}"
+        user = await self.broker.user(name)
+        await self.broker.store.vouch(user.id, source="sso", subject=name, actor="x")
+        return name
 
     async def _group(self) -> str:
         name = f"group{self.number}"

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from broker.core.errors import NotFound
+from broker.core.errors import Conflict, NotFound
 from broker.core.model import UserId
 from broker.core.signins import Proven
 
@@ -197,3 +197,53 @@ async def test_of_many_links_the_newest_count(store, ada, clock):
     clock.advance(60)
     await store.forget_sign_ins(made=clock.now(), used=clock.now())
     assert await store.take_link(f"{2:064}", origin="x") is None
+
+
+# -------------------------------------------------------------------------------------- providers
+
+
+async def test_a_user_is_bound_to_one_of_a_source(store, ada, nothing_written):
+    """And that one to no other user; the same again changes nothing."""
+    bob = await store.add_user("bob", admin=False, actor="x")
+    await store.vouch(ada.id, source="sso", subject="7", actor="user:ada")
+    head = await store.audit_head()
+    await store.vouch(ada.id, source="sso", subject="7", actor="user:ada")
+    assert await store.audit_head() == head
+    assert await store.user_vouched("sso", "7") == ada
+    assert await store.user_vouched("sso", "8") is None
+    assert await store.user_vouched("other", "7") is None
+    async with nothing_written(Conflict):
+        await store.vouch(ada.id, source="sso", subject="8", actor="x")
+    async with nothing_written(Conflict):
+        await store.vouch(bob.id, source="sso", subject="7", actor="x")
+    async with nothing_written(NotFound):
+        await store.vouch(NOBODY, source="sso", subject="9", actor="x")
+    await store.vouch(bob.id, source="other", subject="7", actor="x")
+    assert await store.user_vouched("other", "7") == bob
+
+
+async def test_of_those_who_come_at_once_one_is_bound(store, another, ada):
+    stores = [store, await another()]
+    found = await asyncio.gather(
+        *(stores[n % 2].vouch(ada.id, source="sso", subject=f"{n}", actor="x") for n in range(8)),
+        return_exceptions=True,
+    )
+    assert sorted(type(each).__name__ for each in found) == [*["Conflict"] * 7, "NoneType"]
+
+
+async def test_what_ends_a_binding(store, ada, nothing_written):
+    """Not that its user is disabled, but that they are removed, or that an admin says so."""
+    await store.vouch(ada.id, source="sso", subject="7", actor="x")
+    await store.set_enabled(ada.id, enabled=False, actor="x")
+    found = await store.user_vouched("sso", "7")
+    assert (found.id, found.enabled) == (ada.id, False)
+    assert await store.unbind(ada.id, actor="x") == ["sso"]
+    assert await store.user_vouched("sso", "7") is None
+    async with nothing_written(NotFound):
+        await store.unbind(ada.id, actor="x")
+    await store.vouch(ada.id, source="sso", subject="7", actor="x")
+    await store.remove_user(ada.id, actor="x")
+    assert await store.user_vouched("sso", "7") is None
+    again = await store.add_user("ada", admin=False, actor="x")
+    await store.vouch(again.id, source="sso", subject="7", actor="x")
+    assert await store.user_vouched("sso", "7") == again

@@ -27,7 +27,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.create = True
-        self.claims = Claims(name="ada", groups=frozenset())
+        self.claims = Claims(subject="sub-ada", name="ada", groups=frozenset())
         self.sent, self.taken = [], []
         self.away = False
         self.refuses = None
@@ -110,7 +110,8 @@ async def test_somebody_new_goes_there_and_comes_back_with_an_account(ada, provi
     assert user.source == "sso"
     told = {e.action: (e.actor, e.proof) for e in await broker.store.audit(subject=user.id)}
     assert told == {
-        "user.add": ("user:ada", "oidc sso"), "sign-in.add": ("user:ada", "oidc sso"),
+        "user.add": ("user:ada", "oidc sso"), "user.bind": ("user:ada", "oidc sso"),
+        "sign-in.add": ("user:ada", "oidc sso"),
     }  # fmt: skip
     (sent,), ((code, verifier, nonce, issuer),) = provider.sent, provider.taken
     assert (code, issuer) == ("c", None)
@@ -128,13 +129,45 @@ async def test_somebody_known_is_the_user_of_that_name(ada, provider, broker):
     assert only["user"] == "ada"
     assert (await broker.store.user("ada")).id == person.user.id
     await broker.store.add_user("eve", admin=False, source="campus", actor="x")
-    provider.claims = Claims(name="eve", groups=frozenset())
+    provider.claims = Claims(subject="sub-eve", name="eve", groups=frozenset())
+    assert await ada.come_back(await ada.leave()) == (302, "/#refused=access_denied")
+
+
+async def test_who_was_here_before_is_known_by_the_providers_own_word(ada, provider, broker):
+    """Another name there changes nothing here, and the old one given to somebody else lets nobody in."""
+    await ada.come_back(await ada.leave())
+    provider.claims = Claims(subject="sub-ada", name="lovelace", groups=frozenset())
+    assert await ada.come_back(await ada.leave()) == (302, "/")
+    assert (await ada("GET", "/caller"))[1]["user"] == "ada"
+    assert await broker.store.user("lovelace") is None
+    ada.cookie = None
+    provider.claims = Claims(subject="sub-eve", name="ada", groups=frozenset({"admins"}))
+    assert await ada.come_back(await ada.leave()) == (302, "/#refused=access_denied")
+    assert ada.cookie is None
+
+
+async def test_an_admin_lets_the_next_one_of_the_name_be_the_user(ada, provider, broker, api):
+    """What the one before signed in ends; what was signed in otherwise stays."""
+    person = await Person.make(broker, "ada")
+    other = Visitor(ada.door, person)
+    await other.sign_in()
+    await api.problem(404, "not_found", "DELETE", "/users/ada/provider")
+    await ada.come_back(await ada.leave())
+    assert (await api("DELETE", "/users/ada/provider"))[0] == 204
+    await ada.problem(401, "unauthenticated", "GET", "/caller")
+    assert (await other("GET", "/caller"))[0] == 200
+    assert len(broker.connections.ended) == 1
+    ada.cookie = None
+    provider.claims = Claims(subject="sub-new", name="ada", groups=frozenset())
+    assert await ada.come_back(await ada.leave()) == (302, "/")
+    assert (await ada("GET", "/caller"))[1]["user"] == "ada"
+    provider.claims = Claims(subject="sub-ada", name="ada", groups=frozenset())
     assert await ada.come_back(await ada.leave()) == (302, "/#refused=access_denied")
 
 
 @pytest.mark.parametrize("name", ["Ada", "ada@example.org", "", "root", "../x", "a" * 40, "<b>"])
 async def test_whoever_cannot_be_a_user_is_none(ada, provider, broker, name):
-    provider.claims = Claims(name=name, groups=frozenset())
+    provider.claims = Claims(subject="sub", name=name, groups=frozenset())
     assert await ada.come_back(await ada.leave()) == (302, "/#refused=access_denied")
     assert ada.cookie is None
     assert await broker.store.users() == []
@@ -159,12 +192,12 @@ async def test_groups_are_as_the_provider_says_at_each_sign_in(ada, provider, br
     """Beside those that an admin said."""
     for group in ("lab", "desk", "own"):
         await broker.groups.add(group, priority=0, policy={}, actor="x")
-    provider.claims = Claims(name="ada", groups=frozenset({"lab", "none"}))
+    provider.claims = Claims(subject="sub-ada", name="ada", groups=frozenset({"lab", "none"}))
     await ada.come_back(await ada.leave())
     user = await broker.store.user("ada")
     await broker.groups.join(user, "own", actor="x")
     assert [each.name for each in await broker.store.groups_of(user.id)] == ["lab", "own"]
-    provider.claims = Claims(name="ada", groups=frozenset({"desk"}))
+    provider.claims = Claims(subject="sub-ada", name="ada", groups=frozenset({"desk"}))
     await ada.come_back(await ada.leave())
     assert [each.name for each in await broker.store.groups_of(user.id)] == ["desk", "own"]
 

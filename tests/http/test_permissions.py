@@ -82,7 +82,7 @@ BODIES = {
 #: Routes whose thing may be missing for whoever may use them, too.
 MAY_MISS = {
     *("lift_login_block", "remove_password", "remove_codes", "leave_group", "confirm_codes"),
-    *("leave_for_provider", "come_back_from_provider"),
+    *("leave_for_provider", "come_back_from_provider", "unbind_user"),
 }
 
 

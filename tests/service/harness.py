@@ -96,6 +96,7 @@ STORE_READS = frozenset(
         "sign_in",
         "sign_in_of",
         "sign_ins",
+        "user_vouched",
         "sign_in",
         "sign_in_of",
         "sign_ins",

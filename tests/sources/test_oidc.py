@@ -182,7 +182,7 @@ async def test_a_real_provider_vouches_for_somebody(known):
     told = await away(provider)
     assert told["state"] == "s"
     found = await finish(provider, code=told["code"], issuer=told["iss"])
-    assert found == Claims(name="ada", groups=frozenset({"lab", "desk"}))
+    assert found == Claims(subject="ada", name="ada", groups=frozenset({"lab", "desk"}))
 
 
 async def test_a_code_of_a_real_provider_counts_once_and_with_its_verifier(known):
@@ -307,6 +307,8 @@ WRONG = {
     "another nonce": {"nonce": "m"},
     "a nonce that is no text": {"nonce": 7},
     "no subject": {"sub": None},
+    "an empty subject": {"sub": ""},
+    "a subject without an end": {"sub": "x" * 256},
     "no end": {"exp": None},
     "an end that is none": {"exp": "tomorrow"},
     "no beginning": {"iat": None},
@@ -464,7 +466,7 @@ async def test_what_the_token_does_not_say_is_asked_for(scripted, tmp_path):
     """Of the same person, and what is signed counts before what is not."""
     provider = scripted.made(tmp_path, groups_claim="groups", groups={"a": "lab"})
     scripted.userinfo = {"sub": "7", "preferred_username": "boss", "groups": ["a", "b", 7]}
-    assert await finish(provider) == Claims(name="ada", groups=frozenset({"lab"}))
+    assert await finish(provider) == Claims(subject="7", name="ada", groups=frozenset({"lab"}))
     asked = next(each[3] for each in scripted.asked if each[1].endswith("/me"))
     assert asked.headers["Authorization"] == "Bearer access"
     scripted.userinfo["sub"] = "8"

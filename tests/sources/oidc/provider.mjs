@@ -29,7 +29,7 @@ const provider = new Provider(issuer, {
   features: { devInteractions: { enabled: false } },
   findAccount: (_ctx, id) => ({
     accountId: id,
-    claims: () => ({ sub: `sub-${id}`, ...people[id] }),
+    claims: () => ({ sub: id, ...people[id] }),
   }),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   cookies: { keys: ["of a test"] },
