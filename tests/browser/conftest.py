@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import async_playwright
 
+from tests.browser.desks import PASSWORD, Desk
 from tests.browser.launching import CHROMIUM, FIREFOX
 from tests.browser.visitor import Visitor
 from tests.browser.watching import Watch
 from tests.browser.wire import Wire
 from tests.e2e.conftest import desktop_image, docker, engine_host  # noqa: F401
-from tests.e2e.desk import HOST, Instance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,17 +30,16 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 AXE = HERE / "node_modules/axe-core/axe.min.js"
 
-#: Nobody's in the lists of those that are guessed first.
-PASSWORD = "numbered window 83 lantern"
-
 _FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser lives in one loop: that of all tests here."""
+    """A browser lives in one loop: that of all tests here. The first of them waits for all there is."""
     for item in items:
-        if item.path.parent == HERE and pytest_asyncio.is_async_test(item):
-            item.add_marker(pytest.mark.asyncio(loop_scope="package"), append=False)
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(300))
+            if pytest_asyncio.is_async_test(item):
+                item.add_marker(pytest.mark.asyncio(loop_scope="package"), append=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,12 +55,14 @@ def desk(
     tmp_path_factory: pytest.TempPathFactory,
     engine_host: str,  # noqa: F811
     desktop_image: str,  # noqa: F811
-) -> Iterator[Instance]:
+) -> Iterator[Desk]:
     """A running instance, as `deskd serve` makes it."""
     if not (ROOT / "broker/web/dist/index.html").exists():
         pytest.skip("the pages are not built here: 'make web' builds them.")
     state = tmp_path_factory.mktemp("browser") / "state"
-    instance = Instance(state, engine=engine_host, image=desktop_image)
+    # So that those who say little can be waited for.
+    settings = {"web": {"limits": {"header_timeout": "8s", "body_timeout": "8s"}}}
+    instance = Desk(state, engine=engine_host, image=desktop_image, settings=settings)
     try:
         instance.start()
         yield instance
@@ -71,25 +71,14 @@ def desk(
 
 
 @pytest.fixture(scope="package")
-def origin(desk: Instance) -> str:
-    return f"http://{HOST}:{desk.http_port}"
-
-
-def person(desk: Instance, name: str, *, admin: bool = False) -> Person:
-    """Somebody with a key and with the password of all."""
-    known = name in desk.people
-    made = desk.person(name, registered=False)
-    if not known:
-        keys = [Path(f"{made.key}.pub").read_text().strip()]
-        desk.api("POST", "/users", body={"name": name, "admin": admin, "keys": keys})
-        desk.api("PUT", f"/users/{name}/password", body={"password": PASSWORD})
-    return made
+def origin(desk: Desk) -> str:
+    return desk.origin
 
 
 @pytest.fixture(scope="package")
-def ada(desk: Instance) -> Person:
+def ada(desk: Desk) -> Person:
     """Somebody whose desktop runs."""
-    made = person(desk, "ada")
+    made = desk.with_password("ada")
     desk.ok(made, "true")
     return made
 
@@ -113,6 +102,12 @@ async def firefox(playwright: Playwright) -> AsyncIterator[Browser]:
     browser = await _launched(playwright.firefox, FIREFOX)
     yield browser
     await browser.close()
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def browser(request: pytest.FixtureRequest) -> Browser:
+    """For what is seen in both."""
+    return request.getfixturevalue(request.param)
 
 
 async def _launched(kind: Any, options: dict[str, Any]) -> Browser:
@@ -168,14 +163,14 @@ async def _keep(pages: list[Page], directory: Path) -> None:
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def wire(desk: Instance) -> AsyncIterator[Wire]:
+async def wire(desk: Desk) -> AsyncIterator[Wire]:
     """A way to Desk that the test can cut."""
     async with Wire(desk.http_port) as made:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def visitor(origin: str) -> AsyncIterator[Callable[..., Any]]:
+async def visitor(origin: str, ada: Person) -> AsyncIterator[Callable[..., Any]]:
     """Make those who come without a page: signed in where they are named."""
     async with contextlib.AsyncExitStack() as stack:
 
@@ -194,9 +189,3 @@ def axe() -> str:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: 'docker/bootstrap.sh test' installs it.")
     return AXE.read_text()
-
-
-def logged(desk: Instance) -> list[dict[str, Any]]:
-    """All that was logged, as far as it is of the log's own form."""
-    lines = desk.log.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]

@@ -16,11 +16,6 @@ from tests.e2e.desk import HOST
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(params=["chromium", "firefox"])
-def browser(request):
-    return request.getfixturevalue(request.param)
-
-
 async def test_what_a_page_does_against_its_policy_is_heard(visits, browser):
     context = await visits.context(browser)
     page = await context.new_page()
@@ -31,7 +26,7 @@ async def test_what_a_page_does_against_its_policy_is_heard(visits, browser):
     )
     await page.goto("http://desk.example/")
     await page.evaluate("console.error('an error of the page')")
-    await page.wait_for_function("document.images.length")
+    await page.wait_for_function("() => document.images.length")
     heard = "\n".join(visits.watch.complaints)
     assert "POLICY" in heard
     assert "an error of the page" in heard

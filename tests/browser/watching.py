@@ -41,11 +41,12 @@ class Watch:
         page.on("dialog", lambda dialog: self._add(f"{page.url}: a dialog: {dialog.message}"))
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not _NO_FAULT.search(message.text):
+        if message.type == "error":
             self._add(f"{message.text} ({message.location.get('url')})")
 
     def _add(self, complaint: str) -> None:
-        self.complaints.append(complaint)
+        if not _NO_FAULT.search(complaint):
+            self.complaints.append(complaint)
 
 
 async def serious(page: Page, script: str, *, without: Iterable[str] = ()) -> list[str]:
