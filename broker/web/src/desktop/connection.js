@@ -59,6 +59,13 @@ export class Connection {
     this.#socket = socket;
   }
 
+  /** Let go of the desktop while something is done to it; `open` goes on. */
+  leaveFor(sentence) {
+    if (this.state === "live") this.#keepPicture();
+    this.#drop();
+    this.#tell("starting", { sentence });
+  }
+
   /** End it for good. */
   close() {
     removeEventListener("online", this.#online);

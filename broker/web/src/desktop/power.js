@@ -22,15 +22,17 @@ const ASKED = {
 export function powerTool(viewer, desktop) {
   async function end(verb) {
     const { title, text, yes } = ASKED[verb];
+    viewer.panels.shut();
     if (!(await confirm({ title: t(title), text: t(text), yes: t(yes), danger: true }))) return;
+    const { connection } = viewer;
+    if (verb === "restart") connection.leaveFor("Stopping the desktop …");
     try {
       await api("POST", `/desktops/${desktop.id}/stop`);
     } catch (problem) {
       complain(problem);
-      return;
     }
     // Whoever looks at a desktop has it started.
-    if (verb === "restart") viewer.connection.open();
+    if (verb === "restart") connection.open();
   }
 
   return viewer.panels.button("power", "Power", () =>

@@ -93,6 +93,7 @@ export const WORDS = {
   "Stop this desktop?": "停止此桌面？",
   "Restart this desktop?": "重启此桌面？",
   "Every program in it ends; what is not saved is lost. Files stay.": "其中所有程序都会结束，未保存的内容会丢失；文件会保留。",
+  "Stopping the desktop …": "正在停止桌面……",
   "Stop it": "停止",
   "Restart it": "重启",
 
