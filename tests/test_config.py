@@ -372,7 +372,7 @@ MISTAKES = {
     "web: {limits: {header: 32k}}": "web.limits.header: found '32k'; allowed is at most headers (16k).",
     "web: {limits: {rate: 50}}": "web.limits.rate: found '50'; allowed is at least rate_per_address (100).",
     "web: {limits: {viewers_per_user: 200}}": "web.limits.viewers_per_user: found '200'; allowed is at most viewers (128).",
-    "web: {limits: {requests_per_address: 200}}": "web.limits.requests_per_address: found '200'; allowed is at most requests (128).",
+    "web: {limits: {requests_per_address: 300}}": "web.limits.requests_per_address: found '300'; allowed is at most requests (256).",
     "engine: {socket: tcp://h:1}": "engine.socket: found 'tcp://h:1'; allowed is the engine's Unix",
     "network: {pool: here}": "network.pool: found 'here'; allowed is an IPv4 network",
     "network: {pool: 10.0.0.0/24}": "network.pool: found '10.0.0.0/24'; allowed is a private IPv4",

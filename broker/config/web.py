@@ -105,14 +105,14 @@ class WebLimits(Model):
     says what each number is for.
     """
 
-    connections: _Connections = 256
-    connections_per_address: _Connections = 64
+    connections: _Connections = 512
+    connections_per_address: _Connections = 256
     arrivals: Annotated[int, Field(ge=1, le=10_000)] = 64
     arrivals_per_address: Annotated[int, Field(ge=1, le=10_000)] = 32
     rate: Annotated[int, Field(ge=1, le=100_000)] = 200
     rate_per_address: Annotated[int, Field(ge=1, le=100_000)] = 100
-    requests: Annotated[int, Field(ge=1, le=4096)] = 128
-    requests_per_address: Annotated[int, Field(ge=1, le=4096)] = 32
+    requests: Annotated[int, Field(ge=1, le=4096)] = 256
+    requests_per_address: Annotated[int, Field(ge=1, le=4096)] = 128
     requests_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     viewers: Annotated[int, Field(ge=1, le=4096)] = 128
     viewers_per_user: Annotated[int, Field(ge=1, le=4096)] = 16

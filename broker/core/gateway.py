@@ -194,7 +194,8 @@ class Activity:
     """Seconds since it came."""
     kinds: tuple[str, ...]
     """What its channels are for now, sorted, each once: `shell`, `exec`, `sftp`, `xpra`,
-    `forward`; empty for a connection without a channel."""
+    `forward`; empty for a connection without a channel. `browser` or `guest` for what came by the
+    HTTP port."""
     ages: Mapping[Signal, float]
     """Seconds since each of `typing`, `data`, `files` and `transfer` was last seen; those alone
     that were."""

@@ -67,6 +67,7 @@ class Ended(Exception):
 
 #: What the ends that can befall a request are called in HTTP, by their status.
 _IN_HTTP = {
+    Code.SIGN_IN: (401, Unauthenticated.code),
     Code.ENDED: (403, AccessDenied.code),
     Code.ASLEEP: (409, SessionEnded.code),
     Code.UNREACHABLE: (503, StartFailed.code),

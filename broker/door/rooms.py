@@ -32,7 +32,7 @@ log = structlog.get_logger()
 GUEST = "guest"
 
 #: Seconds that those who are ended get to say goodbye.
-_GOODBYE = 3.0
+_GOODBYE = 1.0
 
 _SIGN_IN = "Sign in first."
 _STRANGER = "Come by the link that you were given."
@@ -219,10 +219,13 @@ class Rooms:
             client=client,
         )
         visit = self._attendance.enter(attachment, carrier)
+        told = log.bind(attachment=attachment.id, user=attachment.user)
+        told.info("browser attached", session=attachment.session_id, peer=asker.peer, client=client)
         try:
             yield
         finally:
             self._attendance.leave(visit)
+            told.info("browser gone")
 
     # --------------------------------------------------------------------- what the broker tells
 
@@ -239,9 +242,11 @@ class Rooms:
                 one.end(Code.ENDED, sentence)
 
     def end_credential(self, credential: str, sentence: str) -> None:
+        """Whoever has an account can sign in again; a guest was sent away."""
         for one in self._here:
             if one.identity is not None and one.identity.credential == credential:
-                one.end(Code.ENDED, sentence)
+                is_guest = one.identity.method == GUEST
+                one.end(Code.ENDED if is_guest else Code.SIGN_IN, sentence)
 
     def identities(self) -> Iterable[Identity]:
         """Of all that are here, somebody perhaps more than once."""

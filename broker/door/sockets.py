@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import hdrs, web
 
 from broker.core.errors import DeskError
@@ -13,6 +14,8 @@ from broker.door.endings import Ended, ending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+log = structlog.get_logger()
 
 #: Seconds of silence after which a browser is asked whether it lives; it has half of that to
 #: answer. And seconds that it has to say goodbye.
@@ -37,6 +40,7 @@ async def serve(
     await socket.prepare(request)
     ended = await _talked(talk(socket))
     if ended is not None:
+        log.debug("web socket ended", code=int(ended.code), problem=ended.sentence)
         await _say(socket, ended, request.transport)
     return socket
 

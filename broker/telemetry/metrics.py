@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from broker.core.interfaces import Clock
 
 #: What a door may call the channels of a client; more is counted as `other`.
-CHANNELS = ("shell", "exec", "sftp", "xpra", "forward")
+CHANNELS = ("shell", "exec", "sftp", "xpra", "forward", "browser", "guest")
 
 #: What may have proven somebody; more is counted as `other`.
 METHODS = tuple(

@@ -108,6 +108,8 @@ class VncServer:
         self.size = (64, 48)
         self.paints = None
         """What it sends to whoever asked for a picture."""
+        self.deaf = False
+        """Whether it reads nothing more."""
         self.flood = False
         """Whether it sends without an end."""
         self._server = None
@@ -120,6 +122,7 @@ class VncServer:
     async def close(self):
         if self._server is not None:
             self._server.close()
+            self.deaf = False
             for writer in self.writers:
                 writer.transport.abort()
             self._server = None
@@ -136,6 +139,8 @@ class VncServer:
             writer.write(bytes(4))
             self.shared.append(await reader.readexactly(1))
             writer.write(server_init(*self.size))
+            while self.deaf:
+                await asyncio.sleep(0.05)
             while self.flood:
                 writer.write(b"\x02" * 65536)
                 await writer.drain()

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import socket as sockets
+from contextlib import suppress
 from dataclasses import replace
 
 import aiohttp
@@ -359,7 +360,7 @@ async def test_a_frame_may_be_large_but_not_without_end(port):
         (lambda rooms: rooms.end_session(SESSION, "It sleeps.", sleeps=True), 4410),
         (lambda rooms: rooms.end_session(SESSION, "It sleeps.", sleeps=False), 4410),
         (lambda rooms: rooms.end_user(ADA.user_id, "It sleeps."), 4409),
-        (lambda rooms: rooms.end_credential(ADA.credential, "It sleeps."), 4409),
+        (lambda rooms: rooms.end_credential(ADA.credential, "It sleeps."), 4401),
     ],
 )
 async def test_what_the_broker_ends_is_ended_with_its_sentence(port, end, code):
@@ -476,6 +477,25 @@ async def test_a_browser_that_leaves_is_gone_at_once(port):
     await until(lambda: port.gateway.events[-1][0] == "detached")
 
 
+async def test_a_connection_that_broke_is_made_anew(port):
+    """And one that was made with another key."""
+    async with port.page() as page:
+        await page.shake_hands()
+        (shared,) = port.rooms._connections._shared.values()
+        shared.dial.result().ssh.abort()
+        assert (await page.end())[0] == 1012
+    port.rooms._connections._shared[SESSION] = shared
+    async with port.page() as page:
+        await page.be_ready()
+        made = port.rooms._connections._shared[SESSION]
+        assert made is not shared
+    spaced = port.gateway.route.client_key.replace("\n-----END", "\n\n-----END")
+    port.gateway.route = replace(port.gateway.route, client_key=spaced)
+    async with port.page() as page:
+        await page.be_ready()
+        assert port.rooms._connections._shared[SESSION] is not made
+
+
 async def test_a_connection_is_kept_for_a_while_and_no_longer(port):
     port.rooms._connections._linger = 0.05
     async with port.page() as page:
@@ -572,6 +592,22 @@ async def test_a_viewer_that_never_reads_costs_no_memory(tmp_path, inner, monkey
         assert resident() - before < 8 << 20
         assert len(lines) == 4
         await port.empty_rooms()
+
+
+async def test_a_desktop_that_never_reads_costs_no_memory(port, monkeypatch):
+    """Though the browser says without end what it may say."""
+    monkeypatch.setattr(screen, "_RATE", 1 << 30)
+    port.vnc.deaf = True
+    async with port.page() as page:
+        await page.shake_hands()
+        before, sent = resident(), 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while True:
+                    await page.say(rfb.text(bytes(1 << 20)))
+                    sent += 1
+        assert sent < 24
+        assert resident() - before < 24 << 20
 
 
 async def silent(port):
