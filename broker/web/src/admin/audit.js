@@ -4,6 +4,7 @@ import { fill, h } from "../lib/dom.js";
 import { moment } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { busy, complain } from "../lib/notices.js";
+import { Names } from "./names.js";
 
 const PAGE = 100;
 
@@ -16,6 +17,8 @@ export function auditView() {
   const body = h("tbody");
   const none = h("p", { class: "soft empty" });
   const older = h("button", { type: "button", onclick: () => busy(older, more) }, t("Older ones"));
+  const names = new Names();
+  const known = names.load();
   let last = null;
   let asked = 0;
 
@@ -25,9 +28,10 @@ export function auditView() {
     if (before !== null) query.set("before", before);
     if (chosen.user) query.set("user", chosen.user);
     const { items, next } = await api("GET", `/audit?${query}`);
+    await known;
     if (mine !== asked) return;
     if (before === null) fill(body);
-    body.append(...items.filter(wanted).map(row));
+    body.append(...items.filter(wanted).map((entry) => row(entry, names)));
     last = items.at(-1)?.seq ?? last;
     older.hidden = next === null;
     none.textContent = body.children.length === 0 ? t("There is none like that among these.") : "";
@@ -100,7 +104,7 @@ export function auditView() {
     heard(entry) {
       const ofUser = chosen.user === "" || entry.actor === `user:${chosen.user}`;
       if (!ofUser || !wanted(entry)) return;
-      const first = row(entry);
+      const first = row(entry, names);
       first.classList.add("fresh");
       body.prepend(first);
       none.textContent = "";
@@ -116,7 +120,7 @@ export function auditView() {
 
 const wanted = (entry) => entry.action.includes(chosen.action);
 
-function row(entry) {
+function row(entry, names) {
   const cell = (label, value, kind = null) =>
     h("td", { "data-label": t(label), class: kind }, value);
   const by = entry.proof === null ? [] : [h("div", { class: "soft small break" }, entry.proof)];
@@ -127,14 +131,23 @@ function row(entry) {
     cell("Who", h("div", null, entry.actor.replace(/^user:/, ""), by)),
     cell("What", h("code", null, entry.action)),
     cell("Where from", entry.origin ?? ""),
-    cell("Subject", h("code", { class: "small" }, entry.subject)),
-    cell("More", details(entry.detail)),
+    cell("Subject", subject(entry.subject, names)),
+    cell("More", details(entry.detail, names)),
   );
 }
 
-/** What else an entry says: `key: value`, each. */
-export const details = (detail) =>
+/** By name where it has one, and by its id. */
+function subject(id, names) {
+  const name = names.of(id);
+  const code = h("code", { class: "small" }, id);
+  return name === null
+    ? code
+    : h("div", { class: "break" }, name, h("div", { class: "soft" }, code));
+}
+
+/** What else an entry says: `key: value`, each; ids by their names. */
+const details = (detail, names) =>
   Object.entries(detail)
     .filter(([, value]) => value !== null)
-    .map(([key, value]) => `${key}: ${value}`)
+    .map(([key, value]) => `${key}: ${names.shown(value)}`)
     .join(" · ");

@@ -25,6 +25,20 @@ export const WORDS = {
     "链接输入有误、已过期或已被结束，请索取新的链接。",
   "A link is needed": "需要链接",
   "This page shows a desktop to whoever was sent a link to it.": "此页面向收到链接的人显示桌面。",
+
+  "This link does not count any more: ask for a new one.": "此链接已失效，请索取新的链接。",
+  "Whoever shares this desktop did not let you in.": "桌面主人没有允许您进入。",
+  "Whoever shares this desktop has let you go.": "桌面主人已请您离开。",
+  "Whoever shared this desktop has ended that.": "桌面主人已结束共享。",
+  "The time of this share is over.": "共享时间已到。",
+  "Desktops are not shared here any more.": "这里不再共享桌面。",
+  "You have left.": "您已离开。",
+  "Nobody answered: ask whoever gave you the link, and come again.":
+    "没有人答复：请联系给您链接的人，然后重试。",
+  "Nobody was there to let you in: ask whoever gave you the link, and come again.":
+    "没有人在场让您进入：请联系给您链接的人，然后重试。",
+  "The desktop that is shared does not run just now: ask whoever gave you the link.":
+    "共享的桌面目前没有运行：请联系给您链接的人。",
 };
 
 addWords("zh", WORDS);
