@@ -123,7 +123,10 @@ const wanted = (entry) => entry.action.includes(chosen.action);
 function row(entry, names) {
   const cell = (label, value, kind = null) =>
     h("td", { "data-label": t(label), class: kind }, value);
-  const by = entry.proof === null ? [] : [h("div", { class: "soft small break" }, entry.proof)];
+  const by =
+    entry.proof === null
+      ? []
+      : [h("div", { class: "soft small proof", title: entry.proof }, entry.proof)];
   return h(
     "tr",
     { "data-seq": entry.seq },
