@@ -23,11 +23,7 @@ async def user_vouched(connection: AsyncConnection, source: str, subject: str) -
     found = await connection.execute(
         select(user)
         .join(vouched, vouched.c.user_id == user.c.id)
-        .where(
-            vouched.c.source == source,
-            vouched.c.subject == subject,
-            user.c.removed_at.is_(None),
-        )
+        .where(vouched.c.source == source, vouched.c.subject == subject)
     )
     row = found.one_or_none()
     return None if row is None else people.user_of(row)

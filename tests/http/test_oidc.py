@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from broker.config.oidc import OidcConfig
 from broker.core.errors import SourceUnavailable
+from broker.core.model import LOCAL
 from broker.core.outside import Claims, NotBelieved
 from broker.service import oidc
 from broker.sources.oidc import Provider
@@ -209,7 +210,9 @@ async def test_policy_refuses_the_browser_here_too(ada, broker):
     assert ada.cookie is None
 
 
-async def test_it_lasts_while_the_provider_is_whose_word_counts(ada, world, serve):
+@pytest.mark.parametrize("source", [LOCAL, "sso"])
+async def test_it_lasts_while_the_provider_is_whose_word_counts(ada, broker, world, serve, source):
+    await broker.store.add_user("ada", admin=False, source=source, actor="x")
     await ada.come_back(await ada.leave())
     other = Fake()
     ada.door = await serve(await world.broker(provider=other), "token")
