@@ -27,8 +27,8 @@ _PREFIX = "__Host-"
 #: Seconds that the way to a provider of sign-ins and back may take.
 _STATE_AGE = 600
 
-#: As the broker makes them; anything else is none of its.
-_SECRET = re.compile(r"[A-Za-z0-9_.~-]{1,512}")
+#: As the broker makes them, and no longer than it takes in a message: anything else is none of its.
+_SECRET = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)

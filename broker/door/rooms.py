@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -123,8 +122,9 @@ class Rooms:
         """Somebody is here. Raises `CapacityExhausted`, and `Ended` once they are ended."""
         if self._leaving and purpose in _PAGES:
             raise Ended(Code.AGAIN, _RESTARTING)
-        if sum(one.purpose is purpose for one in self._here) >= self._most:
-            raise CapacityExhausted(f"{self._most} are here for that", public=_CROWDED)
+        # Strangers keep nobody out: those who have proven nothing yet are as many as connections.
+        if self._count(purpose) >= self._most:
+            raise self._crowded()
         occupant = Occupant(purpose)
         self._here.add(occupant)
         try:
@@ -154,10 +154,19 @@ class Rooms:
         # Nothing is awaited in between: what ends them may come right behind the answer.
         occupant.identity = seat.identity
         occupant.session_id = None if seat.route is None else seat.route.session_id
-        present = Counter(_person(one) for one in self._here if one.purpose is occupant.purpose)
-        if present[_person(occupant)] > self._most_per_user:
+        if self._count(occupant.purpose) > self._most:
+            raise self._crowded()
+        if self._count(occupant.purpose, _person(occupant)) > self._most_per_user:
             raise CapacityExhausted(f"{self._most_per_user} of one person", public=_TOO_MANY)
         return seat
+
+    def _count(self, purpose: Purpose, person: str | None = None) -> int:
+        """How many have proven who they are, in all or of one person."""
+        people = [_person(one) for one in self._here if one.purpose is purpose]
+        return sum(one is not None if person is None else one == person for one in people)
+
+    def _crowded(self) -> CapacityExhausted:
+        return CapacityExhausted(f"{self._most} are here for that", public=_CROWDED)
 
     @asynccontextmanager
     async def inside(

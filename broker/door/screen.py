@@ -35,8 +35,8 @@ _READ, WINDOW = 64 * 1024, 256 * 1024
 #: once, and in a second from then on: a hand and a mouse make some thousand.
 _SLICE, _BURST, _RATE = 16 * 1024, 4 << 20, 256 * 1024
 
-#: Seconds for the page to say that it is ready too.
-_PATIENCE = 30.0
+#: Seconds for the desktop to open its screen, and for the page to say that it is ready too.
+_OPEN, _PATIENCE = 10.0, 30.0
 
 _UNREACHABLE = "The screen of the desktop does not answer."
 _WENT_AWAY = "The screen of the desktop went away."
@@ -66,7 +66,8 @@ class Screen:
         Raises `Ended`.
         """
         try:
-            down, self._up = await way.ssh.open_unix_connection(SOCKET, window=WINDOW)
+            async with asyncio.timeout(_OPEN):
+                down, self._up = await way.ssh.open_unix_connection(SOCKET, window=WINDOW)
         except BROKEN:
             raise Ended(Code.UNREACHABLE, _UNREACHABLE) from None
         self._way, self._gate = way, Gate(rights)

@@ -36,6 +36,9 @@ _COMMAND = "exec parec --device=@DEFAULT_MONITOR@ --format=s16le --rate=48000 --
 #: Bytes that are read at a time, and that may wait: a tenth of a second, and two.
 _READ, _WINDOW = 19_200, 384_000
 
+#: Seconds for the desktop to begin.
+_OPEN = 10.0
+
 #: Bytes of a frame of the browser's, of which none is wanted.
 _FRAME = 1024
 
@@ -98,13 +101,14 @@ async def _pump(way: Way, socket: web.WebSocketResponse) -> None:
     records it drops what nobody took.
     """
     try:
-        process = await way.ssh.create_process(
-            _COMMAND,
-            encoding=None,
-            stdin=asyncssh.DEVNULL,
-            stderr=asyncssh.DEVNULL,
-            window=_WINDOW,
-        )
+        async with asyncio.timeout(_OPEN):
+            process = await way.ssh.create_process(
+                _COMMAND,
+                encoding=None,
+                stdin=asyncssh.DEVNULL,
+                stderr=asyncssh.DEVNULL,
+                window=_WINDOW,
+            )
     except BROKEN:
         raise Ended(Code.AGAIN, _WENT_AWAY) from None
     played = False

@@ -177,7 +177,7 @@ async def test_what_cookies_hold_the_broker_is_told_by_headers(port):
     assert "Cookie" not in port.broker.asked[0].headers
 
 
-@pytest.mark.parametrize("value", ["", "a b", "a\tb", "\x7f", "ä", "x" * 513, "a,b", '"'])
+@pytest.mark.parametrize("value", ["", "a b", "a\tb", "\x7f", "ä", "x" * 129, "a,b", '"'])
 async def test_what_no_broker_made_is_not_told(port, value):
     await port.say("GET /api/v1/caller HTTP/1.1", HOST, f"Cookie: desk={value}")
     if port.broker.asked:  # else it was no HTTP

@@ -226,6 +226,28 @@ async def test_a_cookie_opens_what_is_its_own(port, path, cookie, code):
     assert port.vnc.writers == []
 
 
+async def test_what_can_be_no_secret_the_broker_is_not_asked_about(port):
+    """It hangs up on a door that sends what is longer than any message of it."""
+    assert (await port.ended(cookie=f"desk={'x' * 129}"))[0] == 4401
+    assert port.gateway.seats == []
+
+
+async def test_strangers_keep_nobody_out(tmp_path, inner, monkeypatch):
+    """However many wait for the broker's word."""
+    at(inner, monkeypatch)
+    async with RoomPort(tmp_path, inner, places=(Screens,), most=1, most_per_user=1) as port:
+        port.gateway.hold.clear()
+        async with port.page(cookie="desk=a"), port.page(cookie="desk=b"), port.page() as page:
+            await until(lambda: len(port.gateway.seats) == 3)
+            port.gateway.hold.set()
+            await page.be_ready()
+
+
+async def test_a_desktop_that_does_not_open_its_screen_is_not_waited_for(port, monkeypatch):
+    monkeypatch.setattr(screen, "_OPEN", 0.0)
+    assert (await port.ended())[0] == 1011
+
+
 async def test_a_token_is_no_cookie(port):
     how = {"origin": None, "Authorization": f"Bearer desk_{'x' * 40}"}
     assert (await port.ended(**how))[0] == 4401
