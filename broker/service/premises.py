@@ -128,6 +128,8 @@ def _secrets(config: Config) -> Iterator[Repair]:
     named = [config.database_password]
     for source in config.login.sources:
         named += [getattr(source, "search_password", None), getattr(source, "secret", None)]
+    if config.oidc is not None:
+        named.append(config.oidc.client_secret)
     for path in named:
         if path is None:
             continue

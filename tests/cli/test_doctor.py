@@ -175,14 +175,23 @@ def only_told(config, area, pattern, action):
     assert re.search(action, finding["action"]), finding["action"]
 
 
-def test_secrets_that_everybody_may_read(config, tmp_path):
+@pytest.mark.parametrize(
+    "told",
+    [
+        "login: {sources: [{kind: webhook, name: portal, url: 'https://x/', secret: SECRET}]}\n",
+        (
+            "oidc: {name: sso, issuer: 'https://x', client_id: desk, client_secret: SECRET}\n"
+            "web: {url: 'https://desk.example'}\n"
+        ),
+    ],
+)
+def test_secrets_that_everybody_may_read(config, tmp_path, told):
     """The files are not ours: nothing is changed."""
     secret = tmp_path / "secret"
     secret.write_text("x")
     secret.chmod(0o644)
-    source = "{kind: webhook, name: portal, url: 'https://x/', secret: %s}"
     with config.open("a") as file:
-        file.write(f"login: {{sources: [{source % secret}]}}\n")
+        file.write(told.replace("SECRET", str(secret)))
     only_told(config, "files", "everybody may read the secret in it", f"chmod o= {secret}")
     assert stat.S_IMODE(secret.stat().st_mode) == 0o644
 
