@@ -184,6 +184,14 @@ async def test_after_a_freeze_it_is_back(broker, docker):
     assert await broker.age() >= 0
 
 
+async def test_a_desktop_takes_another_size(broker):
+    """As it says itself; and back."""
+    for size in ((1600, 900), (1280, 800)):
+        assert await broker.inside.resize(broker.session.id, *size)
+        shown = await broker.says("xdpyinfo | grep dimensions || xrandr | grep current")
+        assert re.search(r"{}\s?x\s?{}".format(*size), shown)
+
+
 async def test_the_button_of_a_warning_extends(broker):
     """It is shown in the desktop, and pressing its button says `desk extend` to the broker."""
     await broker.until_it_listens()
