@@ -366,12 +366,15 @@ async def test_what_is_too_large_is_refused(tmp_path, inner):
 async def test_a_home_that_is_full_says_so(tmp_path):
     """And keeps nothing of it."""
     inner = InnerSshd()
-    inner.start("ForceCommand ulimit -f 64; exec /usr/lib/openssh/sftp-server\n")
+    inner.start("ForceCommand trap '' XFSZ; ulimit -f 64; exec /usr/lib/openssh/sftp-server\n")
     try:
         async with FilesPort(tmp_path, inner) as port:
             status, _, body = await port.ask("PUT", f"{FILES}/big", data=bytes(1 << 20))
-            assert status in {503, 507}, body
+            told = json.loads(body)
+            assert (status, told["code"]) == (507, "full")
+            assert "its home may be full" in told["detail"]
             assert not (port.at / "big").exists()
+            assert left(port.at) == []
     finally:
         inner.stop()
 
