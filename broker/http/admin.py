@@ -53,6 +53,7 @@ class AdminApi:
         self._tokens, self._sign_ins = services.tokens, services.sign_ins
         self._once = Once(store=store, clock=services.watches.clock)
         self._events = EventRoutes(services=services)
+        self._guests = GuestRoutes(services=services)
         self._nouns: dict[str, object] = {
             "api": DocumentRoutes(TABLE),
             "users": UserRoutes(store=store, services=services),
@@ -66,7 +67,7 @@ class AdminApi:
             "sessions": SessionRoutes(store=store, services=services),
             "verbs": VerbRoutes(store=store, services=services),
             "shares": ShareRoutes(store=store, services=services),
-            "guests": GuestRoutes(services=services),
+            "guests": self._guests,
             "attachments": AttachmentRoutes(store=store, services=services),
             "settings": SettingRoutes(services=services),
             "leases": LeaseRoutes(store=store),
@@ -90,7 +91,7 @@ class AdminApi:
         }
         who = callers(self._tokens, self._sign_ins, trust, opened)
         app = web.Application(client_max_size=_BODY, middlewares=[problems, who])
-        app.on_shutdown.append(self._events.close)
+        app.on_shutdown.extend([self._events.close, self._guests.close])
         for noun in TABLE:
             for route in noun.routes:
                 handler = guarded(route, self._nouns[noun.name], self._store, self._once)

@@ -55,6 +55,10 @@ class GuestRoutes:
     def __init__(self, *, services: Services) -> None:
         self._guests = services.guests
 
+    async def close(self, _app: web.Application) -> None:
+        """Whoever waits gets what is known."""
+        self._guests.close()
+
     async def come(self, request: web.Request) -> web.Response:
         body = await read(request, NewGuest)
         address = caller_of(request).actor.origin or ""

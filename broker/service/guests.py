@@ -105,6 +105,11 @@ class Guests:
         self._looks = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._over = asyncio.Event()
+
+    def close(self) -> None:
+        """Nobody waits for news any more: a broker that stops would wait for them."""
+        self._over.set()
 
     # ------------------------------------------------------------------------------------ coming
 
@@ -165,7 +170,7 @@ class Guests:
     async def news(self, secret: str, state: str, seconds: float) -> tuple[Guest, Share]:
         """The same once the guest's state is not `state`, or after so many seconds."""
         found = await self.of(secret)
-        if self._waiting >= WAITING:
+        if self._waiting >= WAITING or self._over.is_set():
             return found
         until = self._clock.monotonic() + seconds
         self._waiting += 1
@@ -174,8 +179,11 @@ class Guests:
                 more = self._store.next_record()
                 found = await self.of(secret)
                 if found[0].state == state:
-                    await first_of(more.wait(), self._clock.sleep(min(left, _LOOK)))
+                    pause = self._clock.sleep(min(left, _LOOK))
+                    await first_of(more.wait(), self._over.wait(), pause)
                     found = await self.of(secret)
+                if self._over.is_set():
+                    break
         finally:
             self._waiting -= 1
         return found

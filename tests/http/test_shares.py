@@ -10,6 +10,7 @@ import pytest
 from broker.core.digest import hashed
 from broker.core.tokens import Reach, Scope, csrf_of
 from broker.service.guests import ANSWER_WITHIN
+from tests.http.beside import make_api
 from tests.service.test_shares import HOSTILE, asleep
 
 CLIENT = {"Desk-Client": "198.51.100.7"}
@@ -179,6 +180,15 @@ async def test_a_guest_waits_for_news(broker, ada, eve):
     await ada("POST", f"{eve.path}/let-in")
     assert (await waiting)["state"] == "in"
     assert (await eve.show("?state=asked"))["state"] == "in"
+
+
+async def test_a_page_that_waits_holds_up_no_stop(broker, ada, eve):
+    waiting = asyncio.get_running_loop().create_task(eve.show("?state=asked"))
+    await asleep(broker, 2)
+    application = make_api(broker).application("token")
+    for close in application.on_shutdown:
+        await close(application)
+    assert (await asyncio.wait_for(waiting, 5))["state"] == "asked"
 
 
 async def test_a_guest_whom_nobody_answers_hears_so(broker, ada, eve):

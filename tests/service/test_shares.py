@@ -534,6 +534,18 @@ async def test_a_guest_waits_for_so_long(broker, ada, eve, monkeypatch):
     assert (await broker.guests.news(eve.secret, "asked", 20.0))[0].state is GuestState.ASKED
 
 
+async def test_a_broker_that_stops_waits_for_nobody(broker, ada, eve):
+    """Who waits gets what is known, and so does who comes then."""
+    waiting = broker.spawn(broker.guests.news(eve.secret, "asked", 20.0), name="x")
+    await turns()
+    broker.guests.close()
+    for found in (
+        await asyncio.wait_for(waiting, 5),
+        await broker.guests.news(eve.secret, "asked", 20.0),
+    ):
+        assert found[0].state is GuestState.ASKED
+
+
 async def test_a_decision_is_made_once(broker, ada, eve):
     """Of any number at the same time."""
     guest, _ = await broker.guests.of(eve.secret)
