@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from broker.config import WebConfig
 from broker.core.messages import PROTOCOL
 from broker.door.limits import Limits
-from broker.door.settings import Settings, environment
+from broker.door.settings import DRAIN, DRAINED, Settings, environment
 from broker.door.websettings import WebSettings
 
 PATIENCE = 20.0
@@ -32,6 +33,18 @@ async def run(self, door):
     raise RuntimeError("the gateway is broken")
 
 worker.RemoteGateway.run = run
+worker.main()
+"""
+
+#: A door whose broker is there, and never says where a browser may sit.
+SEATLESS = """
+import asyncio
+from broker.door import worker
+
+async def wait(self, *words, **more):
+    await asyncio.Event().wait()
+
+worker.RemoteGateway.run = worker.RemoteGateway.seat = wait
 worker.main()
 """
 
@@ -99,6 +112,30 @@ def test_a_door_that_loses_its_gateway_says_goodbye(settings, tmp_path):
         assert b"the front door is restarting" in heard
         assert process.wait(PATIENCE) == 1
         assert b"the gateway is broken" in process.stderr.read()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (DRAIN, DRAINED)])
+def test_a_door_that_leaves_sends_browsers_away(settings, number, status):
+    """By the code after which their pages come back, to another door."""
+    told, _ = settings
+    descriptors = (told.ssh, told.http, told.gateway)
+    with socket.socket(fileno=os.dup(told.http)) as listener:
+        host, port = listener.getsockname()
+    with door(told.write(), descriptors, "-c", SEATLESS) as process:
+        assert process.stdout.readline() == f"ready {PROTOCOL}\n".encode()
+        with socket.create_connection((host, port), timeout=PATIENCE) as page:
+            page.sendall(
+                f"GET /ws/guest/screen HTTP/1.1\r\nHost: {host}:{port}\r\n"
+                f"Origin: http://{host}:{port}\r\nCookie: desk-guest=g\r\n"
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                f"Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode()
+            )
+            assert page.recv(4096).startswith(b"HTTP/1.1 101")
+            process.send_signal(number)
+            closing = page.recv(4096)
+            assert (closing[0], int.from_bytes(closing[2:4], "big")) == (0x88, 1012)
+        assert process.wait(PATIENCE) == status
+        assert b"Traceback" not in process.stderr.read()
 
 
 def test_a_door_of_another_version_than_its_parent_says_so(settings):
