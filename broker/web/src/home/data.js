@@ -78,12 +78,18 @@ export class Data {
   }
 
   /** Ask a desktop itself what keeps it awake, unless it was asked lately. */
-  async explain(desktop, longest = WHY_AGAIN) {
+  explain(desktop, longest = WHY_AGAIN) {
     const session = this.session(desktop);
-    if (session === null) return null;
-    const tried = this.#explained.get(session.id) ?? 0;
-    if (Date.now() - tried < longest) return this.whys.get(session.id) ?? null;
-    this.#explained.set(session.id, Date.now());
+    if (session === null) return Promise.resolve(null);
+    const last = this.#explained.get(session.id);
+    // Whoever asks meanwhile waits for the same answer.
+    if (last && Date.now() - last.at < longest) return last.answer;
+    const answer = this.#explain(desktop, session);
+    this.#explained.set(session.id, { at: Date.now(), answer });
+    return answer;
+  }
+
+  async #explain(desktop, session) {
     const why = await api("GET", `/sessions/${session.id}/why`);
     why.told_at = Date.now();
     this.whys.set(session.id, why);
