@@ -126,7 +126,7 @@ function look() {
     sound: "/ws/guest/sound",
     home: null,
     guest: true,
-    onState: (state, sentence, code) => state === "ended" && over(viewer, code),
+    onState: (state) => state === "ended" && over(viewer),
     tools: (made) => [[tool("close", "Leave", { onclick: () => quit(made) }), () => true]],
     actions: { leave: null, "sign-in": null, start: null },
   });
@@ -139,12 +139,11 @@ async function quit(viewer) {
 }
 
 /** The relay ended for good: the broker knows why. */
-async function over(viewer, code) {
+async function over(viewer) {
   const told = await standing().catch(() => null);
   if (told?.state === "in") return; // The viewer says it, and how to come again: the desktop sleeps, say.
   viewer.close();
-  if (told === null && code === 4401) tell(afterwards(expires, Date.now()));
-  else enter(told);
+  enter(told);
 }
 
 async function begin() {
