@@ -19,8 +19,8 @@ from broker.door.activity import Carried, Kind
 from broker.door.answers import Refused, cut
 from broker.door.asking import Guard
 from broker.door.homes import PIECE, home
+from broker.door.occupants import Purpose
 from broker.door.paths import BadPath, attachment, of_address, of_query
-from broker.door.rooms import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable

@@ -17,8 +17,8 @@ from broker.door import screen
 from broker.door.answers import Refused
 from broker.door.asking import Guard
 from broker.door.connections import BROKEN, Unreachable
+from broker.door.occupants import Purpose
 from broker.door.rfb import NoPicture, picture
-from broker.door.rooms import Purpose
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +13,7 @@ from broker.core.gateway import Attachment
 from broker.core.model import new_id
 from broker.door.connections import Connections, Unreachable
 from broker.door.endings import Code, Ended
+from broker.door.occupants import GUEST, PAGES, Occupant, person_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from broker.door.attendance import Attendance, Carrier
     from broker.door.connections import Way
     from broker.door.limits import Limits
+    from broker.door.occupants import Purpose
 
 log = structlog.get_logger()
-
-#: The method by which guests are let in.
-GUEST = "guest"
 
 #: Seconds that those who are ended get to say goodbye.
 _GOODBYE = 1.0
@@ -44,56 +42,8 @@ _ASLEEP = "The desktop does not run."
 _RESTARTING = "The front door is restarting."
 
 
-class Purpose(Enum):
-    """What somebody is there for; each is counted by itself."""
-
-    SCREEN = auto()
-    SOUND = auto()
-    FILES = auto()
-    PICTURE = auto()
-
-
-#: Whom a door that is about to leave does not wait for: their pages come back at once, elsewhere.
-_PAGES = {Purpose.SCREEN, Purpose.SOUND}
-
-
-class Occupant:
-    """One web socket or request that is in a desktop, or about to be."""
-
-    def __init__(self, purpose: Purpose) -> None:
-        self.purpose = purpose
-        self.identity: Identity | None = None
-        """Once the broker said who it is."""
-        self.session_id: str | None = None
-        """Where they are, or are about to be."""
-        self.is_inside = False
-        self._scope = asyncio.timeout(None)
-        self._ended: Ended | None = None
-
-    @asynccontextmanager
-    async def present(self) -> AsyncIterator[None]:
-        """Be there, until somebody ends it: raises `Ended` then, whatever else that brought about."""
-        try:
-            async with self._scope:
-                yield
-        except Exception:
-            if self._ended is None:
-                raise
-            raise self._ended from None
-
-    @property
-    def is_ended(self) -> bool:
-        return self._ended is not None
-
-    def end(self, code: Code, sentence: str) -> None:
-        """The first who says so counts."""
-        if self._ended is None:
-            self._ended = Ended(code, sentence)
-            self._scope.reschedule(asyncio.get_running_loop().time())
-
-
 class Rooms:
-    """All of them, and the connections that they share."""
+    """All who are in desktops, and the connections that they share."""
 
     def __init__(
         self,
@@ -120,7 +70,7 @@ class Rooms:
     @asynccontextmanager
     async def enter(self, purpose: Purpose) -> AsyncIterator[Occupant]:
         """Somebody is here. Raises `CapacityExhausted`, and `Ended` once they are ended."""
-        if self._leaving and purpose in _PAGES:
+        if self._leaving and purpose in PAGES:
             raise Ended(Code.AGAIN, _RESTARTING)
         # Strangers keep nobody out: those who have proven nothing yet are as many as connections.
         if self._count(purpose) >= self._most:
@@ -156,13 +106,13 @@ class Rooms:
         occupant.session_id = None if seat.route is None else seat.route.session_id
         if self._count(occupant.purpose) > self._most:
             raise self._crowded()
-        if self._count(occupant.purpose, _person(occupant)) > self._most_per_user:
+        if self._count(occupant.purpose, person_of(occupant)) > self._most_per_user:
             raise CapacityExhausted(f"{self._most_per_user} of one person", public=_TOO_MANY)
         return seat
 
     def _count(self, purpose: Purpose, person: str | None = None) -> int:
         """How many have proven who they are, in all or of one person."""
-        people = [_person(one) for one in self._here if one.purpose is purpose]
+        people = [person_of(one) for one in self._here if one.purpose is purpose]
         return sum(one is not None if person is None else one == person for one in people)
 
     def _crowded(self) -> CapacityExhausted:
@@ -272,7 +222,7 @@ class Rooms:
         """Send the pages to another door; what is being moved comes to its end here."""
         self._leaving = True
         for one in self._here:
-            if one.purpose in _PAGES:
+            if one.purpose in PAGES:
                 one.end(Code.AGAIN, _RESTARTING)
 
     async def empty(self) -> None:
@@ -290,11 +240,3 @@ class Rooms:
             async with asyncio.timeout(_GOODBYE):
                 await self.empty()
         await self._connections.close()
-
-
-def _person(occupant: Occupant) -> str | None:
-    """Guests are there as themselves, though it is the owner's desktop."""
-    identity = occupant.identity
-    if identity is None:
-        return None
-    return identity.credential if identity.method == GUEST else identity.user_id

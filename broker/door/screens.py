@@ -13,7 +13,7 @@ from broker.core.useragent import browser_of
 from broker.door import sockets
 from broker.door.asking import Guard
 from broker.door.clipboard import copied
-from broker.door.rooms import GUEST, Purpose
+from broker.door.occupants import GUEST, Purpose
 from broker.door.screen import Screen
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from broker.core.gateway import Route, Seat
     from broker.door.activity import Carried
     from broker.door.asking import Asker
-    from broker.door.rooms import Occupant, Rooms
+    from broker.door.occupants import Occupant
+    from broker.door.rooms import Rooms
 
 _ADDRESS = re.compile(r"/ws/(?:desktops/([A-Za-z0-9]{1,64})|guest)/screen")
 

@@ -17,7 +17,7 @@ from broker.door import sockets
 from broker.door.asking import Guard
 from broker.door.connections import BROKEN
 from broker.door.endings import Code, Ended
-from broker.door.rooms import Purpose
+from broker.door.occupants import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
