@@ -83,7 +83,7 @@ provide_pages() {
   [ ! -d "$pages" ] || return 0
   pages="$WEB/dist/alone"
   if [ -x "$WEB/build.sh" ] && "$WEB/build.sh"; then return; fi
-  say "without them the image serves no desktop on port 80; all else works."
+  say "the pages are missing, so the image serves no desktop on port 80; all else works."
 }
 
 add_authorities() {
