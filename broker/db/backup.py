@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 from broker.core.errors import StateUnusable
 from broker.db import migrate, sqlite
 from broker.db.copying import to_file
+from broker.db.tables import guest, share, sign_in, sign_in_link
 
 if TYPE_CHECKING:
     from broker.db.place import Database
+
+#: What lets browsers in without anything that their people know or have.
+_OPENINGS = (guest, share, sign_in_link, sign_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,18 @@ def _copy_file(path: Path, target: Path) -> None:
         (verdict,) = other.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise StateUnusable(f"the state at {path} is damaged: {verdict}")
+
+
+def shut(path: Path) -> None:
+    """Forget which browsers are signed in, and who may look at what, in a state that nobody writes,
+    of any schema: some of it was ended since the copy was made, and nobody knows what. Raises
+    `StateUnusable`.
+    """
+    with sqlite.complaints(path), closing(sqlite3.connect(path)) as connection, connection:
+        there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        for table in _OPENINGS:
+            if table.name in there:
+                connection.execute(f"DELETE FROM {table.name}")  # noqa: S608 - one of ours
 
 
 def facts(path: Path) -> Facts:

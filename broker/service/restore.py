@@ -68,7 +68,9 @@ class Restore:
         self._volumes: list[str] = []
 
     def stage(self) -> Facts:
-        """Put the files where they can be moved from in one step each. Raises `DeskError`."""
+        """Put the files where they can be moved from in one step each; browsers sign in anew, and
+        nobody is a guest any more. Raises `DeskError`.
+        """
         try:
             self._part.mkdir(mode=0o700)
             for name in self._reader.manifest.files:
@@ -76,7 +78,9 @@ class Restore:
                     self._reader.extract(name, self._part / name)
         except OSError as error:
             raise StateUnusable(f"{self._part} cannot be written: {error.strerror}") from error
-        return copies.facts(self._part / DATABASE)
+        facts = copies.facts(self._part / DATABASE)
+        copies.shut(self._part / DATABASE)
+        return facts
 
     async def bring_homes(self, engine: Engine, *, image: str) -> Sequence[str]:
         """Returns the desktops whose homes are on the engine now. Raises `DeskError`, before

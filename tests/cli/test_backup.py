@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -23,6 +24,8 @@ from broker.cli import deskd
 from broker.core.errors import EngineUnavailable
 from broker.core.interfaces import Container, ContainerState
 from broker.core.manifest import HEAD, MANIFEST
+from broker.core.shares import Mode
+from broker.core.signins import Proven
 from broker.core.spec import home_volume
 from broker.db.migrate import head
 from broker.db.opening import open_store
@@ -158,6 +161,41 @@ async def answers(store):
     )
 
 
+async def openings(store, desktop_id):
+    """A browser that is signed in, and a guest who asks to see that desktop."""
+    ada = await store.user("ada")
+    proven = Proven(credential="SHA256:x", method="key")
+    await store.add_sign_in(
+        ada.id,
+        secret_hash="1" * 64,
+        proven=proven,
+        address="192.0.2.1",
+        browser="x",
+        most=9,
+        actor="x",
+    )
+    await store.add_link(
+        ada.id,
+        token_hash="2" * 64,
+        proven=proven,
+        expires_at=SystemClock().now() + timedelta(hours=1),
+        most=9,
+        actor="x",
+    )
+    await store.add_share(
+        desktop_id,
+        token_hash="3" * 64,
+        mode=Mode.LOOK,
+        expires_at=SystemClock().now() + timedelta(hours=1),
+        most=9,
+        actor="x",
+    )
+
+
+async def count_openings(store, desktop_id):
+    return len(await store.sign_ins()), len(await store.shares(desktop_id=desktop_id))
+
+
 @pytest.fixture
 def tmp_path():
     """In memory, where no commit waits for the disk."""
@@ -207,6 +245,16 @@ def test_what_was_backed_up_comes_back(scene, there, file):
     assert files_of(state) == wanted
     assert {stat.S_IMODE(p.stat().st_mode) for p in state.rglob("*") if p.is_dir()} == {0o700}
     assert not list(state.glob("*.part"))
+
+
+def test_a_backup_brings_back_no_browser_and_no_guest(scene, there, file):
+    """Some of them may have been sent away since."""
+    on(scene.config, lambda store: openings(store, scene.live))
+    assert on(scene.config, lambda store: count_openings(store, scene.live)) == (1, 1)
+    run("backup", file, "--config", scene.config)
+    run("restore", file, "--config", there)
+    assert on(there, lambda store: count_openings(store, scene.live)) == (0, 0)
+    assert on(scene.config, lambda store: count_openings(store, scene.live)) == (1, 1)
 
 
 def test_a_backup_is_of_one_moment_while_others_write(scene, there, file):
