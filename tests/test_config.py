@@ -97,7 +97,7 @@ def test_every_key_can_be_set():
         oidc:
           {name: campus, issuer: "https://id.example/realm", client_id: desk,
            client_secret: /etc/desk/oidc, scopes: [openid, groups], user_claim: sub,
-           groups_claim: groups, groups: {/staff: staff, /all: [a, b]}, create: false}
+           groups_claim: groups, groups: {/staff: staff, /all: [a, b]}, create: false, adopt: true}
         engine: {socket: unix:///run/other.sock}
         network: {pool: 172.20.0.0/16, resolvers: [9.9.9.9, 1.1.1.1]}
         pools: {ports: 3000-3999, displays: 2000-2999, uids: 500000-500999}

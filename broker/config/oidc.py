@@ -53,6 +53,8 @@ class OidcConfig(Model):
     groups: dict[str, GroupNames] = Field(default_factory=dict)
     """The provider's own names of groups to Desk's; what is not here counts for nothing."""
     create: bool = True
+    adopt: bool = False
+    """Whether whoever bears the name of one of Desk's own users there is that user here."""
 
     @field_validator("issuer")
     @classmethod

@@ -78,6 +78,10 @@ class SignOnProvider(Protocol):
     def create(self) -> bool:
         """Whether somebody without an account gets one."""
 
+    @property
+    def adopt(self) -> bool:
+        """Whether Desk's own users are whoever bears their names there."""
+
     async def begin(self, *, state: str, nonce: str, challenge: str) -> str:
         """Where to send a browser, to come back with `state` and a code; `challenge` is the
         verifier's SHA-256, in url-safe base64 without padding.

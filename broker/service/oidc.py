@@ -161,7 +161,9 @@ class SingleSignOn:
         return user
 
     async def _bound(self, provider: SignOnProvider, claims: Claims, address: str) -> User:
-        """Of Desk's own, or one that came from there; made when nobody has the name."""
+        """One that came from there, or where that is so configured of Desk's own; made when nobody
+        has the name. A name alone is no proof: of many providers people choose theirs.
+        """
         try:
             name = user_name(claims.name)
         except BadRequest as error:
@@ -176,7 +178,8 @@ class SingleSignOn:
                 )
             except Conflict:  # somebody was quicker: themselves, or an admin
                 user = await self._store.user(name)
-        if user is None or not user.enabled or user.source not in {LOCAL, provider.name}:
+        known = {provider.name, LOCAL} if provider.adopt else {provider.name}
+        if user is None or not user.enabled or user.source not in known:
             raise _nobody(provider, name)
         try:
             await self._store.vouch(

@@ -67,7 +67,7 @@ class Provider:
 
     def __init__(self, config: OidcConfig, back: str, clock: Clock) -> None:
         """`back` is where it sends browsers afterwards. Raises `ConfigError`."""
-        self.name, self.create = config.name, config.create
+        self.name, self.create, self.adopt = config.name, config.create, config.adopt
         self._config = config
         self._secret = secret(config.client_secret, "oidc", "client_secret")
         self._back = back

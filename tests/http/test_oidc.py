@@ -27,7 +27,7 @@ class Fake:
     name = "sso"
 
     def __init__(self) -> None:
-        self.create = True
+        self.create = self.adopt = True
         self.claims = Claims(subject="sub-ada", name="ada", groups=frozenset())
         self.sent, self.taken = [], []
         self.away = False
@@ -180,6 +180,20 @@ async def test_where_no_accounts_are_made_a_stranger_gets_none(ada, provider, br
     assert await broker.store.users() == []
     await broker.accounts.add_user("ada", admin=False, keys=(), source="sso", actor="x")
     assert await ada.come_back(await ada.leave()) == (302, "/")
+
+
+async def test_a_name_alone_makes_nobody_a_user_of_desks_own(ada, provider, broker):
+    """Unless that is so configured; whom the provider was taken at its word for stays bound."""
+    person = await Person.make(broker, "ada")
+    provider.adopt = False
+    assert await ada.come_back(await ada.leave()) == (302, "/#refused=access_denied")
+    assert ada.cookie is None
+    assert await broker.store.user_vouched("sso", "sub-ada") is None
+    provider.adopt = True
+    assert await ada.come_back(await ada.leave()) == (302, "/")
+    provider.adopt = False
+    assert await ada.come_back(await ada.leave()) == (302, "/")
+    assert (await broker.store.user_vouched("sso", "sub-ada")).id == person.user.id
 
 
 async def test_who_is_disabled_stays_out(ada, broker):
