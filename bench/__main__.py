@@ -20,7 +20,19 @@ import click
 import structlog
 from rich.console import Console
 
-from bench import bulk, connect, echo, figures, guesses, logins, memory, passes, strangers, wake
+from bench import (
+    browser,
+    bulk,
+    connect,
+    echo,
+    figures,
+    guesses,
+    logins,
+    memory,
+    passes,
+    strangers,
+    wake,
+)
 from bench.stage import ROOT, Stage
 
 if TYPE_CHECKING:
@@ -33,6 +45,7 @@ _SECTIONS = {
     "passes": passes,
     "connect": connect,
     "wake": wake,
+    "browser": browser,
     "bulk": bulk,
     "echo": echo,
     "logins": logins,

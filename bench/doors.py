@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.desk import Instance
 
-_ESTABLISHED, _LISTEN = "01", "0A"
+ESTABLISHED, LISTEN = "01", "0A"
 
 
 def of(desk: Instance) -> list[int]:
@@ -20,8 +20,8 @@ def of(desk: Instance) -> list[int]:
     only holds the socket for its children is none.
     """
     assert desk.process is not None
-    listening = _inodes(desk.ssh_port, _LISTEN)
-    holders = [pid for pid in _family(desk.process.pid) if _sockets(pid) & listening]
+    listening = inodes(desk.ssh_port, LISTEN)
+    holders = [pid for pid in family(desk.process.pid) if _sockets(pid) & listening]
     return (
         holders if holders == [desk.process.pid] else [p for p in holders if p != desk.process.pid]
     )
@@ -29,7 +29,7 @@ def of(desk: Instance) -> list[int]:
 
 def connections(desk: Instance) -> dict[int, int]:
     """How many connections each door carries now."""
-    established = _inodes(desk.ssh_port, _ESTABLISHED)
+    established = inodes(desk.ssh_port, ESTABLISHED)
     return {pid: len(_sockets(pid) & established) for pid in of(desk)}
 
 
@@ -51,13 +51,13 @@ def memory(pid: int) -> int:
     raise RuntimeError(f"the kernel tells nothing of the memory of {pid}")
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """It and all that descend from it."""
     found = [pid]
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in path.read_text().split():
-                found += _family(int(child))
+                found += family(int(child))
     return found
 
 
@@ -73,7 +73,7 @@ def _sockets(pid: int) -> set[int]:
     return found
 
 
-def _inodes(port: int, state: str) -> set[int]:
+def inodes(port: int, state: str) -> set[int]:
     """The inodes of the sockets with that local port."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

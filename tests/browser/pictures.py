@@ -27,13 +27,18 @@ WIDTHS = {"1280": (1280, 800), "390": (390, 844)}
 LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
 SCHEMES = ("light", "dark")
 
+Look = tuple[str, str, str]
+"""Width, language and scheme."""
+
 
 @click.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--only", default="", help="Scenes whose names begin so, comma between them.")
-def main(out: Path, only: str) -> None:
+@click.option("--look", default="", help="Only like that: 390, 390-zh, 1280-en-dark …")
+def main(out: Path, only: str, look: str) -> None:
     """Take pictures of every page into OUT."""
     wanted = [one for one in SCENES if one.name.startswith(tuple(only.split(",")))]
+    looks = [one for one in itertools.product(WIDTHS, LANGUAGES, SCHEMES) if look in "-".join(one)]
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="desk-pictures-") as directory:
         state = Path(directory) / "state"
@@ -44,7 +49,7 @@ def main(out: Path, only: str) -> None:
         try:
             desk.start()
             people(desk)
-            missed = asyncio.run(_take(desk, out, wanted))
+            missed = asyncio.run(_take(desk, out, wanted, looks))
         finally:
             desk.purge()
     (out / "index.html").write_text(_index(out))
@@ -57,7 +62,7 @@ def _said(*words: str) -> str:
     return subprocess.check_output(words, cwd=ROOT, text=True).strip()
 
 
-async def _take(desk: Desk, out: Path, scenes: list[Scene]) -> list[str]:
+async def _take(desk: Desk, out: Path, scenes: list[Scene], looks: list[Look]) -> list[str]:
     origin = desk.origin
     missed = []
     async with (
@@ -67,7 +72,7 @@ async def _take(desk: Desk, out: Path, scenes: list[Scene]) -> list[str]:
     ):
         made = await world(desk, origin, owner, admin)
         browser = await playwright.chromium.launch(**CHROMIUM)
-        for look in itertools.product(WIDTHS, LANGUAGES, SCHEMES):
+        for look in looks:
             for scene in scenes:
                 name = "-".join((scene.name, *look))
                 try:
@@ -78,7 +83,7 @@ async def _take(desk: Desk, out: Path, scenes: list[Scene]) -> list[str]:
     return missed
 
 
-async def _one(browser, scene: Scene, made: World, look: tuple[str, str, str], file: Path) -> None:
+async def _one(browser, scene: Scene, made: World, look: Look, file: Path) -> None:
     width, language, scheme = look
     across, along = WIDTHS[width]
     context = await browser.new_context(
