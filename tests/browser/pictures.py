@@ -100,6 +100,7 @@ async def _one(browser, scene: Scene, made: World, look: Look, file: Path) -> No
         await page.screenshot(path=file, full_page=True)
     finally:
         await context.close()
+        await made.tidy()
 
 
 def _index(out: Path) -> str:

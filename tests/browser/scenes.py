@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: As a name would be that wants to be more than a text.
 HOSTILE = "<img src=x onerror=alert(1)>"
 
-OWNER, ADMIN = "ada", "root-of-all"
+OWNER, ADMIN = "nell", "root-of-all"
 
 
 @dataclass
@@ -39,6 +39,11 @@ class World:
         """Of a new share."""
         way = f"/desktops/{self.desktop}/shares"
         return str((await self.owner.api("POST", way, {"mode": "ro", "valid": "30m"}))["link"])
+
+    async def tidy(self) -> None:
+        """Leave nobody asking: the owner's pages would say so in the next scene."""
+        for share in (await self.owner.api("GET", "/shares"))["items"]:
+            await self.owner.ask("DELETE", f"/api/v1/shares/{share['id']}")
 
 
 @dataclass(frozen=True)
