@@ -131,7 +131,7 @@ async def _(page: Page, world: World) -> None:
 async def _(page: Page, world: World) -> None:
     await page.goto(world.origin)
     await page.locator("article button.link:visible").first.click()
-    await page.locator("dialog[open]").wait_for()
+    await page.locator("dialog[open] table").wait_for()
 
 
 @scene("home-connect", OWNER)
