@@ -64,6 +64,8 @@ async def things(broker):
     """By path, what is there to be found; made anew where it was taken away."""
     await broker.maintenance.resume(actor=Actor("x"))
     user = await broker.store.user("ada") or await broker.user("ada")
+    if not user.enabled:
+        await broker.accounts.set_enabled("ada", enabled=True, actor="x")
     keys = await broker.store.keys(user.id)
     key = keys[0] if keys else await broker.accounts.add_key("ada", new_key()[1], actor="x")
     desktop = await broker.desktop("ada")

@@ -285,8 +285,11 @@ async def test_each_route_is_for_whom_its_rule_says(api, door, broker, noun):
 #: How a link, and a cookie, are refused that are nobody's.
 NOBODY_KNOWS = {guests._NO_LINK, guests._NOBODY}
 
-#: What is the same for everybody.
-OPEN = {"get_openapi", "follow_events", "get_ways_to_sign_in", "get_guest"}
+#: What is the same for everybody, or for whoever has no provider to go to.
+OPEN = {
+    *("get_openapi", "follow_events", "get_ways_to_sign_in", "get_guest"),
+    *("leave_for_provider", "come_back_from_provider"),
+}
 
 
 async def test_a_member_sees_nothing_of_anybody_else(door, broker):
