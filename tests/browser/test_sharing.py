@@ -100,7 +100,8 @@ async def test_a_guest_who_is_let_in_sees_and_cannot_touch(
                     while True:
                         await screen.frame()
             assert ended.value.code in (4401, 4403, 4409)
-    await guest.locator(".viewer-bar .state.bad").wait_for()
+    await guest.get_by_role("heading", name="It is over").wait_for()
+    assert await guest.locator("#screen canvas").count() == 0
     assert (await mine.ask("DELETE", f"/api/v1/shares/{share['id']}"))[0] == 204
 
 
