@@ -15,8 +15,9 @@ from broker.core.errors import BrokerUnavailable, NotFound
 from broker.core.model import Actor, shown
 from broker.db.opening import open_store
 from broker.db.place import database_of
-from broker.service.invites import Invites, period
+from broker.service.invites import Invites
 from broker.service.recovery import Recovery
+from broker.service.validity import period
 from broker.system.clock import SystemClock
 from broker.system.lock import SUCCESSION, StateLock, holder_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from broker.door.connections import BROKEN
+from broker.system.sshclient import BROKEN
 
 if TYPE_CHECKING:
     from broker.door.connections import Way

@@ -16,6 +16,7 @@ import asyncssh
 
 from broker.door.binding import CIPHERS, KEX
 from broker.door.text import shown
+from broker.system.sshclient import BROKEN
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
     from broker.core.gateway import Endpoint, Route
     from broker.door.limits import Limits
-
-#: What a dial, and whatever is done over its connection, can raise: a tenant's own sshd can say
-#: what asyncssh cannot decode, which is a `ValueError`.
-BROKEN = (OSError, asyncssh.Error, TimeoutError, ValueError, EOFError)
 
 #: Seconds that a connection is kept after its last user.
 LINGER = 10.0

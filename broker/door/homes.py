@@ -21,7 +21,7 @@ from broker.core.errors import (
 )
 from broker.core.model import new_id
 from broker.door.answers import Refused
-from broker.door.connections import BROKEN
+from broker.system.sshclient import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,9 +16,10 @@ from PIL import Image
 from broker.door import screen
 from broker.door.answers import Refused
 from broker.door.asking import Guard
-from broker.door.connections import BROKEN, Unreachable
+from broker.door.connections import Unreachable
 from broker.door.occupants import Purpose
 from broker.door.rfb import NoPicture, picture
+from broker.system.sshclient import BROKEN
 from broker.system.tasks import Tasks
 
 if TYPE_CHECKING:

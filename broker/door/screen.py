@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from aiohttp import WSMsgType
 
 from broker.core.bucket import Bucket
-from broker.door.connections import BROKEN
 from broker.door.endings import Code, Ended
 from broker.door.rfbgate import Gate, Violation
+from broker.system.sshclient import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Collection

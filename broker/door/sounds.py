@@ -15,9 +15,9 @@ import asyncssh
 from broker.core.gateway import Right
 from broker.door import sockets
 from broker.door.asking import Guard
-from broker.door.connections import BROKEN
 from broker.door.endings import Code, Ended
 from broker.door.occupants import Purpose
+from broker.system.sshclient import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -11,7 +11,7 @@ from broker.http import people
 from broker.http.calls import PAGING, page, read
 from broker.http.routes import BY_HANDLER, Noun, Page, Query, Route, caller_of
 from broker.http.whose import INVITE, USER
-from broker.service.invites import period
+from broker.service.validity import period
 
 if TYPE_CHECKING:
     from broker.core.interfaces import Store

@@ -17,7 +17,7 @@ from broker.http.kinds import Time, time
 from broker.http.owners import Owners
 from broker.http.routes import BY_HANDLER, Noun, Page, Query, Route, caller_of
 from broker.http.whose import SHARE, SHARED_BY_OWNER, SHARER, no_desktop
-from broker.service.shares import period
+from broker.service.validity import period
 
 if TYPE_CHECKING:
     from broker.core.gateway import Allowance

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from broker.core.gateway import Endpoint
     from broker.service.files import Access
 
-#: What a dial, and whatever is done over its connection, can raise: a tenant's own sshd can say
-#: what asyncssh cannot decode, which is a `ValueError`.
-BROKEN = (OSError, asyncssh.Error, TimeoutError, ValueError, EOFError)
-
 #: Bytes that a desktop may send: in a second before reading pauses, and in a minute before it is
 #: cut off. A login takes 3 KiB, a question of the broker's less. The shortest packet has 36.
 PER_SECOND, PER_MINUTE = 64 * 1024, 512 * 1024

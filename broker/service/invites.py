@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from broker.core import words
 from broker.core.digest import hashed
 from broker.core.errors import BadRequest
-from broker.core.model import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +69,3 @@ class Invites:
     async def revoke(self, invite_id: str, *, actor: Actor | str) -> None:
         """Raises `NotFound` for one that is unknown or used up."""
         await self._store.revoke_invite(invite_id, actor=actor)
-
-
-def period(text: str | None) -> float | None:
-    """The seconds that somebody writes as `3d`, for `Invites.make`. Raises `BadRequest`."""
-    if text is None:
-        return None
-    try:
-        return words.seconds(text)
-    except ValueError as error:
-        raise BadRequest(public=f"valid: found {shown(text)}; {error}.") from None

@@ -13,7 +13,8 @@ import structlog
 
 from broker.core.errors import DeskError
 from broker.service import commands, screensaver
-from broker.service.dial import BROKEN, dial
+from broker.service.dial import dial
+from broker.system.sshclient import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import asyncssh
 import structlog
 
-from broker.service.dial import BROKEN, dial
+from broker.service.dial import dial
+from broker.system.sshclient import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

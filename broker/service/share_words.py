@@ -8,7 +8,8 @@ from broker.core.errors import AccessDenied, NotFound
 from broker.core.model import desktop_name, shown
 from broker.core.shares import GuestState, Mode
 from broker.core.words import spoken
-from broker.service.shares import VALID, period
+from broker.service.shares import VALID
+from broker.service.validity import period
 from broker.service.vocabulary import Facts, listed
 
 if TYPE_CHECKING:

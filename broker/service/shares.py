@@ -9,7 +9,6 @@ from broker.core import words
 from broker.core.digest import hashed
 from broker.core.errors import AccessDenied, BadRequest, Conflict, NotFound
 from broker.core.gateway import Allowance
-from broker.core.model import shown
 from broker.core.signins import is_secret, new_secret
 
 if TYPE_CHECKING:
@@ -131,13 +130,3 @@ class Shares:
         for share in await self._store.shares():
             if not await self.stands(share):
                 await self.end(share.id, why=_TAKEN_BACK, actor="broker")
-
-
-def period(text: str | None) -> float | None:
-    """The seconds that somebody writes as `30m`, for `Shares.make`. Raises `BadRequest`."""
-    if text is None:
-        return None
-    try:
-        return words.seconds(text)
-    except ValueError as error:
-        raise BadRequest(public=f"valid: found {shown(text)}; {error}.") from None
